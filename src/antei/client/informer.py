@@ -1,0 +1,169 @@
+"""A local, always current copy of all objects of one kind: list, then watch, then tell who asked.
+
+    list ──► cache filled, handlers told ──► watch ──► each event: cache, then handlers
+      ▲                                        │
+      └──── 410 Expired, connection lost ──────┘   (with a backoff, and only differences are told)
+
+Handlers are plain functions called on the loop, in order; they must not block: a controller's handler puts a
+key on its work queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from antei.api.errors import ApiError
+from antei.api.objects import Object, key_of, meta
+from antei.client import Client, EventType
+
+__all__ = ["Handler", "Informer", "Informers"]
+
+T = TypeVar("T", bound=Object)
+Key = tuple[str, str]
+#: Called with (old, new): (None, x) is an addition, (x, None) a deletion.
+Handler = Callable[[T | None, T | None], None]
+IndexFunction = Callable[[T], Iterable[str]]
+
+_LOG = logging.getLogger(__name__)
+_BACKOFF_FIRST_SECONDS = 0.2
+_BACKOFF_CAP_SECONDS = 30.0
+
+
+class Informer(Generic[T]):
+    def __init__(self, client: Client, kind: type[T], field_selector: str = "") -> None:
+        self._client = client
+        self._kind = kind
+        self._field_selector = field_selector
+        self._objects: dict[Key, T] = {}
+        self._handlers: list[Handler[T]] = []
+        self._indexes: dict[str, IndexFunction[T]] = {}
+        self._index_entries: dict[str, dict[str, dict[Key, T]]] = {}
+        self._synced = asyncio.Event()
+
+    @property
+    def is_synced(self) -> bool:
+        return self._synced.is_set()
+
+    async def wait_synced(self) -> None:
+        await self._synced.wait()
+
+    def get(self, namespace: str, name: str) -> T | None:
+        return self._objects.get((namespace, name))
+
+    def items(self, namespace: str | None = None) -> list[T]:
+        """All objects, or those of one namespace, in the order in which they were first seen."""
+        if namespace is None:
+            return list(self._objects.values())
+        return (
+            self.by_index("namespace", namespace)
+            if "namespace" in self._indexes
+            else [obj for (ns, _), obj in self._objects.items() if ns == namespace]
+        )
+
+    def add_handler(self, handler: Handler[T]) -> None:
+        """Tells the handler of every change; what is known already is told at once, as additions."""
+        self._handlers.append(handler)
+        for obj in list(self._objects.values()):
+            handler(None, obj)
+
+    def add_index(self, name: str, function: IndexFunction[T]) -> None:
+        """Keeps objects findable by the strings that `function` names for each; again under one name is a no-op."""
+        if name in self._indexes:
+            return
+        self._indexes[name] = function
+        self._index_entries[name] = {}
+        for key, obj in self._objects.items():
+            for value in function(obj):
+                self._index_entries[name].setdefault(value, {})[key] = obj
+
+    def by_index(self, name: str, value: str) -> list[T]:
+        return list(self._index_entries[name].get(value, {}).values())
+
+    async def run(self) -> None:
+        """Keeps the copy current until cancelled."""
+        backoff_seconds = _BACKOFF_FIRST_SECONDS
+        while True:
+            try:
+                listing = await self._client.list(self._kind, field_selector=self._field_selector)
+                self._replace(listing.items)
+                self._synced.set()
+                backoff_seconds = _BACKOFF_FIRST_SECONDS
+                await self._follow(listing.resource_version)
+                continue
+            except ApiError as error:
+                if error.code == 410:
+                    continue
+                _LOG.warning("informer of %s: %s; trying again", self._kind.__name__, error)
+            except (TimeoutError, OSError) as error:
+                _LOG.warning("informer of %s: %r; trying again", self._kind.__name__, error)
+            await asyncio.sleep(backoff_seconds)
+            backoff_seconds = min(backoff_seconds * 2, _BACKOFF_CAP_SECONDS)
+
+    async def _follow(self, resource_version: str) -> None:
+        events = self._client.watch(self._kind, resource_version=resource_version, field_selector=self._field_selector)
+        async for event in events:
+            if event.type is EventType.BOOKMARK:
+                continue
+            if event.type is EventType.DELETED:
+                self._set(key_of(event.object), None)
+            else:
+                self._set(key_of(event.object), event.object)
+
+    def _replace(self, items: Iterable[T]) -> None:
+        listed = {key_of(obj): obj for obj in items}
+        for key in [key for key in self._objects if key not in listed]:
+            self._set(key, None)
+        for key, obj in listed.items():
+            known = self._objects.get(key)
+            if known is None or meta(known).resourceVersion != meta(obj).resourceVersion:
+                self._set(key, obj)
+
+    def _set(self, key: Key, new: T | None) -> None:
+        old = self._objects.pop(key, None) if new is None else self._objects.get(key)
+        if old is None and new is None:
+            return
+        if new is not None:
+            self._objects[key] = new
+        for name, function in self._indexes.items():
+            entries = self._index_entries[name]
+            for value in function(old) if old is not None else ():
+                bucket = entries.get(value)
+                if bucket is not None:
+                    bucket.pop(key, None)
+                    if not bucket:
+                        del entries[value]
+            for value in function(new) if new is not None else ():
+                entries.setdefault(value, {})[key] = new  # type: ignore[assignment]
+        for handler in self._handlers:
+            handler(old, new)
+
+
+class Informers:
+    """One shared informer a kind; `run` also starts those that are asked for later."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._informers: dict[type[Any], Informer[Any]] = {}
+        self._group: asyncio.TaskGroup | None = None
+
+    def of(self, kind: type[T]) -> Informer[T]:
+        informer = self._informers.get(kind)
+        if informer is None:
+            informer = Informer(self._client, kind)
+            self._informers[kind] = informer
+            if self._group is not None:
+                self._group.create_task(informer.run(), name=f"informer {kind.__name__}")
+        return informer
+
+    async def wait_synced(self) -> None:
+        for informer in list(self._informers.values()):
+            await informer.wait_synced()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for kind, informer in self._informers.items():
+                group.create_task(informer.run(), name=f"informer {kind.__name__}")

@@ -1,0 +1,212 @@
+"""What all controllers share: informers fill a work queue with keys, workers reconcile them one at a time.
+
+    informer handler ─► queue.add(key) ─► worker ─► controller.reconcile(key) ─┬─► done: failures forgotten
+                              ▲                                                ├─► Requeue(after): again then
+                              └────────────── backoff, doubling ◄──────────────┴─► ApiError or OSError: again
+
+One key is never reconciled twice at once; a key that is added meanwhile is reconciled once more afterwards.
+(client-go: util/workqueue.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from antei.api.errors import ApiError
+from antei.api.objects import Object, controller_of, key_of, namespace_of
+from antei.client.informer import Informer, Informers
+
+__all__ = [
+    "Controller",
+    "Requeue",
+    "WorkQueue",
+    "enqueue_key",
+    "enqueue_owner",
+    "index_by_controller",
+    "run_controller",
+]
+
+_LOG = logging.getLogger(__name__)
+Key = tuple[str, str]
+T = TypeVar("T", bound=Object)
+
+
+@dataclass(frozen=True, slots=True)
+class Requeue:
+    """Reconcile this key again after so long, whatever happens until then."""
+
+    after_seconds: float
+
+
+class Controller(Protocol):
+    """One module of `control/` each: a pure `plan` and a short `reconcile` that performs it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def setup(self, informers: Informers, queue: WorkQueue) -> None:
+        """Adds handlers and indexes to the informers it reads; called once, before anything runs."""
+        ...
+
+    async def reconcile(self, key: Key) -> Requeue | None: ...
+
+
+class WorkQueue:
+    """Keys to reconcile, each at most once; with delays and with backoff after failures."""
+
+    # client-go's DefaultControllerRateLimiter.
+    FIRST_BACKOFF_SECONDS = 0.005
+    BACKOFF_CAP_SECONDS = 1000.0
+
+    def __init__(self) -> None:
+        self._ready: deque[Key] = deque()
+        self._queued: set[Key] = set()
+        self._active: set[Key] = set()
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._timers: dict[Key, asyncio.TimerHandle] = {}
+        self._waiters: deque[asyncio.Future[None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing to do now; timers may be waiting."""
+        return not self._ready and not self._active
+
+    def add(self, key: Key) -> None:
+        if key in self._active:
+            self._again.add(key)
+            return
+        if key in self._queued:
+            return
+        self._queued.add(key)
+        self._ready.append(key)
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                break
+
+    def add_after(self, key: Key, delay_seconds: float) -> None:
+        """Adds the key after a delay; of several delays for one key the earliest counts."""
+        if delay_seconds <= 0:
+            self.add(key)
+            return
+        loop = asyncio.get_running_loop()
+        timer = self._timers.get(key)
+        if timer is not None:
+            if timer.when() <= loop.time() + delay_seconds:
+                return
+            timer.cancel()
+        self._timers[key] = loop.call_later(delay_seconds, self._fire, key)
+
+    def add_failed(self, key: Key) -> float:
+        """Adds the key after its backoff, which doubles with each failure; returns that delay in seconds."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        delay_seconds = min(self.FIRST_BACKOFF_SECONDS * 2 ** min(failures, 30), self.BACKOFF_CAP_SECONDS)
+        self.add_after(key, delay_seconds)
+        return delay_seconds
+
+    def forget(self, key: Key) -> None:
+        self._failures.pop(key, None)
+
+    async def take(self) -> Key:
+        while not self._ready:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                raise
+        key = self._ready.popleft()
+        self._queued.discard(key)
+        self._active.add(key)
+        return key
+
+    def done(self, key: Key) -> None:
+        self._active.discard(key)
+        if key in self._again:
+            self._again.discard(key)
+            self.add(key)
+
+    def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _fire(self, key: Key) -> None:
+        self._timers.pop(key, None)
+        self.add(key)
+
+
+async def run_controller(controller: Controller, queue: WorkQueue, workers: int = 4) -> None:
+    """Reconciles until cancelled. The informers the controller reads must be synced."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for number in range(workers):
+                group.create_task(_work(controller, queue), name=f"{controller.name} worker {number}")
+    finally:
+        queue.close()
+
+
+async def _work(controller: Controller, queue: WorkQueue) -> None:
+    while True:
+        key = await queue.take()
+        try:
+            result = await controller.reconcile(key)
+        except (ApiError, OSError) as error:
+            delay_seconds = queue.add_failed(key)
+            # A conflict only means that somebody was faster; the newer state is on its way.
+            level = logging.DEBUG if isinstance(error, ApiError) and error.code in (404, 409) else logging.WARNING
+            _LOG.log(level, "%s: %s: %s; again in %.3f s", controller.name, "/".join(key), error, delay_seconds)
+        else:
+            queue.forget(key)
+            if result is not None:
+                queue.add_after(key, result.after_seconds)
+        finally:
+            queue.done(key)
+
+
+def enqueue_key(queue: WorkQueue) -> Callable[[Object | None, Object | None], None]:
+    """A handler that queues the changed object itself."""
+
+    def handler(old: Object | None, new: Object | None) -> None:
+        obj = new if new is not None else old
+        if obj is not None:
+            queue.add(key_of(obj))
+
+    return handler
+
+
+def enqueue_owner(queue: WorkQueue, owner_kind: str) -> Callable[[Object | None, Object | None], None]:
+    """A handler that queues the controlling owner of the changed object, where it is of that kind."""
+
+    def handler(old: Object | None, new: Object | None) -> None:
+        for obj in (old, new):
+            if obj is None:
+                continue
+            owner = controller_of(obj)
+            if owner is not None and owner.kind == owner_kind:
+                queue.add((namespace_of(obj), owner.name))
+
+    return handler
+
+
+def index_by_controller(informer: Informer[T]) -> None:
+    """Makes `informer.by_index("controller", uid)` give what the object with that uid controls."""
+
+    def uids(obj: Any) -> tuple[str, ...]:
+        owner = controller_of(obj)
+        return (owner.uid,) if owner is not None else ()
+
+    informer.add_index("controller", uids)

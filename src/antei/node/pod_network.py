@@ -1,0 +1,33 @@
+"""What the node asks of the network: an address for each pod. `antei.network` implements it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from lightkube.resources.core_v1 import Pod
+
+__all__ = ["PodAddress", "PodNetwork"]
+
+
+@dataclass(frozen=True, slots=True)
+class PodAddress:
+    ip: str
+    namespace: str | None  # the network namespace's name under /run/netns; None: pods share the host's
+
+
+class PodNetwork(Protocol):
+    async def attach(self, pod_uid: str, node_name: str) -> PodAddress:
+        """Gives the pod its address on that node. Again for one uid, also after a restart of antei: the same address.
+
+        Raises OSError when no address is left or the kernel refuses.
+        """
+        ...
+
+    async def detach(self, pod_uid: str) -> None:
+        """Takes the address back; no error when there is none."""
+        ...
+
+    def resolv_conf(self, pod: Pod) -> str:
+        """The pod's /etc/resolv.conf under its dnsPolicy and dnsConfig."""
+        ...

@@ -1,0 +1,223 @@
+"""How containers run: the Protocol that `process`, `oci` and `simulated` implement.
+
+A runtime knows sandboxes (what the containers of a pod share) and containers. It decides nothing: restarts,
+probes, hooks and grace periods are the node's. Sandboxes and containers outlive antei's process: after a
+restart `sandboxes()` and `containers()` tell what is there, and `wait` works on it as before.
+`tests/conformance/test_runtime.py` holds every driver to this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+__all__ = [
+    "ContainerRecord",
+    "ContainerSpec",
+    "ExecResult",
+    "Exit",
+    "HostAlias",
+    "Image",
+    "ImageError",
+    "Mount",
+    "Runtime",
+    "RuntimeFailure",
+    "Sandbox",
+    "SandboxSpec",
+    "StartError",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class HostAlias:
+    """A line of /etc/hosts."""
+
+    ip: str
+    hostnames: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxSpec:
+    """What the containers of one pod share. `directory` is the pod's own, for state, hosts and resolv.conf."""
+
+    pod_uid: str
+    namespace: str
+    pod_name: str
+    hostname: str
+    directory: Path
+    network_namespace: str | None = None  # its name under /run/netns; None: the host's
+    resolv_conf: str = ""
+    hosts: tuple[HostAlias, ...] = ()
+    share_process_namespace: bool = False
+    host_ipc: bool = False
+    host_pid: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    id: str
+    pod_uid: str
+    namespace: str
+    pod_name: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A host directory or file seen in the container at an absolute path."""
+
+    source: Path
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerSpec:
+    """One run of one container. `command` replaces the image's entry point, `args` its arguments; None keeps them."""
+
+    sandbox_id: str
+    name: str
+    attempt: int  # 0 for the first run, then the restart count
+    image: str
+    command: tuple[str, ...] | None = None
+    args: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    working_dir: str | None = None
+    mounts: tuple[Mount, ...] = ()
+    log_path: Path = Path()  # where the CRI-format log of this run goes
+    termination_log: Path | None = None  # host file shown at terminationMessagePath
+    termination_message_path: str = "/dev/termination-log"
+    stop_signal: str | None = None  # lifecycle.stopSignal, above the image's
+    stdin: bool = False
+    tty: bool = False
+    privileged: bool = False
+    run_as_user: int | None = None
+    run_as_group: int | None = None
+    read_only_root: bool = False
+    memory_limit_bytes: int | None = None
+    cpu_limit_millis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """How a run ended. `exit_code` is 128+signal when a signal ended it, as a shell says it."""
+
+    exit_code: int
+    finished_at: datetime
+    signal: int | None = None
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    id: str  # unique for this run
+    sandbox_id: str
+    pod_uid: str
+    name: str
+    attempt: int
+    image: str
+    image_id: str
+    started_at: datetime
+    exit: Exit | None = None  # None while it runs
+    stop_signal: str = "SIGTERM"
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """What an image name stands for. `command` and `args` are its entry point and default arguments."""
+
+    name: str
+    id: str
+    command: tuple[str, ...]
+    args: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()  # said once as an event on the pod
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult:
+    """A command's end. `output` is stdout and stderr in order of arrival, cut at the limit that was asked for."""
+
+    exit_code: int
+    output: bytes
+
+
+class RuntimeFailure(Exception):
+    """The runtime itself failed (not the container); `reason` is an event's and a waiting state's reason."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class ImageError(RuntimeFailure):
+    """ErrImagePull, ErrImageNeverPull or InvalidImageName; the message names image and remedy."""
+
+
+class StartError(RuntimeFailure):
+    """CreateContainerError, RunContainerError or StartError; a container that could not begin to run."""
+
+
+class Runtime(Protocol):
+    @property
+    def name(self) -> str:
+        """ "process", "oci" or "simulated": the scheme of container IDs (`process://ab12…`)."""
+        ...
+
+    async def ensure_image(self, image: str, pull_policy: str) -> Image:
+        """Makes the image available. Raises ImageError."""
+        ...
+
+    async def create_sandbox(self, spec: SandboxSpec) -> Sandbox: ...
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        """Kills what still runs in it and forgets its containers; no error when it is gone already."""
+        ...
+
+    async def start(self, spec: ContainerSpec) -> ContainerRecord:
+        """Creates and starts a container. Raises StartError."""
+        ...
+
+    async def wait(self, container_id: str) -> Exit:
+        """Returns when the container has ended; at once when it has ended before. Any number may wait."""
+        ...
+
+    async def signal(self, container_id: str, signal: str) -> None:
+        """Sends e.g. "SIGTERM" to the container's PID 1 only ("SIGKILL" ends all of it). No error when it has ended."""
+        ...
+
+    async def pause(self, container_id: str) -> None:
+        """Stops every process of the container (SIGSTOP): it hangs. For rehearsals."""
+        ...
+
+    async def resume(self, container_id: str) -> None: ...
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        timeout_seconds: float | None = None,
+        output_limit_bytes: int = 10 * 1024,
+    ) -> ExecResult:
+        """Runs a command in the container, with its environment, and no shell of ours.
+
+        Raises TimeoutError after killing the command, RuntimeFailure when it could not be run at all or the
+        container is gone. A command that is not found is exit code 127 or 126 with the reason as output.
+        """
+        ...
+
+    async def remove(self, container_id: str) -> None:
+        """Forgets an ended container and its files, its log excepted (the node owns that)."""
+        ...
+
+    async def sandboxes(self) -> Sequence[Sandbox]: ...
+
+    async def containers(self) -> Sequence[ContainerRecord]: ...
+
+    async def aclose(self) -> None:
+        """Lets go of everything without stopping it."""
+        ...
