@@ -1,0 +1,48 @@
+# One way in: make demo, make test, make check, make bench. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# nft and ip: pod networks and Services. MariaDB without its system service: the example's database.
+SYSTEM_PACKAGES := nftables iproute2 mariadb-server-core mariadb-client curl
+TEST_OPTIONS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench clean
+
+help:
+	@echo "make demo   sets everything up, brings the example up and puts it through five acts"
+	@echo "make test   sets everything up and runs all tests"
+	@echo "make check  ruff, mypy, import-linter and the fast tests"
+	@echo "make bench  measures speed and memory"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml Makefile scripts/system-packages
+	@scripts/system-packages $(SYSTEM_PACKAGES) python3-venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "antei needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12 …" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing Python packages into $(VENV)"
+	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group dev
+	@touch $@
+
+demo: setup
+	@$(BIN)/python examples/mattermost/demo.py
+
+test: check
+	$(BIN)/pytest tests/scenario tests/conformance tests/live $(TEST_OPTIONS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest tests/unit $(TEST_OPTIONS)
+
+bench: setup
+	$(BIN)/python bench/run.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

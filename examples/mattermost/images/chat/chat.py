@@ -1,0 +1,189 @@
+"""A small chat server that stands in for Mattermost: same address, same ping, posts kept in the database.
+
+It reads what the book's manifests give it (`MM_SQLSETTINGS_DATASOURCE`, /mm/config/config.json), waits for its
+database before it listens, as Mattermost does, and answers
+
+    GET  /api/v4/system/ping                          {"status": "OK"}
+    GET  /api/v4/system/ping?get_server_status=true   looks at the database as well: 500 when it is not there
+    GET  /api/v4/posts                                the latest posts
+    POST /api/v4/posts {"message": "…"}               a new post
+    GET  /                                            a page to read and write them
+
+SIGTERM stops it gracefully: no new connections, what is in flight is answered, then it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import json
+import logging
+import os
+import queue
+import re
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from aiohttp import web
+
+LOG = logging.getLogger("chat")
+CONFIG = Path("/mm/config/config.json")
+DATA_SOURCE = re.compile(
+    r"(?P<user>[^:]*):(?P<password>.*)@tcp\((?P<host>[^:)]*)(?::(?P<port>\d+))?\)/(?P<database>[^?]*)"
+)
+DATABASE_TIMEOUT_SECONDS = 2
+SHUTDOWN_TIMEOUT_SECONDS = 20
+
+
+class Database:
+    """A few connections that are opened when needed and thrown away when they break."""
+
+    def __init__(self, data_source: str) -> None:
+        match = DATA_SOURCE.match(data_source)
+        if match is None:
+            sys.exit(f"MM_SQLSETTINGS_DATASOURCE is not user:password@tcp(host:port)/database: {data_source!r}")
+        self._options: dict[str, Any] = {
+            "host": match["host"],
+            "port": int(match["port"] or 3306),
+            "user": match["user"],
+            "password": match["password"],
+            "database": match["database"],
+            "connect_timeout": DATABASE_TIMEOUT_SECONDS,
+            "read_timeout": DATABASE_TIMEOUT_SECONDS,
+            "write_timeout": DATABASE_TIMEOUT_SECONDS,
+            "autocommit": True,
+            "charset": "utf8mb4",
+        }
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+
+    async def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        return await asyncio.to_thread(self._run, statement, values)
+
+    def _run(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            connection = self._idle.get_nowait()
+        except queue.Empty:
+            connection = pymysql.connect(**self._options)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, values)
+                rows = list(cursor.fetchall())
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.put(connection)
+        return rows
+
+    async def wait(self) -> None:
+        """Returns when the database answers and has our table."""
+        while True:
+            try:
+                await self.run(
+                    "CREATE TABLE IF NOT EXISTS posts (id BIGINT PRIMARY KEY AUTO_INCREMENT,"
+                    " message TEXT NOT NULL, host VARCHAR(255) NOT NULL, created TIMESTAMP DEFAULT CURRENT_TIMESTAMP)"
+                )
+            except pymysql.err.Error as error:
+                LOG.info("waiting for the database: %s", error)
+                await asyncio.sleep(1)
+            else:
+                return
+
+
+DATABASE = web.AppKey("database", Database)
+
+
+async def ping(request: web.Request) -> web.Response:
+    if request.query.get("get_server_status") != "true":
+        return web.json_response({"status": "OK"})
+    try:
+        await request.app[DATABASE].run("SELECT 1")
+    except pymysql.err.Error as error:
+        LOG.warning("ping: the database does not answer: %s", error)
+        return web.json_response({"status": "UNHEALTHY", "database_status": "UNHEALTHY"}, status=500)
+    return web.json_response({"status": "OK", "database_status": "OK"})
+
+
+async def latest(database: Database) -> list[dict[str, Any]]:
+    rows = await database.run("SELECT id, message, host FROM posts ORDER BY id DESC LIMIT 50")
+    return [{"id": number, "message": message, "host": host} for number, message, host in rows]
+
+
+async def read_posts(request: web.Request) -> web.Response:
+    return web.json_response({"posts": await latest(request.app[DATABASE]), "served_by": socket.gethostname()})
+
+
+async def write_post(request: web.Request) -> web.Response:
+    if request.content_type == "application/json":
+        try:
+            message = (await request.json())["message"]
+        except (json.JSONDecodeError, KeyError, TypeError):
+            return web.json_response({"message": 'the body must be {"message": "…"}'}, status=400)
+    else:
+        message = (await request.post()).get("message", "")
+    if not isinstance(message, str) or not message or len(message) > 4000:
+        return web.json_response({"message": "a post has 1 to 4000 characters"}, status=400)
+    await request.app[DATABASE].run("INSERT INTO posts (message, host) VALUES (%s, %s)", message, socket.gethostname())
+    if request.content_type != "application/json":
+        raise web.HTTPSeeOther("/")
+    return web.json_response({"message": message, "served_by": socket.gethostname()}, status=201)
+
+
+async def page(request: web.Request) -> web.Response:
+    posts = "".join(
+        f"<li>{html.escape(post['message'])} <small>{html.escape(post['host'])}</small></li>"
+        for post in await latest(request.app[DATABASE])
+    )
+    return web.Response(
+        content_type="text/html",
+        text=f"""<!doctype html><meta name="viewport" content="width=device-width"><title>Chat</title>
+<style>body{{font:16px system-ui;max-width:40rem;margin:2rem auto;padding:0 1rem}}small{{color:gray}}</style>
+<h1>Chat</h1><p>A stand-in for Mattermost, served by {html.escape(socket.gethostname())}.</p>
+<form method="post" action="/api/v4/posts"><input name="message" required maxlength="4000"> <button>Post</button></form>
+<ul>{posts}</ul>""",
+    )
+
+
+@web.middleware
+async def database_errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    try:
+        response: web.StreamResponse = await handler(request)
+    except pymysql.err.Error as error:
+        LOG.warning("%s %s: %s", request.method, request.path, error)
+        return web.json_response({"message": "the database does not answer"}, status=503)
+    return response
+
+
+def listen_address() -> tuple[str, int]:
+    address = ":8065"
+    if CONFIG.exists():
+        address = json.loads(CONFIG.read_text())["ServiceSettings"]["ListenAddress"] or address
+    host, _, port = address.rpartition(":")
+    return host or "0.0.0.0", int(port)
+
+
+async def make_app() -> web.Application:
+    database = Database(os.environ.get("MM_SQLSETTINGS_DATASOURCE", ""))
+    await database.wait()
+    app = web.Application(middlewares=[database_errors])
+    app[DATABASE] = database
+    app.router.add_get("/api/v4/system/ping", ping)
+    app.router.add_get("/api/v4/posts", read_posts)
+    app.router.add_post("/api/v4/posts", write_post)
+    app.router.add_get("/", page)
+    return app
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    host, port = listen_address()
+    LOG.info("starting on %s:%d", host, port)
+    web.run_app(make_app(), host=host, port=port, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS, print=LOG.info)
+    LOG.info("stopped")
+
+
+if __name__ == "__main__":
+    main()
