@@ -31,8 +31,10 @@ from aiohttp import web
 
 LOG = logging.getLogger("chat")
 CONFIG = Path("/mm/config/config.json")
+#: user:password@tcp(host:port)/database?options
 DATA_SOURCE = re.compile(
-    r"(?P<user>[^:]*):(?P<password>.*)@tcp\((?P<host>[^:)]*)(?::(?P<port>\d+))?\)/(?P<database>[^?]*)"
+    r"(?P<user>[^:]*):(?P<password>.*)"
+    r"@tcp\((?P<host>[^:)]*)(?::(?P<port>\d+))?\)/(?P<database>[^?]*)"
 )
 DATABASE_TIMEOUT_SECONDS = 2
 SHUTDOWN_TIMEOUT_SECONDS = 20
