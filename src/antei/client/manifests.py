@@ -114,6 +114,7 @@ class _Loader(yaml.CSafeLoader):
                 continue
             if key_node.tag != "tag:yaml.org,2002:str":
                 key_node.value = _json_key(self.construct_object(key_node))
+                self.constructed_objects.pop(key_node)  # else its first value would be taken again
                 key_node.tag = "tag:yaml.org,2002:str"
             if key_node.value in seen:
                 self.duplicates.append((key_node.value, key_node.start_mark.line + 1))
