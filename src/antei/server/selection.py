@@ -1,0 +1,104 @@
+"""What a list or a watch was asked for: both selectors as one test, and changes as the selectors see them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from functools import lru_cache
+from typing import Any
+
+from antei.api.errors import ApiError, bad_request, expired, internal_error
+from antei.api.objects import meta
+from antei.api.resources import Resource
+from antei.api.selectors import Selector, parse_label_selector
+from antei.server.fields import compile_field_selector
+from antei.store import Change, ChangeType, Expired, Stored, StoreError
+from antei.store.state import stored_as
+
+__all__ = ["Predicate", "SelectedWatch", "predicate_of"]
+
+Predicate = Callable[[Any], bool]
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> Selector:
+    try:
+        return parse_label_selector(text)
+    except ValueError as error:
+        raise bad_request(str(error)) from error
+
+
+def predicate_of(resource: Resource, label_selector: str, field_selector: str) -> Predicate | None:
+    """A test of stored objects; None where everything is wanted. Raises 400 for what is no selector."""
+    by_fields = compile_field_selector(resource, field_selector)
+    if not label_selector:
+        return by_fields
+    selector = _parsed(label_selector)
+    if selector.is_empty:
+        return by_fields
+
+    def by_labels(obj: Any) -> bool:
+        return selector.matches(meta(obj).labels)
+
+    if by_fields is None:
+        return by_labels
+    return lambda obj: by_fields(obj) and by_labels(obj)
+
+
+class SelectedWatch:
+    """The changes of a store's watch, as seen through a predicate.
+
+    An object that begins to match is ADDED, one that ceases to is DELETED: the last state that matched, with the
+    revision of the change (Kubernetes: apiserver/pkg/storage/cacher/cache_watcher.go).
+    """
+
+    def __init__(
+        self,
+        changes: AsyncIterator[Change],
+        wanted: Predicate | None,
+        answer: Callable[[Stored], Stored],
+        after_revision: int,
+    ) -> None:
+        """`answer` turns what is stored into the version that was asked for."""
+        self._changes = changes
+        self._wanted = wanted
+        self._answer = answer
+        self._after_revision = after_revision
+
+    def __aiter__(self) -> SelectedWatch:
+        return self
+
+    async def __anext__(self) -> tuple[str, Stored]:
+        while True:
+            try:
+                change = await anext(self._changes)
+            except Expired as error:
+                raise expired(f"too old resource version: {self._after_revision} ({error})") from error
+            except StoreError as error:
+                raise _unavailable(error) from error
+            seen = self._seen(change)
+            if seen is not None:
+                return seen[0].value, self._answer(seen[1])
+
+    def _seen(self, change: Change) -> tuple[ChangeType, Stored] | None:
+        wanted = self._wanted
+        if wanted is None:
+            return change.type, change.stored
+        previous = change.previous
+        matched = previous is not None and wanted(previous.object)
+        matches = change.type is not ChangeType.DELETED and wanted(change.stored.object)
+        if matches:
+            return (ChangeType.MODIFIED if matched else ChangeType.ADDED), change.stored
+        if not matched or previous is None:
+            return None
+        if change.type is ChangeType.DELETED:
+            return ChangeType.DELETED, change.stored
+        return ChangeType.DELETED, stored_as(previous.key, previous.object, change.revision)
+
+    async def aclose(self) -> None:
+        close = getattr(self._changes, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def _unavailable(error: StoreError) -> ApiError:
+    return internal_error(str(error))

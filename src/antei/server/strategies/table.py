@@ -1,0 +1,76 @@
+"""Which kind has which strategy."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from antei.api.resources import Resource
+from antei.server.strategies.generic import Strategy
+
+__all__ = ["strategy_of"]
+
+#: Kinds without a strategy of their own that count generations (Kubernetes: `Generation = 1` in PrepareForCreate).
+_WITH_GENERATION = frozenset(
+    {
+        "admissionregistration.k8s.io/mutatingadmissionpolicies",
+        "admissionregistration.k8s.io/mutatingadmissionpolicybindings",
+        "admissionregistration.k8s.io/mutatingwebhookconfigurations",
+        "admissionregistration.k8s.io/validatingadmissionpolicies",
+        "admissionregistration.k8s.io/validatingadmissionpolicybindings",
+        "admissionregistration.k8s.io/validatingwebhookconfigurations",
+        "apiextensions.k8s.io/customresourcedefinitions",
+        "/replicationcontrollers",
+        "apps/daemonsets",
+        "apps/replicasets",
+        "apps/statefulsets",
+        "batch/cronjobs",
+        "discovery.k8s.io/endpointslices",
+        "flowcontrol.apiserver.k8s.io/flowschemas",
+        "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
+        "networking.k8s.io/ingressclasses",
+        "networking.k8s.io/ingresses",
+        "networking.k8s.io/networkpolicies",
+        "policy/poddisruptionbudgets",
+        "resource.k8s.io/deviceclasses",
+        "resource.k8s.io/devicetaintrules",
+        "resource.k8s.io/resourceslices",
+        "scheduling.k8s.io/priorityclasses",
+    }
+)
+#: Kinds that a PUT may create (Kubernetes: AllowCreateOnUpdate).
+_CREATED_ON_UPDATE = frozenset(
+    {
+        "/endpoints",
+        "/events",
+        "/limitranges",
+        "/services",
+        "coordination.k8s.io/leases",
+        "rbac.authorization.k8s.io/clusterrolebindings",
+        "rbac.authorization.k8s.io/clusterroles",
+        "rbac.authorization.k8s.io/rolebindings",
+        "rbac.authorization.k8s.io/roles",
+    }
+)
+#: Kinds whose immediate DELETE answers with the object (Kubernetes: ReturnDeletedObject).
+_RETURNED_ON_DELETE = frozenset(
+    {
+        "/persistentvolumeclaims",
+        "/persistentvolumes",
+        "/pods",
+        "/podtemplates",
+        "/resourcequotas",
+        "/serviceaccounts",
+        "/services",
+    }
+)
+_OWN: dict[str, type[Strategy]] = {}
+
+
+@cache
+def strategy_of(resource: Resource) -> Strategy:
+    """`resource` is the kind in its stored version."""
+    strategy = _OWN.get(resource.bucket, Strategy)(resource)
+    strategy.has_generation = strategy.has_generation or resource.bucket in _WITH_GENERATION
+    strategy.creates_on_update = resource.bucket in _CREATED_ON_UPDATE
+    strategy.returns_deleted_object = resource.bucket in _RETURNED_ON_DELETE
+    return strategy
