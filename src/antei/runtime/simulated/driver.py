@@ -1,0 +1,304 @@
+"""The simulated driver: `Runtime` and `ProbeTransport` over containers that exist only as state and timers."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from antei.runtime import (
+    ContainerRecord,
+    ContainerSpec,
+    ExecResult,
+    Exit,
+    Image,
+    ImageError,
+    RuntimeFailure,
+    Sandbox,
+    SandboxSpec,
+    StartError,
+)
+from antei.runtime.simulated.container import SimulatedContainer
+from antei.runtime.simulated.profile import ContainerProfile, exec_answer, http_answer, profile_of
+from antei.world import World
+from antei.world.sockets import HttpReply
+
+__all__ = ["Happening", "SimulatedRuntime"]
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """One line of `SimulatedRuntime.log`.
+
+    what: pulled, created, started, signalled, hung, resumed, exec, exited, removed, sandbox-removed.
+    detail: the signal's name, the exit code, the command's words; seconds: the loop's clock.
+    """
+
+    seconds: float
+    at: datetime
+    what: str
+    pod: str = ""  # namespace/name
+    container: str = ""
+    attempt: int = 0
+    detail: str = ""
+
+
+class SimulatedRuntime:
+    """Containers of `profiles` (by image, globs allowed). It is the simulated machine itself: `aclose` ends nothing.
+
+    A restart of the node agent is simulated by giving the same runtime to a new agent.
+    """
+
+    name = "simulated"
+
+    def __init__(self, world: World, profiles: Mapping[str, ContainerProfile] | None = None) -> None:
+        self._world = world
+        self._profiles = dict(profiles or {})
+        self._pulled: dict[str, Image] = {}
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._containers: dict[str, SimulatedContainer] = {}
+        self._pod_of_address: dict[str, str] = {}  # ip -> pod uid
+        self.log: list[Happening] = []
+
+    # --- knobs ---
+
+    def set_profile(self, image: str, profile: ContainerProfile) -> None:
+        """What containers of this image that start from now on do."""
+        self._profiles[image] = profile
+
+    def adjust(self, container_id: str, **changes: Any) -> None:
+        """Changes a running container's answers and its reaction to signals; ends and hangs keep their time."""
+        container = self._container(container_id)
+        container.profile = replace(container.profile, **changes)
+
+    def crash(self, container_id: str, exit_code: int = 1) -> None:
+        self._container(container_id).end(exit_code)
+
+    def oom_kill(self, container_id: str) -> None:
+        self._container(container_id).end(137, 9, oom_killed=True)
+
+    def hang(self, container_id: str) -> None:
+        self._container(container_id).hang()
+
+    def running(self, pod_name: str, container: str | None = None) -> ContainerRecord:
+        """The running container of that pod, for the knobs above. LookupError when there is none."""
+        for found in self._containers.values():
+            pod = self._sandboxes[found.spec.sandbox_id]
+            if found.running and pod.pod_name == pod_name and container in (None, found.spec.name):
+                return found.record
+        raise LookupError(f"no container {container or ''} of pod {pod_name} runs")
+
+    def happenings(self, what: str, pod_name: str | None = None) -> list[Happening]:
+        return [
+            entry
+            for entry in self.log
+            if entry.what == what and pod_name in (None, entry.pod.partition("/")[2], entry.pod)
+        ]
+
+    # --- addresses ---
+
+    def bind_pod(self, pod_uid: str, ip: str) -> None:
+        """Probes of this address reach the containers of this pod, in whichever sandbox."""
+        self._pod_of_address[ip] = pod_uid
+
+    def bind_address(self, sandbox_id: str, ip: str) -> None:
+        self.bind_pod(self._sandboxes[sandbox_id].pod_uid, ip)
+
+    def unbind_address(self, ip: str) -> None:
+        self._pod_of_address.pop(ip, None)
+
+    # --- Runtime ---
+
+    async def ensure_image(self, image: str, pull_policy: str) -> Image:
+        present = self._pulled.get(image)
+        if present is not None and pull_policy != "Always":
+            return present
+        profile = profile_of(self._profiles, image)
+        if profile.pull_seconds > 0 and present is None:
+            await asyncio.sleep(profile.pull_seconds)
+        if profile.pull_error is not None:
+            raise ImageError(profile.pull_error.reason, profile.pull_error.message)
+        if present is None:
+            self._note("pulled", detail=image)
+        self._pulled[image] = Image(name=image, id=f"simulated://{image}", command=("simulated",))
+        return self._pulled[image]
+
+    async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        sandbox = Sandbox(
+            id=self._world.chance.token(32),
+            pod_uid=spec.pod_uid,
+            namespace=spec.namespace,
+            pod_name=spec.pod_name,
+            created_at=self._world.clock.now(),
+        )
+        self._sandboxes[sandbox.id] = sandbox
+        self._note("created", sandbox=sandbox)
+        return sandbox
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None:
+            return
+        for container_id, container in list(self._containers.items()):
+            if container.spec.sandbox_id == sandbox_id:
+                container.signal("SIGKILL")
+                del self._containers[container_id]
+        del self._sandboxes[sandbox_id]
+        self._note("sandbox-removed", sandbox=sandbox)
+
+    async def start(self, spec: ContainerSpec) -> ContainerRecord:
+        sandbox = self._sandbox(spec)
+        profile = profile_of(self._profiles, spec.image)
+        if profile.start_seconds > 0:
+            await asyncio.sleep(profile.start_seconds)
+            sandbox = self._sandbox(spec)
+        if profile.start_error is not None:
+            raise StartError(profile.start_error.reason, profile.start_error.message)
+        record = ContainerRecord(
+            id=self._world.chance.token(32),
+            sandbox_id=spec.sandbox_id,
+            pod_uid=sandbox.pod_uid,
+            name=spec.name,
+            attempt=spec.attempt,
+            image=spec.image,
+            image_id=f"simulated://{spec.image}",
+            started_at=self._world.clock.now(),
+            stop_signal=spec.stop_signal or "SIGTERM",
+        )
+        self._note("started", sandbox=sandbox, record=record)
+        container = SimulatedContainer(spec, record, profile, self._world.clock, self._report)
+        self._containers[record.id] = container
+        return record
+
+    async def wait(self, container_id: str) -> Exit:
+        return await self._container(container_id).ended()
+
+    async def signal(self, container_id: str, signal: str) -> None:
+        container = self._containers.get(container_id)
+        if container is not None:
+            container.signal(signal)
+
+    async def pause(self, container_id: str) -> None:
+        self._container(container_id).hang()
+
+    async def resume(self, container_id: str) -> None:
+        self._container(container_id).resume()
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        timeout_seconds: float | None = None,
+        output_limit_bytes: int = 10 * 1024,
+    ) -> ExecResult:
+        container = self._container(container_id)
+        if not container.running:
+            raise RuntimeFailure("ExecError", f"container {container.spec.name} is not running")
+        self._report(container, "exec", " ".join(command))
+        async with asyncio.timeout(timeout_seconds):
+            if not await container.lives_through(0):
+                return ExecResult(137, b"")
+            answer = exec_answer(container.profile, command, container.since_start_seconds)
+            if not await container.lives_through(answer.duration_seconds):
+                return ExecResult(137, b"")  # the end of PID 1 kills all that runs beside it
+        return ExecResult(answer.exit_code, answer.output[:output_limit_bytes])
+
+    async def remove(self, container_id: str) -> None:
+        container = self._containers.get(container_id)
+        if container is None:
+            return
+        if container.running:
+            raise RuntimeFailure("RemoveContainerError", f"container {container.spec.name} still runs")
+        del self._containers[container_id]
+        self._report(container, "removed", "")
+
+    async def sandboxes(self) -> Sequence[Sandbox]:
+        return tuple(self._sandboxes.values())
+
+    async def containers(self) -> Sequence[ContainerRecord]:
+        return tuple(container.record for container in self._containers.values())
+
+    async def aclose(self) -> None:
+        """Nothing is held that would have to be let go: the simulated machine runs on."""
+
+    # --- ProbeTransport ---
+
+    async def http_get(self, url: str, headers: Mapping[str, str], body_limit_bytes: int) -> HttpReply:
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        container = self._listener(parts.hostname or "", port)
+        await self._answering(container, 0)
+        path = parts.path or "/"
+        answer = http_answer(container.profile, port, path, container.since_start_seconds)
+        await self._answering(container, answer.delay_seconds)
+        reply_headers = {name.lower(): value for name, value in answer.headers.items()}
+        return HttpReply(answer.status, reply_headers, answer.body[:body_limit_bytes])
+
+    async def tcp_connect(self, host: str, port: int) -> None:
+        """A hung process still accepts: the kernel answers for it, as long as its backlog has room."""
+        self._listener(host, port)
+
+    async def grpc_check(self, host: str, port: int, service: str) -> str:
+        container = self._listener(host, port)
+        await self._answering(container, 0)
+        if container.profile.grpc is None:
+            raise NotImplementedError("this server does not implement the grpc health protocol")
+        if service not in container.profile.grpc:
+            raise LookupError(service)
+        status = container.profile.grpc[service]
+        return status if isinstance(status, str) else status(container.since_start_seconds)
+
+    async def _answering(self, container: SimulatedContainer, seconds: float) -> None:
+        if not await container.lives_through(seconds):
+            raise ConnectionResetError(errno.ECONNRESET, "connection reset by peer")
+
+    def _listener(self, host: str, port: int) -> SimulatedContainer:
+        pod_uid = self._pod_of_address.get(host)
+        if pod_uid is None:
+            raise OSError(errno.EHOSTUNREACH, "no route to host")
+        found = [
+            container
+            for container in self._containers.values()
+            if container.record.pod_uid == pod_uid and container.listens_on(port)
+        ]
+        if not found:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
+        # One that names the port comes before one that listens everywhere.
+        return min(found, key=lambda container: container.profile.ports is None)
+
+    # --- records ---
+
+    def _container(self, container_id: str) -> SimulatedContainer:
+        container = self._containers.get(container_id)
+        if container is None:
+            raise RuntimeFailure("NotFound", f"container {container_id} does not exist")
+        return container
+
+    def _sandbox(self, spec: ContainerSpec) -> Sandbox:
+        sandbox = self._sandboxes.get(spec.sandbox_id)
+        if sandbox is None:
+            raise StartError("CreateContainerError", f"sandbox {spec.sandbox_id} does not exist")
+        return sandbox
+
+    def _report(self, container: SimulatedContainer, what: str, detail: str) -> None:
+        self._note(what, sandbox=self._sandboxes[container.spec.sandbox_id], record=container.record, detail=detail)
+
+    def _note(
+        self, what: str, *, sandbox: Sandbox | None = None, record: ContainerRecord | None = None, detail: str = ""
+    ) -> None:
+        self.log.append(
+            Happening(
+                seconds=asyncio.get_running_loop().time(),
+                at=self._world.clock.now(),
+                what=what,
+                pod=f"{sandbox.namespace}/{sandbox.pod_name}" if sandbox else "",
+                container=record.name if record else "",
+                attempt=record.attempt if record else 0,
+                detail=detail,
+            )
+        )
