@@ -1,0 +1,172 @@
+"""The kernel's side of the pod network: namespaces, veth pairs, addresses and routes. Blocking; for worker threads.
+
+    pod namespace                      cluster namespace
+    eth0 10.244.1.5/32  ◄── veth ──►  p3f9c2a7d10   route 10.244.1.5 dev p3f9c2a7d10 src 10.100.0.1
+    default via 169.254.1.1 (onlink)                 lo: 10.96.0.1, 10.96.0.10, 10.100.0.<n>
+
+Both ends know each other's hardware address for good, so nothing waits for ARP. All traffic is routed through the
+cluster namespace, and there passes connection tracking in both directions, which a bridge would not promise.
+The cluster's own addresses are on `lo`: with permanent routes no other device is needed to answer for them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyroute2 import IPRoute, NetlinkError
+
+from antei.network.addresses import ClusterAddresses
+from antei.world import namespaces
+
+__all__ = ["PodLink", "attach", "detach", "is_attached", "prepare_cluster", "remove_stale"]
+
+_GATEWAY = "169.254.1.1"
+#: The same at the cluster's end of every pair: they never meet on one link.
+_GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
+_EXISTS = 17
+_PERMANENT = 0x80  # NUD_PERMANENT
+_ONLINK = 4  # RTNH_F_ONLINK
+
+_CLUSTER_SYSCTLS = {
+    "net/ipv4/ip_forward": "1",
+    # A pod that reaches itself through its Service leaves by the link it came from; no ICMP redirects for that.
+    "net/ipv4/conf/all/send_redirects": "0",
+    "net/ipv4/conf/default/send_redirects": "0",
+    "net/ipv6/conf/default/disable_ipv6": "1",
+}
+#: As container runtimes set them: any user may listen on port 80 and ping.
+_POD_SYSCTLS = {
+    "net/ipv4/ip_unprivileged_port_start": "0",
+    "net/ipv4/ping_group_range": "0 2147483647",
+    "net/ipv6/conf/default/disable_ipv6": "1",  # lo keeps ::1
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PodLink:
+    ip: str
+    host_ip: str  # of the pod's node
+    namespace: str
+    device: str  # in the cluster namespace, at most 15 characters
+
+
+def prepare_cluster(namespace: str, addresses: ClusterAddresses) -> None:
+    """Makes the cluster's namespace, or adopts it, with lo and the cluster's addresses on it; the thread is in it
+    afterwards. Raises OSError when the kernel refuses."""
+    if namespaces.exists(namespace):
+        namespaces.enter(namespace)
+    else:
+        namespaces.remove(namespace)  # a file without a namespace behind it
+        namespaces.create(namespace)
+    _set_sysctls(_CLUSTER_SYSCTLS)
+    with IPRoute() as netlink:
+        loopback = netlink.link_lookup(ifname="lo")[0]
+        netlink.link("set", index=loopback, state="up")
+        for ip in (*addresses.nodes.values(), addresses.api, addresses.dns):
+            netlink.addr("replace", index=loopback, address=ip, prefixlen=32)
+        # Connections of antei's own to a ClusterIP need a route before they are translated (and routed again).
+        netlink.route(
+            "replace", dst=addresses.service_cidr, oif=loopback, prefsrc=next(iter(addresses.nodes.values()), None)
+        )
+
+
+def attach(link: PodLink, cluster_namespace: str) -> None:
+    """Gives the pod its namespace and joins it to the cluster's, where the calling thread must be and stays.
+
+    Raises OSError; what was made half is taken down.
+    """
+    cluster = os.open(namespaces.path_of(cluster_namespace), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            namespaces.create(link.namespace)
+            _join(link, cluster)
+        finally:
+            namespaces.enter(cluster_namespace)
+        with IPRoute() as netlink:
+            _route(netlink, link)
+    except (OSError, NetlinkError) as error:
+        detach(link)
+        raise OSError(f"pod network namespace {link.namespace}: {error}") from error
+    finally:
+        os.close(cluster)
+
+
+def is_attached(link: PodLink) -> bool:
+    """Whether the pod's namespace and its link are there, both (the calling thread is in the cluster's)."""
+    if not namespaces.exists(link.namespace):
+        return False
+    with IPRoute() as netlink:
+        if not netlink.link_lookup(ifname=link.device):
+            return False
+        try:
+            _route(netlink, link)  # harmless when it is there, and heals a crash half-way
+        except NetlinkError:
+            return False
+    return True
+
+
+def detach(link: PodLink) -> None:
+    """Takes down what `attach` made, as far as it is there. The link goes now even if processes linger in it."""
+    with IPRoute() as netlink:
+        for index in netlink.link_lookup(ifname=link.device):
+            netlink.link("del", index=index)
+    namespaces.remove(link.namespace)
+
+
+def remove_stale(pod_namespaces: Sequence[str], devices: Mapping[str, str], prefix: str) -> list[str]:
+    """Removes pod namespaces under `prefix` and devices that are not among the given ones; returns their names."""
+    removed = []
+    with IPRoute() as netlink:
+        for message in netlink.get_links():
+            name = message.get_attr("IFLA_IFNAME")
+            if name.startswith("p") and name not in devices:
+                netlink.link("del", index=message["index"])
+                removed.append(name)
+    for name in namespaces.names(prefix):
+        if name not in pod_namespaces:
+            namespaces.remove(name)
+            removed.append(name)
+    return removed
+
+
+def _join(link: PodLink, cluster: int) -> None:
+    """In the pod's namespace: the pair with its far end in the cluster's, the address, the way out."""
+    _set_sysctls(_POD_SYSCTLS)
+    with IPRoute() as netlink:
+        netlink.link("set", index=1, state="up")  # lo is the first device of every namespace
+        netlink.link(
+            "add",
+            ifname="eth0",
+            kind="veth",
+            address=_mac_of(link.ip),
+            peer={"ifname": link.device, "address": _GATEWAY_MAC, "net_ns_fd": cluster},
+        )
+        eth0 = netlink.link_lookup(ifname="eth0")[0]
+        netlink.addr("add", index=eth0, address=link.ip, prefixlen=32)
+        netlink.link("set", index=eth0, state="up")
+        netlink.neigh("add", ifindex=eth0, dst=_GATEWAY, lladdr=_GATEWAY_MAC, state=_PERMANENT)
+        netlink.route("add", dst="0.0.0.0/0", gateway=_GATEWAY, oif=eth0, flags=_ONLINK)
+
+
+def _route(netlink: IPRoute, link: PodLink) -> None:
+    """In the cluster's namespace: the way to the pod; the node's address is whom the pod sees calling."""
+    index = netlink.link_lookup(ifname=link.device)[0]
+    netlink.link("set", index=index, state="up")
+    netlink.neigh("replace", ifindex=index, dst=link.ip, lladdr=_mac_of(link.ip), state=_PERMANENT)
+    netlink.route("replace", dst=f"{link.ip}/32", oif=index, prefsrc=link.host_ip, scope=253)  # scope link
+
+
+def _mac_of(ip: str) -> str:
+    return "0a:58:" + ":".join(f"{byte:02x}" for byte in socket.inet_aton(ip))
+
+
+def _set_sysctls(values: Mapping[str, str]) -> None:
+    """Of the calling thread's namespace. Kernels without IPv6 have no such files."""
+    for name, value in values.items():
+        path = Path("/proc/sys") / name
+        if path.exists():
+            path.write_text(value)
