@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from lightkube.models.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
-from lightkube.models.batch_v1 import Job
-from lightkube.models.core_v1 import PersistentVolumeClaim, Pod
+from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import PersistentVolumeClaim, Pod
 
 from antei.api.conditions import find
 from antei.api.objects import is_terminating, meta, name_of

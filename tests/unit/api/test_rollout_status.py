@@ -21,6 +21,15 @@ def _condition(kind: str, reason: str = "") -> dict[str, Any]:
     return {"type": kind, "status": "True", "reason": reason, "lastTransitionTime": MOMENT}
 
 
+def _replicas(observed: int, updated: int, replicas: int, available: int) -> dict[str, Any]:
+    return {
+        "observedGeneration": observed,
+        "updatedReplicas": updated,
+        "replicas": replicas,
+        "availableReplicas": available,
+    }
+
+
 CASES = [
     (Deployment, SPEC, {}, "waiting"),
     (
@@ -47,7 +56,7 @@ CASES = [
         {"observedGeneration": 2, "updatedReplicas": 3, "replicas": 3, "availableReplicas": 2},
         "waiting",
     ),
-    (Deployment, SPEC, {"observedGeneration": 2, "updatedReplicas": 3, "replicas": 3, "availableReplicas": 3}, "done"),
+    (Deployment, SPEC, _replicas(2, 3, 3, 3), "done"),
     (
         Deployment,
         SPEC,
