@@ -1,0 +1,148 @@
+"""Keeps the number of pods of each ReplicaSet and ReplicationController.
+
+    pod or set changes ─► reconcile ─► claim pods ─► plan ─► create or delete ─► status
+                                          │
+                                          └─ own writes not seen yet: only the status
+
+Both kinds are one machine, as in Kubernetes; `_Sets` says in what they differ.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from lightkube.models.core_v1 import PodTemplateSpec
+from lightkube.resources.apps_v1 import ReplicaSet
+from lightkube.resources.core_v1 import Pod, ReplicationController
+
+from antei.api.objects import Object, controller_of, is_terminating, meta, name_of, uid_of
+from antei.api.pods import is_active, is_terminal
+from antei.api.selectors import Selector, selector_of, selector_of_map
+from antei.client import Client
+from antei.client.events import EventRecorder
+from antei.client.informer import Informers
+from antei.control.adoption import candidates_of, claim, enqueue_matching, index_orphans
+from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key, enqueue_owner, index_by_controller
+from antei.control.expectations import Expectations
+from antei.control.pod_control import PodControl, pod_from_template
+from antei.control.pod_state import next_available_in
+from antei.control.replicaset.plan import (
+    Failure,
+    Snapshot,
+    count_pods,
+    plan,
+    replica_set_status,
+    replication_controller_status,
+)
+from antei.control.status_writer import write_status
+from antei.world import World
+
+__all__ = ["ReplicaSetController", "ReplicationControllerController"]
+
+
+class _SetController:
+    name: str
+    kind: ClassVar[type[Any]]
+
+    def __init__(self, client: Client, informers: Informers, recorder: EventRecorder, world: World) -> None:
+        self._client = client
+        self._world = world
+        self._sets = informers.of(self.kind)
+        self._pods = informers.of(Pod)
+        self._expectations = Expectations()
+        self._pod_control = PodControl(client, recorder, world, self._expectations)
+
+    def setup(self, informers: Informers, queue: WorkQueue) -> None:
+        self._expectations.follow(self._pods)
+        index_by_controller(self._pods)
+        index_by_controller(self._sets)
+        index_orphans(self._pods)
+        self._sets.add_handler(enqueue_key(queue))
+        self._pods.add_handler(enqueue_owner(queue, self.kind.__name__))
+        self._pods.add_handler(enqueue_matching(queue, self._sets, self._selector))
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        owner = self._sets.get(*key)
+        if owner is None:
+            self._expectations.forget(key)
+            return None
+        unseen_seconds = self._expectations.unmet_for_seconds(key)
+        found = candidates_of(self._pods, owner)
+        terminating = sum(is_terminating(pod) and not is_terminal(pod) for pod in found if _is_owned(pod, owner))
+        active = await claim(self._client, Pod, owner, self._selector(owner), [pod for pod in found if is_active(pod)])
+        now = self._world.clock.now()
+        spec = owner.spec
+        snapshot = Snapshot(
+            replicas=1 if spec.replicas is None else spec.replicas,
+            active=tuple(active),
+            related=tuple(self._related_pods(owner)),
+            is_deleting=is_terminating(owner),
+            has_unseen_writes=unseen_seconds > 0,
+        )
+        result, failure = await self._perform(owner, plan(snapshot, now))
+        counts = count_pods(active, spec.template, spec.minReadySeconds or 0, now)
+        await write_status(self._client, owner, self._status(owner, counts, terminating, failure, now))
+        if result is not None:
+            result.raise_first()
+        if unseen_seconds > 0:
+            return Requeue(unseen_seconds)
+        wait_seconds = next_available_in(active, spec.minReadySeconds or 0, now)
+        return Requeue(wait_seconds) if wait_seconds is not None else None
+
+    async def _perform(self, owner: Any, decided: Any) -> tuple[Any, Failure | None]:
+        reason = "FailedCreate" if decided.create else "FailedDelete"
+        if decided.create:
+            template = owner.spec.template or PodTemplateSpec()
+            base = f"{name_of(owner)}-"
+            pods = [
+                pod_from_template(template, owner, self._pod_control.new_name(base), generate_name=base)
+                for _ in range(decided.create)
+            ]
+            result = await self._pod_control.create_all(owner, pods)
+        elif decided.delete:
+            result = await self._pod_control.delete_all(owner, decided.delete)
+        else:
+            return None, None
+        return result, Failure(reason, str(result.errors[0])) if result.errors else None
+
+    def _related_pods(self, owner: Object) -> list[Pod]:
+        """The pods of all sets that its own controller (a Deployment) controls; its own where it has none."""
+        controller = controller_of(owner)
+        siblings = self._sets.by_index("controller", controller.uid) if controller is not None else [owner]
+        return [pod for sibling in siblings for pod in self._pods.by_index("controller", uid_of(sibling))]
+
+    def _selector(self, owner: Any) -> Selector:
+        raise NotImplementedError
+
+    def _status(self, owner: Any, counts: Any, terminating: int, failure: Failure | None, now: datetime) -> Any:
+        raise NotImplementedError
+
+
+def _is_owned(pod: Pod, owner: Object) -> bool:
+    reference = controller_of(pod)
+    return reference is not None and reference.uid == uid_of(owner)
+
+
+class ReplicaSetController(_SetController):
+    name = "replicaset-controller"
+    kind = ReplicaSet
+
+    def _selector(self, owner: ReplicaSet) -> Selector:
+        return selector_of(owner.spec.selector)
+
+    def _status(self, owner: ReplicaSet, counts: Any, terminating: int, failure: Failure | None, now: datetime) -> Any:
+        return replica_set_status(owner.status, counts, terminating, meta(owner).generation, failure, now)
+
+
+class ReplicationControllerController(_SetController):
+    name = "replication-controller"
+    kind = ReplicationController
+
+    def _selector(self, owner: ReplicationController) -> Selector:
+        return selector_of_map(owner.spec.selector if owner.spec is not None else None)
+
+    def _status(
+        self, owner: ReplicationController, counts: Any, terminating: int, failure: Failure | None, now: datetime
+    ) -> Any:
+        return replication_controller_status(owner.status, counts, meta(owner).generation, failure, now)

@@ -1,0 +1,143 @@
+"""How many pods a ReplicaSet creates or deletes, which ones, and what its status says. Pure.
+
+Kubernetes: pkg/controller/replicaset/replica_set.go (manageReplicas) and replica_set_utils.go (calculateStatus).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from lightkube.models.apps_v1 import ReplicaSetCondition, ReplicaSetStatus
+from lightkube.models.core_v1 import PodTemplateSpec, ReplicationControllerCondition, ReplicationControllerStatus
+from lightkube.resources.core_v1 import Pod
+
+from antei.api import conditions
+from antei.api.objects import labels_of, to_time
+from antei.api.pods import is_available, is_ready
+from antei.control.pod_control import BURST
+from antei.control.pod_state import in_deletion_order
+
+__all__ = ["Failure", "Plan", "Snapshot", "count_pods", "plan", "replica_set_status", "replication_controller_status"]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    replicas: int
+    active: tuple[Pod, ...]  # its own pods, neither finished nor being deleted
+    related: tuple[Pod, ...]  # those of all sets with the same owner, its own included
+    is_deleting: bool  # the set itself is being deleted
+    has_unseen_writes: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    create: int = 0
+    delete: tuple[Pod, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why the pods could not be brought to their number."""
+
+    reason: str  # FailedCreate or FailedDelete
+    message: str
+
+
+def plan(snapshot: Snapshot, now: datetime) -> Plan:
+    """At most 500 pods at a time. A pod that is being deleted does not count: its replacement is made at once."""
+    if snapshot.has_unseen_writes or snapshot.is_deleting:
+        return Plan()
+    surplus = len(snapshot.active) - snapshot.replicas
+    if surplus < 0:
+        return Plan(create=min(-surplus, BURST))
+    if surplus > 0:
+        ordered = in_deletion_order(snapshot.active, snapshot.related, now)
+        return Plan(delete=tuple(ordered[: min(surplus, BURST)]))
+    return Plan()
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    replicas: int
+    fully_labelled: int
+    ready: int
+    available: int
+
+
+def count_pods(
+    active: Sequence[Pod], template: PodTemplateSpec | None, min_ready_seconds: int, now: datetime
+) -> Counts:
+    wanted = (template.metadata.labels if template is not None and template.metadata is not None else None) or {}
+    return Counts(
+        replicas=len(active),
+        fully_labelled=sum(wanted.items() <= labels_of(pod).items() for pod in active),
+        ready=sum(is_ready(pod) for pod in active),
+        available=sum(is_available(pod, min_ready_seconds, now) for pod in active),
+    )
+
+
+def replica_set_status(
+    old: ReplicaSetStatus | None,
+    counts: Counts,
+    terminating: int,
+    generation: int | None,
+    failure: Failure | None,
+    now: datetime,
+) -> ReplicaSetStatus:
+    """Counts of zero are left out, as Kubernetes' omitempty does, but for replicas and terminatingReplicas."""
+    kept = [c for c in (old.conditions if old is not None else None) or () if c.type != "ReplicaFailure"]
+    if failure is not None:
+        standing = conditions.find(old.conditions if old is not None else None, "ReplicaFailure")
+        kept.append(
+            standing
+            if standing is not None
+            else ReplicaSetCondition(
+                type="ReplicaFailure",
+                status="True",
+                reason=failure.reason,
+                message=failure.message,
+                lastTransitionTime=to_time(now),
+            )
+        )
+    return ReplicaSetStatus(
+        replicas=counts.replicas,
+        fullyLabeledReplicas=counts.fully_labelled or None,
+        readyReplicas=counts.ready or None,
+        availableReplicas=counts.available or None,
+        terminatingReplicas=terminating,
+        observedGeneration=generation,
+        conditions=kept or None,
+    )
+
+
+def replication_controller_status(
+    old: ReplicationControllerStatus | None,
+    counts: Counts,
+    generation: int | None,
+    failure: Failure | None,
+    now: datetime,
+) -> ReplicationControllerStatus:
+    kept = [c for c in (old.conditions if old is not None else None) or () if c.type != "ReplicaFailure"]
+    if failure is not None:
+        standing = conditions.find(old.conditions if old is not None else None, "ReplicaFailure")
+        kept.append(
+            standing
+            if standing is not None
+            else ReplicationControllerCondition(
+                type="ReplicaFailure",
+                status="True",
+                reason=failure.reason,
+                message=failure.message,
+                lastTransitionTime=to_time(now),
+            )
+        )
+    return ReplicationControllerStatus(
+        replicas=counts.replicas,
+        fullyLabeledReplicas=counts.fully_labelled or None,
+        readyReplicas=counts.ready or None,
+        availableReplicas=counts.available or None,
+        observedGeneration=generation,
+        conditions=kept or None,
+    )
