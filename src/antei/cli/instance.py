@@ -1,0 +1,85 @@
+"""One cluster on one data directory: is it running, as which process, and where is what.
+
+    <data>/antei.pid     the process, while one runs       <data>/kubeconfig   for kubectl
+    <data>/antei.log     its log when detached             <data>/antei.db     the objects
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import psutil
+
+__all__ = ["Instance", "default_directory"]
+
+
+class _PidFile(msgspec.Struct):
+    pid: int
+    created: float  # the process' start time: a reused pid is not taken for ours
+    url: str = ""
+    is_ready: bool = False
+    published: list[tuple[str, str]] = []
+    notes: list[str] = []
+
+
+def default_directory() -> Path:
+    """$ANTEI_DATA, or ~/.antei."""
+    return Path(os.environ.get("ANTEI_DATA") or Path.home() / ".antei")
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    directory: Path
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.directory / "kubeconfig"
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "antei.log"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.directory / "antei.pid"
+
+    def running_pid(self) -> int | None:
+        """The pid of the process that runs this cluster, None when there is none."""
+        state = self._read()
+        return state.pid if state is not None else None
+
+    def published(self) -> list[tuple[str, str]]:
+        """(what, URL) of everything that can be reached from this machine, as the running process said it."""
+        state = self._read()
+        return state.published if state is not None else []
+
+    def notes(self) -> list[str]:
+        """What the running process could not honour on this machine, a line each."""
+        state = self._read()
+        return state.notes if state is not None else []
+
+    def is_ready(self) -> bool:
+        state = self._read()
+        return state is not None and state.is_ready
+
+    def register(self, url: str, *, is_ready: bool, published: list[tuple[str, str]], notes: list[str]) -> None:
+        """Says that this very process runs the cluster."""
+        state = _PidFile(os.getpid(), psutil.Process().create_time(), url, is_ready, published, notes)
+        part = self._pid_file.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(state))
+        part.replace(self._pid_file)
+
+    def unregister(self) -> None:
+        self._pid_file.unlink(missing_ok=True)
+
+    def _read(self) -> _PidFile | None:
+        try:
+            state = msgspec.json.decode(self._pid_file.read_bytes(), type=_PidFile)
+            process = psutil.Process(state.pid)
+            alive = abs(process.create_time() - state.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
+        except (FileNotFoundError, msgspec.DecodeError, psutil.NoSuchProcess):
+            return None
+        return state if alive else None
