@@ -18,7 +18,7 @@ def three_way_patch(
     last_applied: Mapping[str, Any], modified: Mapping[str, Any], struct_type: type[Any] | None
 ) -> dict[str, Any]:
     """A strategic merge patch where `struct_type` is known, else (None, custom resources) a JSON merge patch."""
-    fields = fields_of(struct_type) if struct_type is not None else {}
+    fields = fields_of(struct_type) if struct_type is not None else {}  # type: ignore[arg-type]
     patch: dict[str, Any] = {}
     for name, value in modified.items():
         patch[name] = _value_patch(last_applied.get(name), value, fields.get(name))
