@@ -22,14 +22,16 @@ from pyroute2 import IPRoute, NetlinkError
 from antei.network.addresses import ClusterAddresses
 from antei.world import namespaces
 
-__all__ = ["PodLink", "attach", "detach", "is_attached", "prepare_cluster", "remove_stale"]
+__all__ = ["PodLink", "attach", "detach", "is_attached", "prepare_cluster", "remove_all", "remove_stale"]
 
 _GATEWAY = "169.254.1.1"
 #: The same at the cluster's end of every pair: they never meet on one link.
 _GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
-_EXISTS = 17
 _PERMANENT = 0x80  # NUD_PERMANENT
 _ONLINK = 4  # RTNH_F_ONLINK
+_LINK_SCOPE = 253
+#: All links of pods are in this group: the kernel removes a group as fast as one link.
+_POD_GROUP = 1
 
 _CLUSTER_SYSCTLS = {
     "net/ipv4/ip_forward": "1",
@@ -133,6 +135,16 @@ def remove_stale(pod_namespaces: Sequence[str], devices: Mapping[str, str], pref
     return removed
 
 
+def remove_all(cluster_namespace: str) -> None:
+    """Removes every pod's link and namespace, and the cluster's own."""
+    with IPRoute() as netlink:
+        if any(message.get_attr("IFLA_GROUP") == _POD_GROUP for message in netlink.get_links()):
+            netlink.link("del", group=_POD_GROUP)
+    for name in namespaces.names(f"{cluster_namespace}-"):
+        namespaces.remove(name)
+    namespaces.remove(cluster_namespace)
+
+
 def _join(link: PodLink, cluster: int) -> None:
     """In the pod's namespace: the pair with its far end in the cluster's, the address, the way out."""
     _set_sysctls(_POD_SYSCTLS)
@@ -155,9 +167,9 @@ def _join(link: PodLink, cluster: int) -> None:
 def _route(netlink: IPRoute, link: PodLink) -> None:
     """In the cluster's namespace: the way to the pod; the node's address is whom the pod sees calling."""
     index = netlink.link_lookup(ifname=link.device)[0]
-    netlink.link("set", index=index, state="up")
+    netlink.link("set", index=index, state="up", group=_POD_GROUP)
     netlink.neigh("replace", ifindex=index, dst=link.ip, lladdr=_mac_of(link.ip), state=_PERMANENT)
-    netlink.route("replace", dst=f"{link.ip}/32", oif=index, prefsrc=link.host_ip, scope=253)  # scope link
+    netlink.route("replace", dst=f"{link.ip}/32", oif=index, prefsrc=link.host_ip, scope=_LINK_SCOPE)
 
 
 def _mac_of(ip: str) -> str:

@@ -181,11 +181,8 @@ class NamespacePodNetwork:
     async def destroy(self) -> None:
         """Removes every pod's network, the cluster's namespace and the file."""
         kept = self._started()
-        for uid in list(kept.assignments.pods):
-            await self.detach(uid)
-        await self._run(self._detaching, partial(links.remove_stale, [], {}, f"{self.cluster_namespace}-"))
+        await self._run(self._detaching, partial(links.remove_all, self.cluster_namespace))
         await self._run(self._attaching, kept.forget)
-        await self._run(self._attaching, partial(namespaces.remove, self.cluster_namespace))
         self.close()
 
     def close(self) -> None:
