@@ -1,0 +1,176 @@
+"""What every cluster has from its first second: namespaces, priority classes, the Services of the API and of DNS.
+
+Kubernetes creates these in the post-start hooks of its API server (pkg/controlplane, pkg/registry/scheduling/rest)
+and in its add-ons. What exists is left as it is, but for the addresses, which follow the running process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from lightkube.models.core_v1 import EndpointAddress, EndpointPort, EndpointSubset, ServicePort, ServiceSpec
+from lightkube.models.discovery_v1 import Endpoint, EndpointConditions
+from lightkube.models.discovery_v1 import EndpointPort as SlicePort
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.networking_v1 import IngressClassSpec
+from lightkube.resources.core_v1 import Endpoints, Namespace, Service
+from lightkube.resources.discovery_v1 import EndpointSlice
+from lightkube.resources.networking_v1 import IngressClass
+from lightkube.resources.scheduling_v1 import PriorityClass
+from lightkube.resources.storage_v1 import StorageClass
+
+from antei.api.errors import ApiError
+from antei.api.objects import meta, replace
+from antei.api.resources import resource_of
+from antei.server.registry import Registry
+
+__all__ = ["API_SERVICE_ADDRESS", "DNS_SERVICE_ADDRESS", "bootstrap"]
+
+#: The first and the tenth address of the Service range, where every cluster has them.
+API_SERVICE_ADDRESS = "10.96.0.1"
+DNS_SERVICE_ADDRESS = "10.96.0.10"
+NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
+
+
+async def bootstrap(registry: Registry, *, provisioner: str, api_endpoints: Sequence[tuple[str, int]]) -> None:
+    """Creates what is missing; `api_endpoints` are the (address, port) at which pods reach the API server."""
+    for name in NAMESPACES:
+        await _ensure(registry, Namespace(apiVersion="v1", kind="Namespace", metadata=ObjectMeta(name=name)))
+    for obj in (*_priority_classes(), _storage_class(provisioner), _ingress_class(), _api_service(), _dns_service()):
+        await _ensure(registry, obj)
+    for obj in (_api_slice(api_endpoints), _api_endpoints(api_endpoints)):
+        await _ensure(registry, obj, replace_fields=("endpoints", "ports", "subsets"))
+
+
+async def _ensure(registry: Registry, obj: Any, replace_fields: Sequence[str] = ()) -> None:
+    resource = resource_of(type(obj))
+    metadata = meta(obj)
+    namespace, name = metadata.namespace or "", metadata.name or ""
+    try:
+        await registry.create(resource, namespace, obj)
+    except ApiError as error:
+        if error.reason != "AlreadyExists":
+            raise
+    else:
+        return
+    current = (await registry.get(resource, namespace, name)).object
+    changes = {field: getattr(obj, field) for field in replace_fields if hasattr(obj, field)}
+    if changes and any(getattr(current, field) != value for field, value in changes.items()):
+        await registry.update(resource, namespace, name, replace(current, **changes))
+
+
+def _priority_classes() -> list[PriorityClass]:
+    """Kubernetes: pkg/apis/scheduling/v1/helpers.go."""
+    return [
+        PriorityClass(
+            apiVersion="scheduling.k8s.io/v1",
+            kind="PriorityClass",
+            metadata=ObjectMeta(name=name),
+            value=value,
+            description=description,
+        )
+        for name, value, description in (
+            (
+                "system-cluster-critical",
+                2_000_000_000,
+                "Used for system critical pods that must run in the cluster, but can be moved to another node"
+                " if necessary.",
+            ),
+            (
+                "system-node-critical",
+                2_000_001_000,
+                "Used for system critical pods that must not be moved from their current node.",
+            ),
+        )
+    ]
+
+
+def _storage_class(provisioner: str) -> StorageClass:
+    return StorageClass(
+        apiVersion="storage.k8s.io/v1",
+        kind="StorageClass",
+        metadata=ObjectMeta(name="standard", annotations={"storageclass.kubernetes.io/is-default-class": "true"}),
+        provisioner=provisioner,
+        reclaimPolicy="Delete",
+        volumeBindingMode="Immediate",
+    )
+
+
+def _ingress_class() -> IngressClass:
+    return IngressClass(
+        apiVersion="networking.k8s.io/v1",
+        kind="IngressClass",
+        metadata=ObjectMeta(name="antei", annotations={"ingressclass.kubernetes.io/is-default-class": "true"}),
+        spec=IngressClassSpec(controller="antei.dev/ingress"),
+    )
+
+
+def _api_service() -> Service:
+    return Service(
+        apiVersion="v1",
+        kind="Service",
+        metadata=ObjectMeta(
+            name="kubernetes", namespace="default", labels={"component": "apiserver", "provider": "kubernetes"}
+        ),
+        spec=ServiceSpec(
+            clusterIP=API_SERVICE_ADDRESS,
+            ports=[ServicePort(name="https", port=443, protocol="TCP", targetPort=443)],
+        ),
+    )
+
+
+def _dns_service() -> Service:
+    """Reserves the address; the name server itself listens there."""
+    return Service(
+        apiVersion="v1",
+        kind="Service",
+        metadata=ObjectMeta(
+            name="kube-dns",
+            namespace="kube-system",
+            labels={"k8s-app": "kube-dns", "kubernetes.io/cluster-service": "true", "kubernetes.io/name": "CoreDNS"},
+        ),
+        spec=ServiceSpec(
+            clusterIP=DNS_SERVICE_ADDRESS,
+            ports=[
+                ServicePort(name="dns", port=53, protocol="UDP", targetPort=53),
+                ServicePort(name="dns-tcp", port=53, protocol="TCP", targetPort=53),
+            ],
+        ),
+    )
+
+
+def _api_slice(endpoints: Sequence[tuple[str, int]]) -> EndpointSlice:
+    return EndpointSlice(
+        apiVersion="discovery.k8s.io/v1",
+        kind="EndpointSlice",
+        metadata=ObjectMeta(
+            name="kubernetes", namespace="default", labels={"kubernetes.io/service-name": "kubernetes"}
+        ),
+        addressType="IPv4",
+        endpoints=[
+            Endpoint(addresses=[address], conditions=EndpointConditions(ready=True)) for address, _ in endpoints
+        ],
+        ports=[SlicePort(name="https", port=port, protocol="TCP") for _, port in endpoints[:1]],
+    )
+
+
+def _api_endpoints(endpoints: Sequence[tuple[str, int]]) -> Endpoints:
+    return Endpoints(
+        apiVersion="v1",
+        kind="Endpoints",
+        metadata=ObjectMeta(
+            name="kubernetes",
+            namespace="default",
+            # The legacy object must not be mirrored into a second slice.
+            labels={"endpointslice.kubernetes.io/skip-mirror": "true"},
+        ),
+        subsets=[
+            EndpointSubset(
+                addresses=[EndpointAddress(ip=address) for address, _ in endpoints],
+                ports=[EndpointPort(name="https", port=port, protocol="TCP") for _, port in endpoints[:1]],
+            )
+        ]
+        if endpoints
+        else [],
+    )
