@@ -1,0 +1,303 @@
+"""The shell around the decisions: keeps the state current, binds, and says what did not fit.
+
+One key stands for all pods, since the order among them is this controller's own. A pod that has been given a node
+counts on it at once (`assume`), its bind goes on beside the next decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from lightkube.models.core_v1 import ObjectReference
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.apps_v1 import ReplicaSet, StatefulSet
+from lightkube.resources.core_v1 import (
+    Binding,
+    Namespace,
+    Node,
+    PersistentVolume,
+    PersistentVolumeClaim,
+    Pod,
+    ReplicationController,
+    Service,
+)
+from lightkube.resources.storage_v1 import StorageClass
+
+from antei.api import conditions, pods
+from antei.api.errors import ApiError
+from antei.api.objects import (
+    controller_of,
+    is_terminating,
+    labels_of,
+    meta,
+    name_of,
+    namespace_of,
+    to_time,
+    uid_of,
+)
+from antei.api.selectors import Requirement, Selector, selector_of, selector_of_map
+from antei.client import Client, PatchType
+from antei.client.events import EventRecorder
+from antei.client.informer import Informer, Informers
+from antei.control.controller import Key, Requeue, WorkQueue
+from antei.control.scheduler.decision import Chosen, decide
+from antei.control.scheduler.pending import PendingPods
+from antei.control.scheduler.pod_facts import PodSet, facts_of
+from antei.control.scheduler.state import ClusterState
+from antei.control.scheduler.volumes import SELECTED_NODE, VolumeLookup, volumes_of
+from antei.world import World
+
+__all__ = ["SchedulerController"]
+
+DEFAULT_SCHEDULER = "default-scheduler"
+_KEY: Key = ("", "pods")
+
+
+class SchedulerController:
+    name = DEFAULT_SCHEDULER
+
+    def __init__(self, client: Client, informers: Informers, recorder: EventRecorder, world: World) -> None:
+        self._client = client
+        self._recorder = recorder
+        self._world = world
+        self._state = ClusterState()
+        self._pending = PendingPods()
+        self._binding: set[str] = set()  # uids of pods whose bind is under way
+        self._start = 0
+        self._queue: WorkQueue | None = None
+        self._services: Informer[Service] = informers.of(Service)
+        self._owners: Mapping[str, Informer[Any]] = {
+            "ReplicaSet": informers.of(ReplicaSet),
+            "StatefulSet": informers.of(StatefulSet),
+            "ReplicationController": informers.of(ReplicationController),
+        }
+        self._claims: Informer[PersistentVolumeClaim] = informers.of(PersistentVolumeClaim)
+        self._volumes: Informer[PersistentVolume] = informers.of(PersistentVolume)
+        self._classes: Informer[StorageClass] = informers.of(StorageClass)
+
+    def setup(self, informers: Informers, queue: WorkQueue) -> None:
+        self._queue = queue
+        self._services.add_index("namespace", lambda service: (namespace_of(service),))
+        informers.of(Namespace).add_handler(self._namespace_changed)
+        informers.of(Node).add_handler(self._node_changed)
+        informers.of(Pod).add_handler(self._pod_changed)
+        self._claims.add_handler(self._storage_changed)
+        self._volumes.add_handler(self._storage_changed)
+        self._classes.add_handler(self._storage_changed)
+
+    # What changes.
+
+    def _pod_changed(self, old: Pod | None, new: Pod | None) -> None:
+        if new is None or pods.is_terminal(new):
+            gone = new if new is not None else old
+            if gone is None:
+                return
+            had_room = self._state.node_of(uid_of(gone)) is not None
+            self._state.remove_pod(uid_of(gone))
+            self._pending.remove(uid_of(gone))
+            if had_room:
+                self._wake()
+            return
+        if old is not None and uid_of(old) != uid_of(new):
+            self._pod_changed(old, None)
+        if new.spec is not None and new.spec.nodeName:
+            self._assigned(old, new)
+        elif uid_of(new) not in self._binding:
+            self._unassigned(old, new)
+
+    def _assigned(self, old: Pod | None, pod: Pod) -> None:
+        self._pending.remove(uid_of(pod))
+        is_news = self._state.node_of(uid_of(pod)) is None or _looks_different(old, pod)
+        self._state.set_pod(pod, (pod.spec.nodeName if pod.spec else None) or "")
+        if is_news:
+            self._wake()
+
+    def _unassigned(self, old: Pod | None, pod: Pod) -> None:
+        spec = pod.spec
+        if spec is None or is_terminating(pod) or (spec.schedulerName or DEFAULT_SCHEDULER) != DEFAULT_SCHEDULER:
+            self._pending.remove(uid_of(pod))
+            return
+        if uid_of(pod) in self._pending and not _looks_different(old, pod):
+            self._pending.refresh(pod)
+            return
+        self._pending.add(pod, _now())
+        self._enqueue()
+
+    def _node_changed(self, old: Node | None, new: Node | None) -> None:
+        if new is None:
+            if old is not None:
+                self._state.remove_node(name_of(old))
+            return
+        if old is not None and _node_offer(old) == _node_offer(new):
+            return
+        self._state.set_node(new)
+        self._wake()
+
+    def _namespace_changed(self, old: Namespace | None, new: Namespace | None) -> None:
+        if new is not None:
+            self._state.set_namespace(new)
+        elif old is not None:
+            self._state.remove_namespace(name_of(old))
+
+    def _storage_changed(self, _old: object, _new: object) -> None:
+        self._wake()
+
+    def _wake(self) -> None:
+        if len(self._pending):
+            self._pending.wake(_now())
+            self._enqueue()
+
+    def _enqueue(self) -> None:
+        if self._queue is not None:
+            self._queue.add(_KEY)
+
+    # What is done about it.
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        async with asyncio.TaskGroup() as group:
+            while (pod := self._pending.pop(_now())) is not None:
+                self._schedule(pod, group)
+                await asyncio.sleep(0)  # many pods at once must not hold up everybody else
+        due = self._pending.next_due()
+        return Requeue(max(due - _now(), 0.001)) if due is not None else None
+
+    def _schedule(self, pod: Pod, group: asyncio.TaskGroup) -> None:
+        if pod.spec is not None and pod.spec.schedulingGates:
+            self._pending.park(uid_of(pod), _now())
+            text = "Scheduling is blocked due to non-empty scheduling gates"
+            group.create_task(self._set_condition(pod, "SchedulingGated", text))
+            return
+        volumes = volumes_of(pod, self._lookup())
+        decision = decide(facts_of(pod), self._state, volumes, self._siblings(pod), self._start)
+        if not isinstance(decision, Chosen):
+            self._pending.park(uid_of(pod), _now())
+            self._recorder.event(pod, "Warning", "FailedScheduling", decision.message)
+            group.create_task(self._set_condition(pod, "Unschedulable", decision.message))
+            return
+        self._start = (self._start + decision.examined) % len(self._state.nodes)
+        if volumes.waiting:
+            self._pending.park(uid_of(pod), _now())
+            for claim in volumes.waiting:
+                group.create_task(self._select_node(claim, decision.node_name))
+            return
+        self._state.set_pod(pod, decision.node_name)
+        self._binding.add(uid_of(pod))
+        group.create_task(self._bind(pod, decision.node_name))
+
+    async def _bind(self, pod: Pod, node_name: str) -> None:
+        metadata = meta(pod)
+        binding = Binding(
+            apiVersion="v1",
+            kind="Binding",
+            metadata=ObjectMeta(name=metadata.name, namespace=metadata.namespace, uid=metadata.uid),
+            target=ObjectReference(apiVersion="v1", kind="Node", name=node_name),
+        )
+        try:
+            await self._client.post_subresource(Pod, name_of(pod), namespace_of(pod), "binding", binding)
+        except (ApiError, OSError) as error:
+            self._state.remove_pod(uid_of(pod))
+            if isinstance(error, ApiError) and error.code in (404, 409):
+                # Gone, or somebody else gave it a node: the informer tells which.
+                self._pending.retry(uid_of(pod), _now())
+                return
+            self._pending.retry(uid_of(pod), _now())
+            self._recorder.event(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
+            await self._set_condition(pod, "SchedulerError", f"binding rejected: {error}")
+            return
+        finally:
+            self._binding.discard(uid_of(pod))
+        self._pending.remove(uid_of(pod))
+        where = f"{namespace_of(pod)}/{name_of(pod)} to {node_name}"
+        self._recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned {where}")
+
+    async def _set_condition(self, pod: Pod, reason: str, message: str) -> None:
+        known = conditions.find(pod.status.conditions if pod.status else None, "PodScheduled")
+        if known is not None and (known.status, known.reason, known.message) == ("False", reason, message):
+            return
+        condition: dict[str, Any] = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": reason,
+            "message": message,
+            "observedGeneration": meta(pod).generation,
+            "lastProbeTime": None,
+        }
+        if known is None or known.status != "False":
+            condition["lastTransitionTime"] = to_time(self._world.clock.now())
+        try:
+            await self._client.patch(
+                Pod,
+                name_of(pod),
+                namespace_of(pod),
+                {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}},
+                patch_type=PatchType.STRATEGIC,
+                subresource="status",
+            )
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+
+    async def _select_node(self, claim: PersistentVolumeClaim, node_name: str) -> None:
+        """Asks for the claim's volume where the pod is going to be; the pod is tried again when the claim changes."""
+        if (meta(claim).annotations or {}).get(SELECTED_NODE) == node_name:
+            return
+        patch = {"metadata": {"uid": uid_of(claim), "annotations": {SELECTED_NODE: node_name}}}
+        try:
+            await self._client.patch(PersistentVolumeClaim, name_of(claim), namespace_of(claim), patch)
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+
+    def _lookup(self) -> VolumeLookup:
+        return VolumeLookup(
+            claim=self._claims.get,
+            volume=lambda name: self._volumes.get("", name),
+            storage_class=lambda name: self._classes.get("", name),
+        )
+
+    def _siblings(self, pod: Pod) -> PodSet | None:
+        """The pods to spread over nodes by default: those of the same Services and controller.
+
+        (Kubernetes: pkg/scheduler/framework/plugins/helper/spread.go.)
+        """
+        requirements: list[Requirement] = []
+        for service in self._services.by_index("namespace", namespace_of(pod)):
+            selector = selector_of_map(service.spec.selector if service.spec else None)
+            if selector.matches(labels_of(pod)):
+                requirements.extend(selector.requirements)
+        owner = controller_of(pod)
+        informer = self._owners.get(owner.kind) if owner is not None else None
+        if owner is not None and informer is not None:
+            obj = informer.get(namespace_of(pod), owner.name)
+            raw = obj.spec.selector if obj is not None and obj.spec is not None else None
+            chosen = selector_of_map(raw) if isinstance(raw, dict) else selector_of(raw)
+            requirements.extend(chosen.requirements)
+        if not requirements:
+            return None
+        return PodSet((namespace_of(pod),), Selector(tuple(requirements)), with_terminating=False)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _looks_different(old: Pod | None, new: Pod) -> bool:
+    """Whether something changed that decides where a pod can go; its own status does not."""
+    return (
+        old is None
+        or old.spec != new.spec
+        or labels_of(old) != labels_of(new)
+        or is_terminating(old) != is_terminating(new)
+    )
+
+
+def _node_offer(node: Node) -> tuple[object, ...]:
+    """All of a node that the scheduler looks at; heartbeats are not of it."""
+    spec, status = node.spec, node.status
+    return (
+        labels_of(node),
+        spec and (spec.taints, spec.unschedulable),
+        status and (status.allocatable, status.capacity),
+    )

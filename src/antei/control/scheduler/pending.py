@@ -1,0 +1,127 @@
+"""The pods that wait for a node: the most important first, those that did not fit only when something has changed.
+
+    add ──► due now ──pop──► being scheduled ──► bound: gone
+                 ▲                    └── park: no node takes it
+                 │                          │
+                 └── backoff over ◄── wake: the cluster changed (or 5 minutes went by)
+
+Source: pkg/scheduler/backend/queue (priority sort, backoff, flush of what waits too long).
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.objects import uid_of
+from antei.control.scheduler.pod_facts import priority_of
+
+__all__ = ["PendingPods"]
+
+FIRST_BACKOFF_SECONDS = 1.0
+BACKOFF_CAP_SECONDS = 10.0
+#: After so long a pod is tried again although nothing seems to have changed.
+RETRY_SECONDS = 300.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    pod: Pod
+    sequence: int  # order of arrival: first come, first served among equals
+    due: float  # loop time in seconds
+    attempts: int = 0
+    backoff_until: float = 0.0
+    is_out: bool = False  # being scheduled
+    was_woken: bool = False  # the cluster changed while it was being scheduled
+
+
+class PendingPods:
+    def __init__(self) -> None:
+        self._entries: dict[str, _Entry] = {}
+        self._timed: list[tuple[float, int, str]] = []  # (due, sequence, uid), some of them outdated
+        self._ready: list[tuple[int, int, str]] = []  # (-priority, sequence, uid), some of them outdated
+        self._sequence = 0
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._entries
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, pod: Pod, now: float) -> None:
+        """A new pod, or one whose spec or labels changed: due at once."""
+        uid = uid_of(pod)
+        entry = self._entries.get(uid)
+        if entry is None:
+            self._sequence += 1
+            entry = _Entry(pod, self._sequence, now)
+            self._entries[uid] = entry
+        entry.pod = pod
+        entry.was_woken = True
+        self._schedule(uid, entry, max(now, entry.backoff_until))
+
+    def refresh(self, pod: Pod) -> None:
+        """A newer state of a pod that changes nothing about when it is due."""
+        entry = self._entries.get(uid_of(pod))
+        if entry is not None:
+            entry.pod = pod
+
+    def remove(self, uid: str) -> None:
+        self._entries.pop(uid, None)
+
+    def pop(self, now: float) -> Pod | None:
+        """The most important of the pods that are due; it stays known until `remove`, `park` or `retry`."""
+        while self._timed and self._timed[0][0] <= now:
+            due, sequence, uid = heapq.heappop(self._timed)
+            entry = self._entries.get(uid)
+            if entry is not None and not entry.is_out and entry.due == due:
+                heapq.heappush(self._ready, (-priority_of(entry.pod), sequence, uid))
+        while self._ready:
+            _, _, uid = heapq.heappop(self._ready)
+            entry = self._entries.get(uid)
+            if entry is None or entry.is_out or entry.due > now:
+                continue
+            entry.is_out = True
+            entry.was_woken = False
+            return entry.pod
+        return None
+
+    def park(self, uid: str, now: float) -> None:
+        """No node takes it: it waits for a change of the cluster, at least for its backoff."""
+        entry = self._entries.get(uid)
+        if entry is None:
+            return
+        self._back_off(entry, now)
+        self._schedule(uid, entry, entry.backoff_until if entry.was_woken else now + RETRY_SECONDS)
+
+    def retry(self, uid: str, now: float) -> None:
+        """It failed for a reason of its own (a bind that was refused): due after its backoff."""
+        entry = self._entries.get(uid)
+        if entry is not None:
+            self._back_off(entry, now)
+            self._schedule(uid, entry, entry.backoff_until)
+
+    def wake(self, now: float) -> None:
+        """The cluster changed in a way that may help."""
+        for uid, entry in self._entries.items():
+            entry.was_woken = True
+            due = max(now, entry.backoff_until)
+            if not entry.is_out and due < entry.due:
+                self._schedule(uid, entry, due)
+
+    def next_due(self) -> float | None:
+        """When the next pod is due, in loop time."""
+        return min((entry.due for entry in self._entries.values() if not entry.is_out), default=None)
+
+    def _back_off(self, entry: _Entry, now: float) -> None:
+        entry.is_out = False
+        backoff_seconds = min(FIRST_BACKOFF_SECONDS * 2 ** min(entry.attempts, 10), BACKOFF_CAP_SECONDS)
+        entry.attempts += 1
+        entry.backoff_until = now + backoff_seconds
+
+    def _schedule(self, uid: str, entry: _Entry, due: float) -> None:
+        entry.due = due
+        if not entry.is_out:
+            heapq.heappush(self._timed, (due, entry.sequence, uid))

@@ -1,0 +1,209 @@
+"""The cluster as the scheduler sees it, kept current by increments.
+
+A decision must not walk through all pods. So each node carries the sums of its pods, and for every set of pods that a
+constraint has asked about there is a count by node, moved by one when a pod comes or goes. Pods that were assigned a
+moment ago count at once (Kubernetes: pkg/scheduler/backend/cache).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lightkube.resources.core_v1 import Namespace, Node, Pod
+
+from antei.api.objects import is_terminating, labels_of, name_of, uid_of
+from antei.api.quantity import to_int, to_millis
+from antei.control.scheduler.pod_facts import HostPort, PodFacts, PodSet, Term, facts_of, priority_of
+
+__all__ = ["ClusterState", "NodeState"]
+
+#: Sets of pods whose counts are kept; the one unused for longest is counted anew when it is asked for again.
+_COUNTED_SETS = 512
+
+
+@dataclass(slots=True)
+class NodeState:
+    node: Node
+    position: int  # in order of appearance: breaks ties
+    allocatable: Mapping[str, int] = field(default_factory=dict)
+    requested: Counter[str] = field(default_factory=Counter)
+    scored_cpu_millis: int = 0
+    scored_memory_bytes: int = 0
+    host_ports: Counter[HostPort] = field(default_factory=Counter)
+    pods: dict[str, PodFacts] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return name_of(self.node)
+
+    def lowest_priority(self) -> int | None:
+        return min((priority_of(facts.pod) for facts in self.pods.values()), default=None)
+
+    def add(self, facts: PodFacts, sign: int = 1) -> None:
+        if sign > 0:
+            self.pods[facts.uid] = facts
+        else:
+            self.pods.pop(facts.uid, None)
+        for name, amount in facts.requests.amounts.items():
+            self.requested[name] += sign * amount
+        self.scored_cpu_millis += sign * facts.requests.scored_cpu_millis
+        self.scored_memory_bytes += sign * facts.requests.scored_memory_bytes
+        for port in facts.host_ports:
+            self.host_ports[port] += sign
+            if not self.host_ports[port]:
+                del self.host_ports[port]
+
+
+class ClusterState:
+    def __init__(self) -> None:
+        self.nodes: dict[str, NodeState] = {}
+        self._positions = 0
+        self._pods: dict[str, tuple[PodFacts, str]] = {}  # uid → facts and node name
+        self._of_lost_nodes: dict[str, dict[str, PodFacts]] = {}  # node name → pods on a node that is not known (yet)
+        self._counts: OrderedDict[PodSet, Counter[str]] = OrderedDict()
+        self._namespaces: dict[str, Mapping[str, str]] = {}  # name → labels
+        #: Terms of pods that are assigned, with how many pods on which node have them.
+        self.anti_affinity_terms: dict[Term, Counter[str]] = {}
+        self.affinity_terms: dict[Term, Counter[str]] = {}
+        self.preferred_terms: dict[Term, Counter[str]] = {}  # anti-affinity with negative weight
+
+    def set_node(self, node: Node) -> None:
+        name = name_of(node)
+        allocatable = _allocatable_of(node)
+        known = self.nodes.get(name)
+        if known is not None:
+            known.node, known.allocatable = node, allocatable
+            return
+        self._positions += 1
+        state = NodeState(node, self._positions, allocatable)
+        self.nodes[name] = state
+        for facts in self._of_lost_nodes.pop(name, {}).values():
+            state.add(facts)
+
+    def remove_node(self, name: str) -> None:
+        state = self.nodes.pop(name, None)
+        if state is not None and state.pods:
+            self._of_lost_nodes[name] = dict(state.pods)
+
+    def set_namespace(self, namespace: Namespace) -> None:
+        if self._namespaces.get(name_of(namespace)) != labels_of(namespace):
+            self._namespaces[name_of(namespace)] = labels_of(namespace)
+            self._drop_counts_by_namespace_labels()
+
+    def remove_namespace(self, name: str) -> None:
+        if self._namespaces.pop(name, None) is not None:
+            self._drop_counts_by_namespace_labels()
+
+    def _drop_counts_by_namespace_labels(self) -> None:
+        for pod_set in [s for s in self._counts if s.namespace_selector is not None]:
+            del self._counts[pod_set]
+
+    def node_of(self, uid: str) -> str | None:
+        entry = self._pods.get(uid)
+        return entry[1] if entry is not None else None
+
+    def set_pod(self, pod: Pod, node_name: str) -> None:
+        """The pod takes room on that node; again with a newer state of it, in its place."""
+        known = self._pods.get(uid_of(pod))
+        if known is not None:
+            if known[1] == node_name and not _differs(known[0], pod):
+                return
+            self.remove_pod(uid_of(pod))
+        facts = facts_of(pod)
+        self._pods[facts.uid] = (facts, node_name)
+        self._account(facts, node_name, 1)
+
+    def remove_pod(self, uid: str) -> None:
+        entry = self._pods.pop(uid, None)
+        if entry is not None:
+            self._account(entry[0], entry[1], -1)
+
+    def _account(self, facts: PodFacts, node_name: str, sign: int) -> None:
+        state = self.nodes.get(node_name)
+        if state is not None:
+            state.add(facts, sign)
+        elif sign > 0:
+            self._of_lost_nodes.setdefault(node_name, {})[facts.uid] = facts
+        else:
+            lost = self._of_lost_nodes.get(node_name, {})
+            lost.pop(facts.uid, None)
+            if not lost:
+                self._of_lost_nodes.pop(node_name, None)
+        for pod_set, counter in self._counts.items():
+            if self.is_in(pod_set, facts):
+                _move(counter, node_name, sign)
+        for term in facts.anti_affinity:
+            _move_in(self.anti_affinity_terms, term, node_name, sign)
+        for term in facts.affinity:
+            _move_in(self.affinity_terms, term, node_name, sign)
+        for term in facts.preferred_affinity:
+            _move_in(self.preferred_terms, term, node_name, sign)
+        for term in facts.preferred_anti_affinity:
+            _move_in(self.preferred_terms, Term(term.pods, term.topology_key, -term.weight), node_name, sign)
+
+    def counts(self, pod_set: PodSet) -> Mapping[str, int]:
+        """How many of these pods are on each node."""
+        counter = self._counts.get(pod_set)
+        if counter is None:
+            counter = Counter()
+            for facts, node_name in self._pods.values():
+                if self.is_in(pod_set, facts):
+                    counter[node_name] += 1
+            self._counts[pod_set] = counter
+            while len(self._counts) > _COUNTED_SETS:
+                self._counts.popitem(last=False)
+        else:
+            self._counts.move_to_end(pod_set)
+        return counter
+
+    def is_in(self, pod_set: PodSet, facts: PodFacts) -> bool:
+        if facts.is_terminating and not pod_set.with_terminating:
+            return False
+        if facts.namespace not in pod_set.namespaces:
+            selector = pod_set.namespace_selector
+            if selector is None or not selector.matches(self._namespaces.get(facts.namespace)):
+                return False
+        return pod_set.selector.matches(facts.labels)
+
+    def by_topology(
+        self, by_node: Mapping[str, int], topology_key: str, nodes: Iterable[str] | None = None
+    ) -> Counter[str]:
+        """Counts by node as counts by the value that the nodes have for a label."""
+        result: Counter[str] = Counter()
+        for node_name in by_node if nodes is None else nodes:
+            count = by_node.get(node_name, 0)
+            state = self.nodes.get(node_name)
+            if count and state is not None:
+                value = labels_of(state.node).get(topology_key)
+                if value is not None:
+                    result[value] += count
+        return result
+
+
+def _differs(known: PodFacts, pod: Pod) -> bool:
+    """Whether something changed that scheduling looks at; a status does not."""
+    if known.pod is pod:
+        return False
+    return known.is_terminating != is_terminating(pod) or known.labels != labels_of(pod) or known.pod.spec != pod.spec
+
+
+def _move(counter: Counter[str], node_name: str, sign: int) -> None:
+    counter[node_name] += sign
+    if not counter[node_name]:
+        del counter[node_name]
+
+
+def _move_in(terms: dict[Term, Counter[str]], term: Term, node_name: str, sign: int) -> None:
+    counter = terms.setdefault(term, Counter())
+    _move(counter, node_name, sign)
+    if not counter:
+        del terms[term]
+
+
+def _allocatable_of(node: Node) -> dict[str, int]:
+    amounts = (
+        (node.status.allocatable if node.status else None) or (node.status.capacity if node.status else None) or {}
+    )
+    return {name: to_millis(amount) if name == "cpu" else to_int(amount) for name, amount in amounts.items()}
