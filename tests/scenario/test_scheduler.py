@@ -8,6 +8,7 @@ from typing import Any
 from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
 
 from antei.api.conditions import find
+from antei.api.objects import replace
 from antei.client import PatchType
 from antei.control.scheduler import SchedulerController
 
@@ -22,6 +23,12 @@ def node(name: str, cpu: str = "4", **spec: Any) -> Node:
             "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "110"}},
         }
     )
+
+
+async def add(workloads: Any, new: Node) -> None:
+    """Creation leaves a status out; the node agent reports it afterwards."""
+    created = await workloads.client.create(new)
+    await workloads.client.update(replace(created, status=new.status), "status")
 
 
 def pod(name: str, cpu: str = "100m", labels: dict[str, str] | None = None, **spec: Any) -> Pod:
@@ -50,7 +57,7 @@ def never_ready(script: Any) -> Any:
 def test_pods_are_bound_at_once_and_each_counts_before_the_next_is_placed(simulate: Any, script: Any) -> None:
     async def main(workloads: Any) -> None:
         for name in ("a", "b", "c"):
-            await workloads.client.create(node(name))
+            await add(workloads, node(name))
         for number in range(6):
             await workloads.client.create(pod(f"web-{number}"))
         await asyncio.sleep(0.01)
@@ -65,7 +72,7 @@ def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_has_room(simu
     async def main(workloads: Any) -> None:
         tainted = node("b", taints=[{"key": "dedicated", "value": "db", "effect": "NoSchedule"}])
         for each in (node("a", cpu="1"), tainted, node("c", unschedulable=True)):
-            await workloads.client.create(each)
+            await add(workloads, each)
         await workloads.client.create(pod("big", cpu="2"))
         await asyncio.sleep(0.01)
         message = (
@@ -90,7 +97,7 @@ async def bound(workloads: Any, name: str) -> bool:
 
 def test_room_that_a_deleted_pod_leaves_goes_to_the_most_important_pod_that_waits(simulate: Any, script: Any) -> None:
     async def main(workloads: Any) -> None:
-        await workloads.client.create(node("a", cpu="1"))
+        await add(workloads, node("a", cpu="1"))
         await workloads.client.create(pod("first", cpu="1"))
         await asyncio.sleep(0.01)
         await workloads.client.create(pod("plain", cpu="1"))
@@ -108,7 +115,7 @@ def test_room_that_a_deleted_pod_leaves_goes_to_the_most_important_pod_that_wait
 
 def test_scheduling_gates_and_other_schedulers_are_respected(simulate: Any, script: Any) -> None:
     async def main(workloads: Any) -> None:
-        await workloads.client.create(node("a"))
+        await add(workloads, node("a"))
         await workloads.client.create(pod("gated", schedulingGates=[{"name": "example.com/wait"}]))
         await workloads.client.create(pod("foreign", schedulerName="mine"))
         await asyncio.sleep(1000)
@@ -128,7 +135,7 @@ def test_scheduling_gates_and_other_schedulers_are_respected(simulate: Any, scri
 def test_a_pod_waits_for_its_claim_and_follows_the_volume_to_its_node(simulate: Any, script: Any) -> None:
     async def main(workloads: Any) -> None:
         for name in ("a", "b"):
-            await workloads.client.create(node(name))
+            await add(workloads, node(name))
         volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
         await workloads.client.create(pod("db", volumes=volumes))
         await asyncio.sleep(0.01)
