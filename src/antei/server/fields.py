@@ -1,6 +1,6 @@
 """Field selectors: which fields of which kind can be asked for, and what they are.
 
-Kubernetes: `ToSelectableFields` in pkg/registry/*/strategy.go, `AddFieldLabelConversionFunc` in pkg/apis/*/v1/conversion.go.
+Kubernetes: `ToSelectableFields` of pkg/registry/*/strategy.go, `AddFieldLabelConversionFunc` of pkg/apis/*/v1.
 """
 
 from __future__ import annotations

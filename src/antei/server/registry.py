@@ -1,6 +1,9 @@
 """Every kind's create, get, list, watch, update, patch and delete: one generic implementation over the store.
 
-    request ──► version stored ──► admission ──► strategy ──► defaults, validation ──► compare-and-swap ──► answer
+    create ──► stored version ──► defaults ──► admission ──► strategy ──► validation ──► store
+    change ──► current ──► new ──► identity ──► strategy ──► defaults ──► validation ──► compare-and-swap
+                  ▲                                                                            │
+                  └──────────── changed meanwhile, and no resourceVersion was named ───────────┘
 
 What differs from kind to kind is in `strategies`; deletion, eviction, binding and scale have modules of their own.
 Kubernetes: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/registry/rest/{create,update}.go.
@@ -9,59 +12,107 @@ Kubernetes: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/regi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
+from antei.api.conversion import stored_resource, to_stored
+from antei.api.decode import decode_data
+from antei.api.defaults import apply_defaults
 from antei.api.errors import (
     ApiError,
-    FieldError,
-    FieldErrorType,
     already_exists,
     bad_request,
     conflict,
-    invalid,
+    internal_error,
+    method_not_supported,
     not_found,
+    timeout,
 )
 from antei.api.objects import meta, replace_meta, to_time
 from antei.api.patch import apply_patch, check_patch_type
-from antei.api.resources import Resource, all_resources
+from antei.api.resources import Resource, Subresource
+from antei.server.admission import require_open_namespace
+from antei.server.allocation import ServiceAllocator
+from antei.server.binding import bound, check_binding
+from antei.server.deletion import DeleteOptions, Deletion, Step, is_finished, plan_deletion, validate_options
+from antei.server.eviction import Evictions
+from antei.server.listing import Page, Pager
+from antei.server.metadata import (
+    MODIFIED,
+    answered,
+    check_finalizers,
+    check_identity,
+    check_name,
+    derived,
+    in_namespace,
+    typed,
+    with_system_metadata,
+)
+from antei.server.scale import scale_of, scaled
 from antei.server.selection import SelectedWatch, predicate_of
-from antei.server.strategies import Context, Strategy, strategy_of
-from antei.store import Conflict, Exists, Key, Missing, Store, Stored
+from antei.server.strategies import Context, strategy_of
+from antei.store import Conflict, Exists, Key, Missing, Store, Stored, StoreError
 from antei.store.state import stored_as
 from antei.world import World
 
 __all__ = ["Registry"]
 
-_MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
-#: Tries of a write that names no resourceVersion before it gives up (Kubernetes: MaxRetryWhenPatchConflicts is 5).
+#: Tries of a write that names no resourceVersion (Kubernetes: patches 5 retries; plain updates have no limit there).
 _WRITE_TRIES = 6
+#: Tries of a generated name (Kubernetes: maxNameGenerationCreateAttempts).
 _NAME_TRIES = 8
+#: Kubernetes: names.maxGeneratedNameLength, without the suffix.
+_MOST_PREFIX_CHARACTERS = 58
+
+Change = Callable[[Stored], Any]
 
 
 class Registry:
-    """Implements `antei.client.local.RegistryProtocol`. All methods raise ApiError."""
+    """Implements `antei.client.local.RegistryProtocol`. All methods raise ApiError.
+
+    Objects come and go in the version of the `resource` that is passed; they are stored in one.
+    """
 
     def __init__(self, store: Store, world: World) -> None:
         self.store = store
         self.world = world
-        self.context = Context(store, world)
-        self._stored_kinds = {r.bucket: r for r in all_resources() if r.is_storage_version}
+        self._context = Context(store, world, ServiceAllocator(store, world.chance))
+        self._pager = Pager(store)
+        self._evictions = Evictions(store, world, self)
 
     # Reading
 
     async def get(self, resource: Resource, namespace: str, name: str, subresource: str = "") -> Stored:
-        return self._current(resource, namespace, name)
+        """`scale` is answered as a Scale; any other subresource is read as the object itself."""
+        stored = self._current(resource, namespace, name)
+        if subresource == "scale":
+            return derived(stored, scale_of(stored.object))
+        return answered(resource, stored)
 
     async def list(
         self, resource: Resource, namespace: str | None, *, label_selector: str = "", field_selector: str = ""
     ) -> tuple[Sequence[Stored], int]:
+        page = await self.list_page(resource, namespace, label_selector=label_selector, field_selector=field_selector)
+        return page.items, page.revision
+
+    async def list_page(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+    ) -> Page:
+        """A list in chunks. Raises 400 for a bad selector or token, 410 for a token that has expired."""
         wanted = predicate_of(resource, label_selector, field_selector)
-        snapshot = self.store.list(resource.bucket, namespace)
-        if wanted is None:
-            return snapshot.items, snapshot.revision
-        return [stored for stored in snapshot.items if wanted(stored.object)], snapshot.revision
+        page = self._pager.page(resource.bucket, namespace, wanted, limit, continue_token)
+        if stored_resource(resource).type is resource.type:
+            return page
+        items = [answered(resource, stored) for stored in page.items]
+        return Page(items, page.revision, page.continue_token, page.remaining)
 
     def watch(
         self,
@@ -72,9 +123,16 @@ class Registry:
         label_selector: str = "",
         field_selector: str = "",
     ) -> SelectedWatch:
+        """Changes after that revision. Raises 400 for a bad selector, 504 for a revision that is yet to come.
+
+        Iterating raises 410 when the revision is no longer kept, or when the reader is too slow.
+        """
         wanted = predicate_of(resource, label_selector, field_selector)
+        if after_revision > self.store.revision:
+            # Kubernetes: storage.NewTooLargeResourceVersionError; clients list again.
+            raise timeout(f"Too large resource version: {after_revision}, current: {self.store.revision}")
         changes = self.store.watch(resource.bucket, namespace, after_revision)
-        return SelectedWatch(changes, wanted, lambda stored: stored, after_revision)
+        return SelectedWatch(changes, wanted, lambda stored: answered(resource, stored), after_revision)
 
     def _current(self, resource: Resource, namespace: str, name: str) -> Stored:
         stored = self.store.get(Key(resource.bucket, namespace if resource.namespaced else "", name))
@@ -82,14 +140,31 @@ class Registry:
             raise not_found(resource.plural, name, resource.group)
         return stored
 
-    # Writing
+    # Creating
 
     async def create(self, resource: Resource, namespace: str, obj: Any, *, dry_run: bool = False) -> Stored:
-        strategy = strategy_of(self._stored_kinds[resource.bucket])
-        obj = self._typed(resource, obj)
-        obj = self._in_namespace(resource, namespace, obj)
+        obj = in_namespace(resource, namespace, typed(resource, obj))
         if meta(obj).resourceVersion:
             raise bad_request("resourceVersion should not be set on objects to be created")
+        if resource.namespaced:
+            require_open_namespace(self.store, resource, namespace, meta(obj).name or "")
+        obj = to_stored(resource, obj)
+        name, prefix = meta(obj).name, meta(obj).generateName
+        if name or not prefix:
+            return answered(resource, await self._create_named(resource, obj, dry_run))
+        for attempt in range(_NAME_TRIES):
+            generated = prefix[:_MOST_PREFIX_CHARACTERS] + self.world.chance.suffix()
+            try:
+                stored = await self._create_named(resource, replace_meta(obj, name=generated), dry_run)
+            except ApiError as error:
+                if error.reason != "AlreadyExists" or attempt == _NAME_TRIES - 1:
+                    raise
+            else:
+                return answered(resource, stored)
+        raise AssertionError("the last try returns or raises")
+
+    async def _create_named(self, resource: Resource, obj: Any, dry_run: bool) -> Stored:
+        strategy = strategy_of(stored_resource(resource))
         obj = replace_meta(
             obj,
             uid=self.world.chance.uid(),
@@ -100,46 +175,49 @@ class Registry:
             managedFields=None,
             selfLink=None,
         )
-        obj = strategy.prepare_create(obj, self.context)
-        name = meta(obj).name or ""
-        if name:
-            return await self._create_named(resource, obj, dry_run)
-        prefix = meta(obj).generateName or ""
-        if not prefix:
-            raise invalid(
-                resource.kind,
-                "",
-                [FieldError(FieldErrorType.REQUIRED, "metadata.name", detail="name or generateName is required")],
-                resource.group,
-            )
-        for attempt in range(_NAME_TRIES):
-            name = prefix[: 63 - 5] + self.world.chance.suffix()
-            try:
-                return await self._create_named(resource, replace_meta(obj, name=name), dry_run)
-            except ApiError as error:
-                if error.reason != "AlreadyExists" or attempt == _NAME_TRIES - 1:
-                    raise
-        raise AssertionError("unreachable")
-
-    async def _create_named(self, resource: Resource, obj: Any, dry_run: bool) -> Stored:
-        metadata = meta(obj)
-        key = Key(resource.bucket, metadata.namespace or "", metadata.name or "")
-        if dry_run:
+        obj = strategy.admit(apply_defaults(obj), self._context)
+        obj = strategy.prepare_create(obj, self._context)
+        key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
+        obj, release = strategy.allocate(obj, None, self._context)
+        try:
             if self.store.get(key) is not None:
                 raise already_exists(resource.plural, key.name, resource.group)
-            return Stored(key, obj, msgspec.json.encode(obj), 0)
-        try:
+            if dry_run:
+                return derived(Stored(key, obj, b"", 0), obj)
             return await self.store.create(key, obj)
         except Exists as error:
             raise already_exists(resource.plural, key.name, resource.group) from error
+        except StoreError as error:
+            _fail(error)
+        finally:
+            if release is not None:
+                release()
+
+    # Changing
 
     async def update(
         self, resource: Resource, namespace: str, name: str, obj: Any, *, subresource: str = "", dry_run: bool = False
     ) -> Stored:
-        obj = self._in_namespace(resource, namespace, self._typed(resource, obj))
-        if meta(obj).name != name:
-            raise bad_request(f"the name of the object ({meta(obj).name}) does not match the name on the URL ({name})")
-        return await self._write(resource, namespace, name, lambda _: obj, subresource, dry_run)
+        """PUT. `scale` takes a Scale and answers with one."""
+        if subresource == "scale":
+            stored = await self.modify(
+                resource,
+                namespace,
+                name,
+                lambda current: scaled(resource, current.object, obj, name),
+                dry_run=dry_run,
+            )
+            return derived(stored, scale_of(stored.object))
+        obj = in_namespace(resource, namespace, typed(resource, obj))
+        check_name(obj, name)
+        obj = to_stored(resource, obj)
+        may_create = not subresource and strategy_of(stored_resource(resource)).creates_on_update
+        if may_create and not (meta(obj).resourceVersion or meta(obj).uid):
+            key = Key(resource.bucket, namespace if resource.namespaced else "", name)
+            if self.store.get(key) is None:
+                return await self.create(stored_resource(resource), namespace, obj, dry_run=dry_run)
+        stored = await self.modify(resource, namespace, name, lambda _: obj, subresource=subresource, dry_run=dry_run)
+        return answered(resource, stored)
 
     async def patch(
         self,
@@ -153,72 +231,87 @@ class Registry:
         field_manager: str = "",
         force: bool = False,
         dry_run: bool = False,
+        field_validation: str = "Ignore",
+        warn: Callable[[str], None] | None = None,
     ) -> Stored:
+        """PATCH. What field validation warns of in the result is told to `warn`."""
         check_patch_type(patch_type)
+        is_scale = subresource == "scale"
+        kind = resource.subresources["scale"].type if is_scale else resource.type
 
         def patched(current: Stored) -> Any:
-            changed = apply_patch(patch_type, msgspec.json.decode(current.data), patch, resource.type)
-            return self._typed(resource, changed)
+            seen = derived(current, scale_of(current.object)) if is_scale else answered(resource, current)
+            data = apply_patch(patch_type, msgspec.json.decode(seen.data), patch, kind)
+            decoded = decode_data(data, kind, field_validation=field_validation)
+            if warn is not None:
+                for warning in decoded.warnings:
+                    warn(warning)
+            if is_scale:
+                return scaled(resource, current.object, decoded.object, name)
+            check_name(decoded.object, name)
+            return to_stored(resource, in_namespace(resource, namespace, decoded.object))
 
-        return await self._write(resource, namespace, name, patched, subresource, dry_run)
+        stored = await self.modify(
+            resource, namespace, name, patched, subresource="" if is_scale else subresource, dry_run=dry_run
+        )
+        return derived(stored, scale_of(stored.object)) if is_scale else answered(resource, stored)
 
-    async def _write(
+    async def modify(
         self,
         resource: Resource,
         namespace: str,
         name: str,
-        change: Callable[[Stored], Any],
-        subresource: str,
-        dry_run: bool,
+        change: Change,
+        *,
+        subresource: str = "",
+        dry_run: bool = False,
     ) -> Stored:
-        strategy = strategy_of(self._stored_kinds[resource.bucket])
+        """Writes what `change` makes of the current object, both in the stored version, until it is not disturbed.
+
+        Where the changed object names another resourceVersion than the current one, that is a conflict (409).
+        What changes nothing is not written. An object that was only waiting for this change to go is removed.
+        """
         for _ in range(_WRITE_TRIES):
             current = self._current(resource, namespace, name)
             new = change(current)
-            unconditional = not meta(new).resourceVersion
-            self._check_identity(resource, new, current)
-            new = self._prepared(strategy, new, current, subresource)
-            candidate = stored_as(current.key, new, current.revision)
-            if candidate.data == current.data or dry_run:
-                return candidate if dry_run else current
+            check_identity(resource, new, current)
+            new = self._prepared(resource, new, current, subresource)
+            new, release = strategy_of(stored_resource(resource)).allocate(new, current.object, self._context)
             try:
-                if _is_finished(new):
-                    return await self.store.delete(current.key, current.revision)
-                return await self.store.update(current.key, new, current.revision)
+                return await self._commit(resource, current, new, dry_run)
+            except Conflict:
+                continue
             except Missing as error:
                 raise not_found(resource.plural, name, resource.group) from error
-            except Conflict as error:
-                if not unconditional and meta(change(error.current)).resourceVersion != str(error.current.revision):
-                    raise conflict(resource.plural, name, _MODIFIED, resource.group) from error
-        raise conflict(resource.plural, name, _MODIFIED, resource.group)
+            except StoreError as error:
+                _fail(error)
+            finally:
+                if release is not None:
+                    release()
+        raise conflict(resource.plural, name, MODIFIED, resource.group)
 
-    def _check_identity(self, resource: Resource, new: Any, current: Stored) -> None:
-        metadata = meta(new)
-        if metadata.uid and metadata.uid != meta(current.object).uid:
-            detail = (
-                f"Precondition failed: UID in precondition: {metadata.uid}, "
-                f"UID in object meta: {meta(current.object).uid}"
-            )
-            raise conflict(resource.plural, current.key.name, detail, resource.group)
-        if metadata.resourceVersion and metadata.resourceVersion != str(current.revision):
-            raise conflict(resource.plural, current.key.name, _MODIFIED, resource.group)
-
-    def _prepared(self, strategy: Strategy, new: Any, current: Stored, subresource: str) -> Any:
-        old = meta(current.object)
-        new = replace_meta(
-            new,
-            uid=old.uid,
-            creationTimestamp=old.creationTimestamp,
-            generation=old.generation,
-            deletionTimestamp=old.deletionTimestamp,
-            deletionGracePeriodSeconds=old.deletionGracePeriodSeconds,
-            generateName=old.generateName,
-            managedFields=None,
-            selfLink=None,
-        )
+    def _prepared(self, resource: Resource, new: Any, current: Stored, subresource: str) -> Any:
+        strategy = strategy_of(stored_resource(resource))
+        old = current.object
+        new = with_system_metadata(resource, new, old)
         if subresource == "status":
-            return strategy.prepare_status(new, current.object, self.context)
-        return strategy.prepare_update(new, current.object, self.context)
+            new = strategy.prepare_status(new, old, self._context)
+        elif subresource:
+            new = strategy.prepare_subresource(subresource, new, old, self._context)
+        else:
+            new = strategy.prepare_update(apply_defaults(new), old, self._context)
+        check_finalizers(resource, new, old)
+        return new
+
+    async def _commit(self, resource: Resource, current: Stored, new: Any, dry_run: bool) -> Stored:
+        candidate = stored_as(current.key, new, current.revision)
+        if dry_run or candidate.data == current.data:
+            return candidate
+        if is_finished(resource.bucket, new):
+            return await self.store.delete(current.key, current.revision)
+        return await self.store.update(current.key, new, current.revision)
+
+    # Deleting
 
     async def delete(
         self,
@@ -230,32 +323,99 @@ class Registry:
         propagation_policy: str | None = None,
         uid: str | None = None,
         resource_version: str | None = None,
+        orphan_dependents: bool | None = None,
+        dry_run: bool = False,
     ) -> Stored:
-        current = self._current(resource, namespace, name)
-        return await self.store.delete(current.key, current.revision)
+        """The object as the deletion leaves it, or its last state."""
+        options = DeleteOptions(grace_period_seconds, propagation_policy, orphan_dependents, uid, resource_version)
+        return (await self.delete_with(resource, namespace, name, options, dry_run=dry_run)).stored
+
+    async def delete_with(
+        self, resource: Resource, namespace: str, name: str, options: DeleteOptions, *, dry_run: bool = False
+    ) -> Deletion:
+        validate_options(options)
+        strategy = strategy_of(stored_resource(resource))
+        for _ in range(_WRITE_TRIES):
+            current = self._current(resource, namespace, name)
+            plan = plan_deletion(strategy, current, options, self.world.clock.now())
+            try:
+                if plan.step is Step.PENDING:
+                    return Deletion(answered(resource, current), False, strategy.returns_deleted_object)
+                if plan.step is Step.REMOVE:
+                    removed = current if dry_run else await self.store.delete(current.key, current.revision)
+                    return Deletion(answered(resource, removed), True, strategy.returns_deleted_object)
+                marked = await self._commit(resource, current, plan.object, dry_run)
+                return Deletion(answered(resource, marked), False, True)
+            except Conflict:
+                continue
+            except Missing as error:
+                raise not_found(resource.plural, name, resource.group) from error
+            except StoreError as error:
+                _fail(error)
+        raise conflict(resource.plural, name, MODIFIED, resource.group)
+
+    async def delete_collection(
+        self,
+        resource: Resource,
+        namespace: str | None,
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        options: DeleteOptions | None = None,
+        dry_run: bool = False,
+    ) -> tuple[Sequence[Stored], int]:
+        """Deletes what the selectors match; what is gone by then is passed over. Returns the objects as they were."""
+        items, revision = await self.list(
+            resource, namespace, label_selector=label_selector, field_selector=field_selector
+        )
+        for stored in items:
+            try:
+                await self.delete_with(
+                    resource, stored.key.namespace, stored.key.name, options or DeleteOptions(), dry_run=dry_run
+                )
+            except ApiError as error:
+                if error.code != 404:
+                    raise
+        return items, revision
+
+    # Subresources that are commands
 
     async def post_subresource(
-        self, resource: Resource, namespace: str, name: str, subresource: str, body: Any
+        self, resource: Resource, namespace: str, name: str, subresource: str, body: Any, *, dry_run: bool = False
     ) -> None:
-        raise not_found(f"{resource.plural}/{subresource}", name, resource.group)
+        """`pods/NAME/binding` with a Binding, `pods/NAME/eviction` with an Eviction; a mapping is taken, too."""
+        served = resource.subresources.get(subresource)
+        if served is None or "create" not in served.verbs:
+            raise not_found(f"{resource.plural}/{subresource}", name, resource.group)
+        if subresource not in ("binding", "eviction"):
+            raise method_not_supported(f"{resource.plural}/{subresource}", "create", resource.group)
+        body = _command(served, body)
+        if subresource == "eviction":
+            await self._evictions.evict(namespace, name, body, dry_run=dry_run)
+            return
+        check_binding(body, name)
+        await self.modify(
+            resource,
+            namespace,
+            name,
+            lambda current: bound(current.object, body, self.world.clock.now()),
+            subresource="binding",
+            dry_run=dry_run,
+        )
 
-    def _typed(self, resource: Resource, obj: Any) -> Any:
-        """The object as its JSON reads: what a caller built with wrong types is refused here."""
-        try:
-            return msgspec.json.decode(msgspec.json.encode(obj), type=resource.type)
-        except msgspec.ValidationError as error:
-            raise bad_request(f"{resource.kind} in version {resource.api_version!r}: {error}") from error
 
-    def _in_namespace(self, resource: Resource, namespace: str, obj: Any) -> Any:
-        given = meta(obj).namespace or ""
-        if not resource.namespaced:
-            return replace_meta(obj, namespace=None)
-        if given and given != namespace:
-            raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
-        return replace_meta(obj, namespace=namespace)
+def _command(served: Subresource, body: Any) -> Any:
+    """A Binding or Eviction, typed. Raises 400 for what is none; an Eviction may be of policy/v1beta1."""
+    data = msgspec.to_builtins(body, str_keys=True)
+    if not isinstance(data, dict):
+        raise bad_request(f"not a {served.kind} object: {type(body).__name__}")
+    api_version = f"{served.group}/{served.version}" if served.group else served.version
+    if data.get("apiVersion") in (None, "", "policy/v1beta1" if served.kind == "Eviction" else ""):
+        data["apiVersion"] = api_version
+    data.setdefault("kind", served.kind)
+    return decode_data(data, served.type).object
 
 
-def _is_finished(obj: Any) -> bool:
-    """Whether a terminating object has nothing left to wait for."""
-    metadata = meta(obj)
-    return bool(metadata.deletionTimestamp and not metadata.finalizers and not metadata.deletionGracePeriodSeconds)
+def _fail(error: StoreError) -> NoReturn:
+    """The store itself cannot write: closed, or the disk is full."""
+    raise internal_error(str(error)) from error

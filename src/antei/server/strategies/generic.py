@@ -1,17 +1,21 @@
 """The rules that hold for every kind, as hooks that a kind may override.
 
+    create:  admit ► prepare_create ► allocate                   update:  prepare_update ► allocate
+    status:  prepare_status                    other subresources:  prepare_subresource
+
 All hooks are pure but for what they read through the `Context`: they take objects and return changed copies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from antei.api.errors import FieldError
+from antei.api.errors import method_not_supported
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
+from antei.server.allocation import ServiceAllocator
 from antei.store import Store
 from antei.world import World
 
@@ -24,6 +28,7 @@ class Context:
 
     store: Store
     world: World
+    allocator: ServiceAllocator
 
 
 class Strategy:
@@ -33,36 +38,44 @@ class Strategy:
     returns_deleted_object = False
     #: May a PUT create it?
     creates_on_update = False
+    #: What becomes of dependents where a DELETE does not say: Background, Orphan, or Unsupported (it has none).
+    default_propagation = "Background"
 
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.has_status = "status" in resource.subresources
 
+    def admit(self, obj: Any, context: Context) -> Any:
+        """What admission adds to a new object. Raises 403 for what it refuses."""
+        return obj
+
     def prepare_create(self, obj: Any, context: Context) -> Any:
-        """Drops what a client may not set, and sets what the server alone sets."""
+        """Drops what a client may not set, and sets what the server alone sets; the object has name and uid."""
         return replace(obj, status=None) if self.has_status else obj
-
-    def validate_create(self, obj: Any, context: Context) -> Sequence[FieldError]:
-        """What only a look at the cluster tells (api.validation knows the rest)."""
-        return ()
-
-    def created(self, stored: Any, context: Context) -> None:
-        """The object has been stored."""
 
     def prepare_update(self, new: Any, old: Any, context: Context) -> Any:
         """A PUT or PATCH of the main resource; `new` has `old`'s system metadata already."""
         if self.has_status:
             new = replace(new, status=old.status)
-        if self.has_generation and self.spec_changed(new, old):
-            new = replace_meta(new, generation=(meta(old).generation or 0) + 1)
-        return new
-
-    def validate_update(self, new: Any, old: Any, context: Context) -> Sequence[FieldError]:
-        return ()
+        return self.counted(new, old)
 
     def prepare_status(self, new: Any, old: Any, context: Context) -> Any:
         """A PUT or PATCH of the status subresource: all but metadata and status stays."""
         return replace(old, metadata=new.metadata, status=new.status)
+
+    def prepare_subresource(self, subresource: str, new: Any, old: Any, context: Context) -> Any:
+        """A PUT or PATCH of any other subresource that takes the object itself."""
+        raise method_not_supported(f"{self.resource.plural}/{subresource}", "update", self.resource.group)
+
+    def allocate(self, new: Any, old: Any | None, context: Context) -> tuple[Any, Callable[[], None] | None]:
+        """The object with what is given out once only, and what to call when its write has ended, well or not."""
+        return new, None
+
+    def counted(self, new: Any, old: Any) -> Any:
+        """The object with the next generation where its spec has changed."""
+        if self.has_generation and self.spec_changed(new, old):
+            return replace_meta(new, generation=(meta(old).generation or 0) + 1)
+        return new
 
     def spec_changed(self, new: Any, old: Any) -> bool:
         return any(
@@ -74,6 +87,3 @@ class Strategy:
     def grace_seconds(self, obj: Any, requested: int | None) -> int | None:
         """The grace period of a deletion; None for kinds that are not deleted gracefully."""
         return None
-
-    def refuse_delete(self, obj: Any, context: Context) -> None:
-        """Raises ApiError where this object must stay."""

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 
 from antei.api.resources import Resource
+from antei.server.strategies.certificates import CertificateSigningRequestStrategy
 from antei.server.strategies.generic import Strategy
+from antei.server.strategies.namespaces import NamespaceStrategy
+from antei.server.strategies.pods import PodStrategy
+from antei.server.strategies.services import ServiceStrategy
+from antei.server.strategies.storage import ClaimStrategy, IngressStrategy, VolumeStrategy
+from antei.server.strategies.workloads import (
+    DeploymentStrategy,
+    EventStrategy,
+    JobStrategy,
+    ReplicationControllerStrategy,
+)
 
 __all__ = ["strategy_of"]
 
@@ -19,7 +31,6 @@ _WITH_GENERATION = frozenset(
         "admissionregistration.k8s.io/validatingadmissionpolicybindings",
         "admissionregistration.k8s.io/validatingwebhookconfigurations",
         "apiextensions.k8s.io/customresourcedefinitions",
-        "/replicationcontrollers",
         "apps/daemonsets",
         "apps/replicasets",
         "apps/statefulsets",
@@ -28,7 +39,6 @@ _WITH_GENERATION = frozenset(
         "flowcontrol.apiserver.k8s.io/flowschemas",
         "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
         "networking.k8s.io/ingressclasses",
-        "networking.k8s.io/ingresses",
         "networking.k8s.io/networkpolicies",
         "policy/poddisruptionbudgets",
         "resource.k8s.io/deviceclasses",
@@ -63,7 +73,19 @@ _RETURNED_ON_DELETE = frozenset(
         "/services",
     }
 )
-_OWN: dict[str, type[Strategy]] = {}
+_OWN: Mapping[str, type[Strategy]] = {
+    "/events": EventStrategy,
+    "/namespaces": NamespaceStrategy,
+    "/persistentvolumeclaims": ClaimStrategy,
+    "/persistentvolumes": VolumeStrategy,
+    "/pods": PodStrategy,
+    "/replicationcontrollers": ReplicationControllerStrategy,
+    "/services": ServiceStrategy,
+    "apps/deployments": DeploymentStrategy,
+    "batch/jobs": JobStrategy,
+    "certificates.k8s.io/certificatesigningrequests": CertificateSigningRequestStrategy,
+    "networking.k8s.io/ingresses": IngressStrategy,
+}
 
 
 @cache

@@ -1,0 +1,121 @@
+"""What requests may say about an object's identity, and what of its metadata is the server's alone.
+
+Kubernetes: apiserver/pkg/registry/rest/update.go (BeforeUpdate), apimachinery/pkg/api/validation/objectmeta.go,
+apiserver/pkg/endpoints/handlers/rest.go (checkName).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from lightkube.models.meta_v1 import ObjectMeta
+
+from antei.api.conversion import from_stored
+from antei.api.errors import FieldError, FieldErrorType, bad_request, conflict, invalid
+from antei.api.objects import meta, replace, replace_meta
+from antei.api.resources import Resource
+from antei.store import Stored
+
+__all__ = [
+    "MODIFIED",
+    "answered",
+    "check_finalizers",
+    "check_identity",
+    "check_name",
+    "derived",
+    "in_namespace",
+    "typed",
+    "with_system_metadata",
+]
+
+MODIFIED = "the object has been modified; please apply your changes to the latest version and try again"
+
+
+def typed(resource: Resource, obj: Any) -> Any:
+    """The object as its JSON reads: what a caller built with wrong types is refused here (400)."""
+    try:
+        decoded = msgspec.json.decode(msgspec.json.encode(obj), type=resource.type)
+    except msgspec.ValidationError as error:
+        message = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
+        raise bad_request(message) from error
+    if decoded.metadata is None:
+        decoded = replace(decoded, metadata=ObjectMeta())
+    return replace(decoded, apiVersion=resource.api_version, kind=resource.kind)
+
+
+def in_namespace(resource: Resource, namespace: str, obj: Any) -> Any:
+    """The object in the request's namespace. Raises 400 where it names another."""
+    if not resource.namespaced:
+        return replace_meta(obj, namespace=None)
+    if not namespace:
+        raise bad_request("an empty namespace may not be set during creation")
+    given = meta(obj).namespace
+    if given and given != namespace:
+        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")
+    return replace_meta(obj, namespace=namespace)
+
+
+def check_name(obj: Any, name: str) -> None:
+    given = meta(obj).name or ""
+    if given != name:
+        raise bad_request(f"the name of the object ({given}) does not match the name on the URL ({name})")
+
+
+def check_identity(resource: Resource, new: Any, current: Stored) -> None:
+    """Raises 409 where the write was meant for another object of that name, or for another state of it."""
+    metadata = meta(new)
+    uid = meta(current.object).uid
+    if metadata.uid and metadata.uid != uid:
+        detail = f"Precondition failed: UID in precondition: {metadata.uid}, UID in object meta: {uid}"
+        raise conflict(resource.plural, current.key.name, detail, resource.group)
+    if metadata.resourceVersion and metadata.resourceVersion != str(current.revision):
+        raise conflict(resource.plural, current.key.name, MODIFIED, resource.group)
+
+
+def with_system_metadata(resource: Resource, new: Any, old: Any) -> Any:
+    """The new object with what only the server sets. Raises 422 where a client sets a deletion."""
+    known, given = meta(old), meta(new)
+    if given.deletionTimestamp is not None and known.deletionTimestamp is None:
+        moment = given.deletionTimestamp.isoformat()
+        error = FieldError(FieldErrorType.INVALID, "metadata.deletionTimestamp", moment, "field is immutable")
+        raise invalid(resource.kind, known.name or "", [error], resource.group)
+    return replace_meta(
+        new,
+        uid=known.uid,
+        creationTimestamp=known.creationTimestamp,
+        generation=known.generation,
+        deletionTimestamp=known.deletionTimestamp,
+        deletionGracePeriodSeconds=known.deletionGracePeriodSeconds,
+        generateName=known.generateName,
+        managedFields=None,
+        selfLink=None,
+    )
+
+
+def check_finalizers(resource: Resource, new: Any, old: Any) -> None:
+    """Raises 422 where a terminating object would get one more thing to wait for."""
+    known = meta(old)
+    if known.deletionTimestamp is None:
+        return
+    added = [name for name in meta(new).finalizers or () if name not in (known.finalizers or ())]
+    if added:
+        listed = ", ".join(f'"{name}":sets.Empty{{}}' for name in sorted(added))
+        detail = (
+            "no new finalizers can be added if the object is being deleted, "
+            f"found new finalizers sets.Set[string]{{{listed}}}"
+        )
+        error = FieldError(FieldErrorType.FORBIDDEN, "metadata.finalizers", detail=detail)
+        raise invalid(resource.kind, known.name or "", [error], resource.group)
+
+
+def answered(resource: Resource, stored: Stored) -> Stored:
+    """What is stored, in the version that was asked for."""
+    if isinstance(stored.object, resource.type):
+        return stored
+    return derived(stored, from_stored(resource, stored.object))
+
+
+def derived(stored: Stored, obj: Any) -> Stored:
+    """An answer that is not what is stored: another version, a Scale, a dry run."""
+    return Stored(stored.key, obj, msgspec.json.encode(obj), stored.revision)
