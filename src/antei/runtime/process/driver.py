@@ -1,0 +1,419 @@
+"""The process driver: host commands as containers, under bubblewrap where the machine lets it, plain elsewhere.
+
+Not a security boundary: a container is kept from disturbing the host by accident, not from doing so on purpose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal as signals
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from antei.runtime import (
+    ContainerRecord,
+    ContainerSpec,
+    ExecResult,
+    Exit,
+    Image,
+    ImageError,
+    RuntimeFailure,
+    Sandbox,
+    SandboxSpec,
+    StartError,
+)
+from antei.runtime.image_map import ImageMap
+from antei.runtime.process import command as commands
+from antei.runtime.process import processes
+from antei.runtime.process.capabilities import Capabilities, detect
+from antei.runtime.process.command_runner import run_command
+from antei.runtime.process.files import make_sandbox, remove_sandbox, start_container
+from antei.runtime.process.inside import exec_command, exec_result, kill_plain, signal_all, signal_number
+from antei.runtime.process.launch import recover
+from antei.runtime.process.logs import ContainerLog
+from antei.runtime.process.state import (
+    StoredContainer,
+    StoredSandbox,
+    exit_of,
+    load,
+    read_status,
+    remove_tree,
+    write,
+)
+from antei.world import World
+
+__all__ = ["ProcessRuntime"]
+
+_log = logging.getLogger(__name__)
+
+_LOG_SECONDS = 0.1
+_KILL_SECONDS = 10.0
+_PLAIN_WARNING = (
+    "no namespaces on this machine: the container runs as a plain child process. Its first process gets the"
+    " default actions of signals, which PID 1 of a container does not"
+)
+
+
+class _Run:
+    """One container: what is stored of it, and what only this process of antei knows."""
+
+    def __init__(self, stored: StoredContainer, directory: Path) -> None:
+        self.stored = stored
+        self.directory = directory
+        self.log = ContainerLog(directory, Path(stored.log_path) if stored.log_path else None)
+        self.ended = asyncio.Event()
+        self.killed = False
+        self.watch: asyncio.Task[None] | None = None
+        if stored.record.exit is not None:
+            self.ended.set()
+
+    @property
+    def record(self) -> ContainerRecord:
+        return self.stored.record
+
+
+class ProcessRuntime:
+    """Keeps its state under `directory`, one for each cluster; a new object on the same directory adopts what runs.
+
+    hidden: host directories that containers see empty, besides this one and the secrets of the user's home.
+    """
+
+    name = "process"
+
+    def __init__(
+        self,
+        world: World,
+        directory: Path,
+        image_map: ImageMap,
+        *,
+        capabilities: Capabilities | None = None,
+        hidden: Sequence[Path] = (),
+    ) -> None:
+        self._world = world
+        self._directory = directory.absolute()
+        self._image_map = image_map
+        self._capabilities = capabilities
+        self._hidden = tuple(dict.fromkeys((self._directory, *(path.absolute() for path in hidden))))
+        self._sandboxes: dict[str, StoredSandbox] = {}
+        self._runs: dict[str, _Run] = {}
+        self._opening: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._start_locks: dict[str, asyncio.Lock] = {}
+        self._log_lock = asyncio.Lock()
+        self._something_runs = asyncio.Event()
+
+    async def capabilities(self) -> Capabilities:
+        await self._open()
+        if self._capabilities is None:
+            raise RuntimeError("the runtime was opened without finding out what the machine can do")
+        return self._capabilities
+
+    async def unsupported(self, spec: ContainerSpec) -> list[str]:
+        """What of this container will be ignored: for one event on the pod."""
+        capabilities = await self.capabilities()
+        sandbox = self._sandboxes.get(spec.sandbox_id)
+        return commands.unsupported(
+            spec,
+            capabilities,
+            share_processes=sandbox is not None and sandbox.share_process_namespace,
+            host_pid=sandbox is not None and sandbox.host_pid,
+        )
+
+    # --- images ---
+
+    async def ensure_image(self, image: str, pull_policy: str) -> Image:
+        capabilities = await self.capabilities()
+        found = self._image_map.image(image, pull_policy)
+        return found if capabilities.namespaces else replace(found, warnings=(_PLAIN_WARNING,))
+
+    # --- sandboxes ---
+
+    async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        await self._open()
+        sandbox = Sandbox(
+            id=self._world.chance.token(32),
+            pod_uid=spec.pod_uid,
+            namespace=spec.namespace,
+            pod_name=spec.pod_name,
+            created_at=self._world.clock.now(),
+        )
+        try:
+            stored = await asyncio.to_thread(make_sandbox, self._sandbox_directory(sandbox.id), sandbox, spec)
+        except OSError as error:
+            raise RuntimeFailure("FailedCreatePodSandBox", f"cannot make the pod's directory: {error}") from error
+        self._sandboxes[sandbox.id] = stored
+        return sandbox
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self._open()
+        async with self._start_lock(sandbox_id):  # a container that is being started is killed, too
+            stored = self._sandboxes.pop(sandbox_id, None)
+        if stored is None:
+            return
+        runs = [run for run in self._runs.values() if run.record.sandbox_id == sandbox_id]
+        try:
+            async with asyncio.timeout(_KILL_SECONDS):
+                for run in runs:
+                    await self._kill(run)
+                for run in runs:
+                    await run.ended.wait()
+        except TimeoutError:
+            self._sandboxes[sandbox_id] = stored
+            raise RuntimeFailure(
+                "KillPodSandboxError", f"pod {stored.sandbox.pod_name}: processes outlive SIGKILL"
+            ) from None
+        for run in runs:
+            self._runs.pop(run.record.id, None)
+        self._start_locks.pop(sandbox_id, None)
+        async with self._log_lock:
+            await asyncio.to_thread(remove_sandbox, self._sandbox_directory(sandbox_id), stored)
+
+    async def sandboxes(self) -> Sequence[Sandbox]:
+        await self._open()
+        return tuple(stored.sandbox for stored in self._sandboxes.values())
+
+    # --- containers ---
+
+    async def start(self, spec: ContainerSpec) -> ContainerRecord:
+        capabilities = await self.capabilities()
+        # A start that is cancelled half-way would leave a process that nobody knows of: it is finished first.
+        starting = asyncio.create_task(self._start(spec, capabilities), name="start")
+        self._keep(starting)
+        return await asyncio.shield(starting)
+
+    async def wait(self, container_id: str) -> Exit:
+        run = await self._run(container_id)
+        await run.ended.wait()
+        if run.record.exit is None:
+            raise RuntimeError(f"container {run.record.name} has ended without an exit")
+        return run.record.exit
+
+    async def signal(self, container_id: str, signal: str) -> None:
+        await self._open()
+        run = self._runs.get(container_id)
+        if run is None or run.ended.is_set():
+            return
+        number = signal_number(signal)
+        if number == signals.SIGKILL:
+            await self._kill(run)
+        elif run.stored.main is not None:
+            await asyncio.to_thread(processes.send, run.stored.main, number)
+
+    async def pause(self, container_id: str) -> None:
+        run = await self._run(container_id)
+        # Twice: what a process forked while the others were being stopped is stopped, too.
+        for _ in range(2):
+            await asyncio.to_thread(signal_all, run.stored, signals.SIGSTOP)
+
+    async def resume(self, container_id: str) -> None:
+        run = await self._run(container_id)
+        await asyncio.to_thread(signal_all, run.stored, signals.SIGCONT)
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        timeout_seconds: float | None = None,
+        output_limit_bytes: int = 10 * 1024,
+    ) -> ExecResult:
+        run = await self._run(container_id)
+        capabilities = await self.capabilities()
+        if not command:
+            raise RuntimeFailure("ExecError", "no command to run")
+        if run.ended.is_set() or run.stored.main is None:
+            raise RuntimeFailure("ExecError", f"container {run.record.name} is not running")
+        argv = await asyncio.to_thread(exec_command, run.stored, command, capabilities)
+        result = await run_command(
+            argv, run.stored.env, timeout_seconds=timeout_seconds, output_limit_bytes=output_limit_bytes
+        )
+        return exec_result(result, command[0], run.record.name)
+
+    async def remove(self, container_id: str) -> None:
+        await self._open()
+        run = self._runs.get(container_id)
+        if run is None:
+            return
+        if not run.ended.is_set():
+            raise RuntimeFailure("RemoveContainerError", f"container {run.record.name} still runs")
+        del self._runs[container_id]
+        await asyncio.to_thread(remove_tree, run.directory)
+
+    async def containers(self) -> Sequence[ContainerRecord]:
+        await self._open()
+        return tuple(run.record for run in self._runs.values())
+
+    async def aclose(self) -> None:
+        tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
+        starting = [task for task in tasks if task.get_name() == "start"]
+        await asyncio.gather(*starting, return_exceptions=True)
+        tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- how ---
+
+    async def _open(self) -> None:
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._load())
+        await asyncio.shield(self._opening)
+
+    async def _load(self) -> None:
+        await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
+        if self._capabilities is None:
+            self._capabilities = await detect(self._directory)
+        self._sandboxes, stored_containers = await asyncio.to_thread(load, self._directory)
+        for stored in stored_containers.values():
+            directory = self._container_directory(stored.record)
+            run = _Run(await asyncio.to_thread(recover, stored, directory), directory)
+            self._runs[stored.record.id] = run
+            if not run.ended.is_set():
+                self._watch(run)
+        self._keep(asyncio.create_task(self._keep_logs(), name="logs"))
+
+    async def _start(self, spec: ContainerSpec, capabilities: Capabilities) -> ContainerRecord:
+        try:
+            image = self._image_map.resolve(spec.image)
+        except ImageError as error:
+            raise StartError("CreateContainerError", error.message) from error
+        async with self._start_lock(spec.sandbox_id):
+            sandbox = self._sandboxes.get(spec.sandbox_id)
+            if sandbox is None:
+                raise StartError("CreateContainerError", f"sandbox {spec.sandbox_id} does not exist")
+            record = ContainerRecord(
+                id=self._world.chance.token(32),
+                sandbox_id=spec.sandbox_id,
+                pod_uid=sandbox.sandbox.pod_uid,
+                name=spec.name,
+                attempt=spec.attempt,
+                image=spec.image,
+                image_id=f"map://{image.pattern}",
+                started_at=self._world.clock.now(),
+                stop_signal=spec.stop_signal or "SIGTERM",
+            )
+            signal_number(record.stop_signal)
+            directory = self._container_directory(record)
+            view = self._view(sandbox)
+            stored = await asyncio.to_thread(start_container, spec, record, image, view, capabilities, directory)
+            run = self._runs[record.id] = _Run(stored, directory)
+            self._watch(run)
+        return record
+
+    def _view(self, sandbox: StoredSandbox) -> commands.SandboxView:
+        mates = (
+            run.stored.main.pid
+            for run in self._runs.values()
+            if run.record.sandbox_id == sandbox.sandbox.id and not run.ended.is_set() and run.stored.main is not None
+        )
+        return commands.SandboxView(
+            hostname=sandbox.hostname,
+            directory=self._sandbox_directory(sandbox.sandbox.id),
+            shared_memory=Path(sandbox.shared_memory),
+            network_namespace=sandbox.network_namespace,
+            ipc_of=None if sandbox.host_ipc else next(mates, None),
+            host_ipc=sandbox.host_ipc,
+            hidden=self._hidden,
+        )
+
+    def _watch(self, run: _Run) -> None:
+        self._something_runs.set()
+        run.watch = asyncio.ensure_future(self._follow(run))
+        run.watch.add_done_callback(_say_failure)
+
+    async def _follow(self, run: _Run) -> None:
+        """Waits for the end of a container, then writes down how it ended."""
+        stored = run.stored
+        if stored.monitor is not None:
+            await processes.ended(stored.monitor)
+        status = await asyncio.to_thread(read_status, run.directory / "status")
+        if status.exit_code is None and stored.main is not None:
+            await processes.ended(stored.main)  # somebody killed the monitor
+        if stored.plain and stored.monitor is not None:
+            await asyncio.to_thread(kill_plain, stored)
+        ended = exit_of(status, self._world.clock.now())
+        if run.killed and ended.exit_code == 128 + signals.SIGKILL:
+            ended = replace(ended, signal=int(signals.SIGKILL))
+        async with self._log_lock:
+            await asyncio.to_thread(_write_end, run, self._world, ended)
+        run.stored = _with_exit(stored, ended)
+        run.ended.set()
+
+    async def _keep_logs(self) -> None:
+        while True:
+            running = [run.log for run in self._runs.values() if not run.ended.is_set()]
+            if not running:
+                self._something_runs.clear()
+                await self._something_runs.wait()
+                continue
+            async with self._log_lock:
+                await asyncio.to_thread(_sweep, running, self._world)
+            await asyncio.sleep(_LOG_SECONDS)
+
+    async def _kill(self, run: _Run) -> None:
+        if run.ended.is_set():
+            return
+        run.killed = True
+        if run.stored.plain:
+            await asyncio.to_thread(kill_plain, run.stored)
+        elif run.stored.main is not None:
+            await asyncio.to_thread(processes.send, run.stored.main, signals.SIGKILL)
+
+    async def _run(self, container_id: str) -> _Run:
+        await self._open()
+        run = self._runs.get(container_id)
+        if run is None:
+            raise RuntimeFailure("NotFound", f"container {container_id} does not exist")
+        return run
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_retrieve)
+
+    def _start_lock(self, sandbox_id: str) -> asyncio.Lock:
+        return self._start_locks.setdefault(sandbox_id, asyncio.Lock())
+
+    def _sandbox_directory(self, sandbox_id: str) -> Path:
+        return self._directory / "sandboxes" / sandbox_id
+
+    def _container_directory(self, record: ContainerRecord) -> Path:
+        return self._sandbox_directory(record.sandbox_id) / "containers" / record.id
+
+
+def _sweep(logs: Sequence[ContainerLog], world: World) -> None:
+    """A log that cannot be written (disk full, directory gone) waits in the container's file and is tried again."""
+    for log in logs:
+        try:
+            log.sweep(world.clock.now())
+        except OSError as error:
+            _log.warning("container output waits to be logged: %s", error)
+
+
+def _write_end(run: _Run, world: World, ended: Exit) -> None:
+    try:
+        run.log.sweep(world.clock.now(), final=True)
+    except OSError as error:
+        _log.warning("the last output of container %s could not be logged: %s", run.record.name, error)
+    if run.directory.exists():
+        write(run.directory / "container.json", _with_exit(run.stored, ended))
+
+
+def _with_exit(stored: StoredContainer, ended: Exit) -> StoredContainer:
+    return msgspec.structs.replace(stored, record=replace(stored.record, exit=ended))
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Whoever asked for it has the exception; when nobody waits any more it is said here."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.debug("%s ended with %r", task.get_name(), task.exception())
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("watching a container failed", exc_info=task.exception())

@@ -1,0 +1,125 @@
+"""Makes and removes the directories of sandboxes and containers, and starts a container in one. Blocks."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+from antei.runtime import ContainerRecord, ContainerSpec, Sandbox, SandboxSpec, StartError
+from antei.runtime.image_map import MappedImage
+from antei.runtime.process import command as commands
+from antei.runtime.process.capabilities import Capabilities
+from antei.runtime.process.launch import launch
+from antei.runtime.process.state import StoredContainer, StoredSandbox, remove_tree, write
+
+__all__ = ["make_sandbox", "remove_sandbox", "start_container"]
+
+_SHARED_MEMORY = Path("/dev/shm")
+
+
+def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> StoredSandbox:
+    directory.mkdir(parents=True)
+    directory.joinpath("containers").mkdir()
+    aliases = [(alias.ip, alias.hostnames) for alias in spec.hosts]
+    directory.joinpath("hosts").write_text(commands.container_hosts(spec.hostname, aliases))
+    directory.joinpath("hostname").write_text(spec.hostname + "\n")
+    directory.joinpath("resolv.conf").write_text(spec.resolv_conf or _host_resolv_conf())
+    on_tmpfs = os.access(_SHARED_MEMORY, os.W_OK)
+    shared_memory = _SHARED_MEMORY / f"antei-{sandbox.id[:24]}" if on_tmpfs else directory / "shm"
+    shared_memory.mkdir()
+    shared_memory.chmod(0o1777)
+    stored = StoredSandbox(
+        sandbox=sandbox,
+        hostname=spec.hostname,
+        shared_memory=str(shared_memory),
+        network_namespace=spec.network_namespace,
+        host_ipc=spec.host_ipc,
+        host_pid=spec.host_pid,
+        share_process_namespace=spec.share_process_namespace,
+    )
+    write(directory / "sandbox.json", stored)
+    return stored
+
+
+def remove_sandbox(directory: Path, stored: StoredSandbox) -> None:
+    remove_tree(Path(stored.shared_memory))
+    remove_tree(directory)
+
+
+def start_container(
+    spec: ContainerSpec,
+    record: ContainerRecord,
+    image: MappedImage,
+    sandbox: commands.SandboxView,
+    capabilities: Capabilities,
+    directory: Path,
+) -> StoredContainer:
+    """Lays out the container's directory and starts it; raises StartError, and then nothing of it is left."""
+    run = commands.program(spec, image, sandbox.hostname)
+    stored = StoredContainer(
+        record=record,
+        log_path="" if spec.log_path == Path() else str(spec.log_path.absolute()),
+        env=run.env,
+        working_dir=run.working_dir,
+        plain=not capabilities.namespaces,
+        user=spec.run_as_user,
+        group=spec.run_as_group,
+    )
+    try:
+        directory.mkdir(parents=True)
+        for index, file in enumerate(image.files):
+            if file.source is None:
+                path = commands.inline_file(directory, index)
+                path.write_text(file.content)
+                path.chmod(file.mode)
+        if spec.termination_log is not None and not spec.termination_log.exists():
+            spec.termination_log.parent.mkdir(parents=True, exist_ok=True)
+            spec.termination_log.touch()
+            spec.termination_log.chmod(0o666)
+        command = _command(spec, image, run, sandbox, capabilities, directory)
+        write(directory / "container.json", stored)
+        launched = launch(
+            command,
+            run.env if stored.plain else commands.outer_env(run.env),
+            directory,
+            plain=stored.plain,
+            program=run.argv[0],
+            working_dir=run.working_dir,
+        )
+    except OSError as error:
+        remove_tree(directory)
+        raise StartError("CreateContainerError", str(error)) from error
+    except StartError:
+        remove_tree(directory)
+        raise
+    stored = msgspec.structs.replace(
+        stored, monitor=launched.monitor, main=launched.main, pid_namespace=launched.pid_namespace
+    )
+    write(directory / "container.json", stored)
+    return stored
+
+
+def _command(
+    spec: ContainerSpec,
+    image: MappedImage,
+    run: commands.Program,
+    sandbox: commands.SandboxView,
+    capabilities: Capabilities,
+    directory: Path,
+) -> list[str]:
+    if not capabilities.namespaces:
+        commands.refuse_in_plain(spec, image, run, sandbox.network_namespace)
+        return commands.plain_command(run, directory / "status")
+    command, directories = commands.bubblewrap_command(spec, image, run, sandbox, capabilities, directory)
+    for needed in directories:
+        needed.mkdir(parents=True)
+    return command
+
+
+def _host_resolv_conf() -> str:
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return ""

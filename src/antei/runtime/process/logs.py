@@ -1,0 +1,165 @@
+"""From what a container printed to its log in the CRI format.
+
+A container writes to two plain files, whether antei runs or not. What has grown there is turned into lines
+`2026-01-01T00:00:00.000000000Z stdout F text` of the log, and the part that is done is freed on disk by
+punching a hole, so nothing is lost and nothing grows without bound. A line carries the time it was read; one longer
+than 16 KiB becomes several, marked P but for the last.
+
+Exactly once, also over a kill of antei: the order is log, positions, hole. On return the log is cut back to the size
+that the positions speak of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import struct
+import sys
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+__all__ = ["ContainerLog", "cri_lines", "log_timestamp"]
+
+#: containerd's default for a line; the kubelet's for size and number of files.
+MAX_LINE_BYTES = 16 * 1024
+MAX_FILE_BYTES = 10 * 1024 * 1024
+MAX_FILES = 5
+
+_READ_BYTES = 256 * 1024
+_BLOCK_BYTES = 4096
+_PUNCH_HOLE_KEEP_SIZE = 0x03
+_POSITIONS = struct.Struct("<QQQ")
+_STREAMS = ("stdout", "stderr")
+
+
+@dataclass(frozen=True, slots=True)
+class _Converted:
+    lines: bytes
+    consumed_bytes: int
+
+
+def log_timestamp(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f") + "000Z"
+
+
+def cri_lines(stream: str, data: bytes, timestamp: str, *, final: bool) -> tuple[bytes, int]:
+    """CRI lines of what is complete in `data`, and how many bytes that was; with `final` the rest is a line too."""
+    prefix = f"{timestamp} {stream}".encode()
+    parts: list[bytes] = []
+    start = 0
+    while start < len(data):
+        end = data.find(b"\n", start, start + MAX_LINE_BYTES + 1)
+        if end >= 0:
+            parts += (prefix, b" F ", data[start:end], b"\n")
+            start = end + 1
+        elif len(data) - start > MAX_LINE_BYTES:
+            parts += (prefix, b" P ", data[start : start + MAX_LINE_BYTES], b"\n")
+            start += MAX_LINE_BYTES
+        elif final:
+            parts += (prefix, b" F ", data[start:], b"\n")
+            start = len(data)
+        else:
+            break
+    return b"".join(parts), start
+
+
+class ContainerLog:
+    """The output of one container. All methods block on files: the loop calls them in a thread, one at a time."""
+
+    def __init__(self, directory: Path, log_path: Path | None) -> None:
+        self._directory = directory
+        self._log_path = log_path
+        self._opened = False
+        self._positions = [0, 0]
+        self._log_bytes = 0
+
+    def sweep(self, now: datetime, *, final: bool = False) -> bool:
+        """Takes over what has been printed; True when there was something. With `final` all of it."""
+        if not self._opened:
+            self._open()
+        timestamp = log_timestamp(now)
+        # All at once: a stream that never ends for a moment must not keep the other from its turn.
+        progress = [self._take(index, timestamp, now, final=final) for index in range(len(_STREAMS))]
+        return any(progress)
+
+    def _open(self) -> None:
+        """Continues where the positions file says, and makes the log agree with it."""
+        self._opened = True
+        with contextlib.suppress(FileNotFoundError):
+            stored = (self._directory / "positions").read_bytes()
+            if len(stored) == _POSITIONS.size:
+                self._positions[0], self._positions[1], self._log_bytes = _POSITIONS.unpack(stored)
+        if self._log_path is None:
+            return
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self._log_path.open("ab") as log:
+            size = log.seek(0, os.SEEK_END)
+            if size > self._log_bytes and (self._directory / "positions").exists():
+                log.truncate(self._log_bytes)
+            else:
+                self._log_bytes = size
+
+    def _take(self, index: int, timestamp: str, now: datetime, *, final: bool) -> bool:
+        path = self._directory / _STREAMS[index]
+        try:
+            size = path.stat().st_size
+        except FileNotFoundError:
+            return False
+        begin = self._positions[index]
+        if size <= begin:
+            return False
+        with path.open("r+b", buffering=0) as source:
+            while (position := self._positions[index]) < size:
+                data = os.pread(source.fileno(), min(_READ_BYTES, size - position), position)
+                lines, consumed = cri_lines(
+                    _STREAMS[index], data, timestamp, final=final and position + len(data) >= size
+                )
+                if not consumed:
+                    break
+                self._append(lines, now)
+                self._positions[index] += consumed
+                self._save()
+            _punch_hole(source.fileno(), begin, self._positions[index])
+        return self._positions[index] > begin
+
+    def _append(self, lines: bytes, now: datetime) -> None:
+        if self._log_path is None:
+            return
+        if self._log_bytes and self._log_bytes + len(lines) > MAX_FILE_BYTES:
+            self._rotate(self._log_path, now)
+        with self._log_path.open("ab") as log:
+            log.write(lines)
+        self._log_bytes += len(lines)
+
+    def _rotate(self, log_path: Path, now: datetime) -> None:
+        """log_path → log_path.20260101-000000; the oldest go (Kubernetes: kubelet/logs/container_log_manager.go)."""
+        rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}")
+        number = 0
+        while rotated.exists():
+            number += 1
+            rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}.{number}")
+        with contextlib.suppress(FileNotFoundError):
+            log_path.rename(rotated)
+        kept = sorted(log_path.parent.glob(f"{log_path.name}.*"), key=lambda path: path.stat().st_mtime_ns)
+        for old in kept[: max(0, len(kept) - (MAX_FILES - 1))]:
+            old.unlink(missing_ok=True)
+        self._log_bytes = 0
+
+    def _save(self) -> None:
+        descriptor = os.open(self._directory / "positions", os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            os.pwrite(descriptor, _POSITIONS.pack(*self._positions, self._log_bytes), 0)
+        finally:
+            os.close(descriptor)
+
+
+def _punch_hole(descriptor: int, begin: int, end: int) -> None:
+    """Frees whole blocks of what was read; where the system cannot, the file keeps its size."""
+    first, last = begin - begin % _BLOCK_BYTES, end - end % _BLOCK_BYTES
+    if sys.platform != "linux" or last <= first:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+    libc.fallocate(descriptor, _PUNCH_HOLE_KEEP_SIZE, first, last - first)

@@ -1,0 +1,116 @@
+"""A container's view of the host's files, as bwrap arguments. Pure, but for `host_root` that looks at the host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+__all__ = ["HostRoot", "RootArguments", "RootMode", "Storage", "host_root", "parse_mountinfo", "root_arguments"]
+
+RootMode: TypeAlias = Literal["overlay", "directories", "read-only"]
+Storage: TypeAlias = Literal["disk", "memory"]
+
+#: Replaced in every container by something of its own.
+_OWN = ("/proc", "/dev", "/sys", "/run")
+#: File systems that serve as the lower layer of an overlay; others that hold files are shown read-only.
+_LOWER_LAYERS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "squashfs", "erofs"}
+_SHOWN_READ_ONLY = {"virtiofs", "9p", "nfs", "nfs4", "cifs", "vfat", "exfat", "iso9660", "ntfs3"}
+
+
+@dataclass(frozen=True, slots=True)
+class HostRoot:
+    """directories and links (name -> target) directly under /; mounts: mount point -> file system type, / excluded."""
+
+    directories: tuple[str, ...]
+    links: tuple[tuple[str, str], ...]
+    mounts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RootArguments:
+    arguments: tuple[str, ...]
+    directories: tuple[Path, ...]  # must exist, empty, before bwrap starts
+
+
+def host_root() -> HostRoot:
+    directories, links = [], []
+    for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
+        if entry.is_symlink():
+            links.append((entry.name, os.readlink(entry.path)))
+        elif entry.is_dir():
+            directories.append(entry.name)
+    mounts = [
+        (point, kind)
+        for point, kind in parse_mountinfo(Path("/proc/self/mountinfo").read_text())
+        if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK)
+    ]
+    return HostRoot(tuple(directories), tuple(links), tuple(mounts))
+
+
+def parse_mountinfo(text: str) -> list[tuple[str, str]]:
+    """(mount point, file system type), parents first, what containers get of their own left out (proc(5))."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        fields, _, tail = line.partition(" - ")
+        point = fields.split(" ")[4].encode().decode("unicode_escape")  # blanks are written \040
+        if point != "/" and not _within(point, _OWN):
+            found[point] = tail.split(" ")[0]
+    return sorted(found.items())
+
+
+def root_arguments(host: HostRoot, mode: RootMode, storage: Storage, writable: Path) -> RootArguments:
+    """The host's root for one container; its writes go to directories under `writable`, or to memory."""
+    layers = _Layers(storage, writable)
+    if mode == "overlay":
+        layers.overlay("/")
+        for point, kind in host.mounts:
+            if kind in _LOWER_LAYERS:
+                layers.overlay(point)
+            elif kind in _SHOWN_READ_ONLY or kind.startswith("fuse"):
+                layers.add("--ro-bind", point, point)
+        return layers.result()
+    layers.add("--tmpfs", "/")
+    for name in host.directories:
+        path = f"/{name}"
+        if path in _OWN or path == "/lost+found":
+            continue
+        # An overlay in a user namespace is refused over a directory that has mounts below it.
+        if mode == "directories" and not any(point.startswith(f"{path}/") for point, _ in host.mounts):
+            layers.overlay(path)
+        else:
+            layers.add("--ro-bind", path, path)
+    for name, target in host.links:
+        layers.add("--symlink", target, f"/{name}")
+    if mode == "read-only":
+        layers.add("--tmpfs", "/tmp", "--tmpfs", "/var/tmp")
+    return layers.result()
+
+
+class _Layers:
+    def __init__(self, storage: Storage, writable: Path) -> None:
+        self._storage = storage
+        self._writable = writable
+        self._arguments: list[str] = []
+        self._directories: list[Path] = []
+
+    def add(self, *arguments: str) -> None:
+        self._arguments += arguments
+
+    def overlay(self, path: str) -> None:
+        if self._storage == "memory":
+            self.add("--overlay-src", path, "--tmp-overlay", path)
+            return
+        name = path.strip("/").replace("/", "-") or "root"
+        upper, work = self._writable / f"upper-{name}", self._writable / f"work-{name}"
+        self.add("--overlay-src", path, "--overlay", str(upper), str(work), path)
+        self._directories += [upper, work]
+
+    def result(self) -> RootArguments:
+        return RootArguments(tuple(self._arguments), tuple(self._directories))
+
+
+def _within(path: str, parents: Sequence[str]) -> bool:
+    return any(path == parent or path.startswith(f"{parent}/") for parent in parents)
