@@ -15,10 +15,12 @@ from lightkube.models.core_v1 import (
     ContainerStateRunning,
     ContainerStateTerminated,
     ContainerStatus,
+    ObjectReference,
     PodCondition,
     PodStatus,
 )
-from lightkube.resources.core_v1 import Event, Pod
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Binding, Event, Pod
 
 from antei.api.errors import ApiError
 from antei.api.objects import is_terminating, name_of, namespace_of, replace, to_time, uid_of
@@ -119,6 +121,7 @@ class Workloads:
 
     async def _run_pod(self, pod: Pod) -> None:
         script = self._script(pod)
+        await self._bind(pod)
         elapsed = 0.0
         if script.ready_seconds is not None and (
             script.exit_seconds is None or script.ready_seconds < script.exit_seconds
@@ -130,6 +133,19 @@ class Workloads:
             await asyncio.sleep(script.exit_seconds - elapsed)
             phase = "Succeeded" if script.exit_code == 0 else "Failed"
             await self.set_status(pod, phase, ready=False, exit_code=script.exit_code)
+
+    async def _bind(self, pod: Pod) -> None:
+        binding = Binding(
+            apiVersion="v1",
+            kind="Binding",
+            metadata=ObjectMeta(name=name_of(pod)),
+            target=ObjectReference(apiVersion="v1", kind="Node", name="node-0"),
+        )
+        try:
+            await self.client.post_subresource(Pod, name_of(pod), namespace_of(pod), "binding", binding)
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
 
     async def _stop_pod(self, pod: Pod) -> None:
         await asyncio.sleep(self._script(pod).stop_seconds)
