@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -112,7 +111,8 @@ async def exchange(client: Client, upstream: Upstream, request: h11.Request, for
         uploading.cancel()
         with suppress(asyncio.CancelledError, BrokenOff, OSError):
             await uploading
-        upstream.abort() if not upstream.writer.is_closing() else None
+        if not upstream.writer.is_closing():
+            upstream.abort()
 
 
 async def _upload(client: Client, upstream: Upstream, request: h11.Request) -> None:
@@ -165,7 +165,7 @@ async def _response_head(
 
 
 async def _download(client: Client, upstream: Upstream, response: h11.Response | h11.InformationalResponse) -> None:
-    headers = _end_to_end(response.headers)
+    headers = _end_to_end(response)
     await _send_client(client, h11.Response(status_code=response.status_code, headers=headers, reason=response.reason))
     while True:
         try:
@@ -215,7 +215,7 @@ async def _copy(source: _Side, sink: _Side) -> None:
 
 def _upstream_request(request: h11.Request, forwarding: Forwarding) -> h11.Request:
     """Host and everything end to end stay as they are; hop-by-hop headers are this connection's own."""
-    headers = [(name, value) for name, value in _end_to_end(request.headers) if name.lower() not in _FORWARDED]
+    headers = [(name, value) for name, value in _end_to_end(request) if name.lower() not in _FORWARDED]
     upgrade = [value for name, value in request.headers if name == b"upgrade"]
     host = next((value for name, value in request.headers if name == b"host"), b"")
     if upgrade:
@@ -232,10 +232,11 @@ def _upstream_request(request: h11.Request, forwarding: Forwarding) -> h11.Reque
     return h11.Request(method=request.method, target=request.target, headers=headers)
 
 
-def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+def _end_to_end(message: h11.Request | h11.Response | h11.InformationalResponse) -> Headers:
+    """The headers that concern both ends, in the case they were written in."""
+    headers: Headers = message.headers.raw_items()
     named: set[bytes] = set()
-    pairs = headers.raw_items() if isinstance(headers, h11._headers.Headers) else list(headers)
-    for name, value in pairs:
+    for name, value in headers:
         if name.lower() == b"connection":
             named.update(token.strip().lower() for token in value.split(b","))
-    return [(name, value) for name, value in pairs if name.lower() not in _HOP_BY_HOP and name.lower() not in named]
+    return [(name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP | named]

@@ -11,9 +11,11 @@ The cluster's own addresses are on `lo`: with permanent routes no other device i
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from antei.world import namespaces
 
 __all__ = ["PodLink", "attach", "detach", "is_attached", "prepare_cluster", "remove_all", "remove_stale"]
 
+_LOG = logging.getLogger(__name__)
 _GATEWAY = "169.254.1.1"
 #: The same at the cluster's end of every pair: they never meet on one link.
 _GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
@@ -65,7 +68,7 @@ def prepare_cluster(namespace: str, addresses: ClusterAddresses) -> None:
         namespaces.remove(namespace)  # a file without a namespace behind it
         namespaces.create(namespace)
     _set_sysctls(_CLUSTER_SYSCTLS)
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         loopback = netlink.link_lookup(ifname="lo")[0]
         netlink.link("set", index=loopback, state="up")
         for ip in (*addresses.nodes.values(), addresses.api, addresses.dns):
@@ -88,9 +91,9 @@ def attach(link: PodLink, cluster_namespace: str) -> None:
             _join(link, cluster)
         finally:
             namespaces.enter(cluster_namespace)
-        with IPRoute() as netlink:
+        with _netlink() as netlink:
             _route(netlink, link)
-    except (OSError, NetlinkError) as error:
+    except OSError as error:
         detach(link)
         raise OSError(f"pod network namespace {link.namespace}: {error}") from error
     finally:
@@ -101,19 +104,20 @@ def is_attached(link: PodLink) -> bool:
     """Whether the pod's namespace and its link are there, both (the calling thread is in the cluster's)."""
     if not namespaces.exists(link.namespace):
         return False
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         if not netlink.link_lookup(ifname=link.device):
             return False
         try:
             _route(netlink, link)  # harmless when it is there, and heals a crash half-way
-        except NetlinkError:
+        except NetlinkError as error:
+            _LOG.warning("%s is there but not usable, it is made anew: %s", link.namespace, error)
             return False
     return True
 
 
 def detach(link: PodLink) -> None:
     """Takes down what `attach` made, as far as it is there. The link goes now even if processes linger in it."""
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         for index in netlink.link_lookup(ifname=link.device):
             netlink.link("del", index=index)
     namespaces.remove(link.namespace)
@@ -122,7 +126,7 @@ def detach(link: PodLink) -> None:
 def remove_stale(pod_namespaces: Sequence[str], devices: Mapping[str, str], prefix: str) -> list[str]:
     """Removes pod namespaces under `prefix` and devices that are not among the given ones; returns their names."""
     removed = []
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         for message in netlink.get_links():
             name = message.get_attr("IFLA_IFNAME")
             if name.startswith("p") and name not in devices:
@@ -137,7 +141,7 @@ def remove_stale(pod_namespaces: Sequence[str], devices: Mapping[str, str], pref
 
 def remove_all(cluster_namespace: str) -> None:
     """Removes every pod's link and namespace, and the cluster's own."""
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         if any(message.get_attr("IFLA_GROUP") == _POD_GROUP for message in netlink.get_links()):
             netlink.link("del", group=_POD_GROUP)
     for name in namespaces.names(f"{cluster_namespace}-"):
@@ -148,7 +152,7 @@ def remove_all(cluster_namespace: str) -> None:
 def _join(link: PodLink, cluster: int) -> None:
     """In the pod's namespace: the pair with its far end in the cluster's, the address, the way out."""
     _set_sysctls(_POD_SYSCTLS)
-    with IPRoute() as netlink:
+    with _netlink() as netlink:
         netlink.link("set", index=1, state="up")  # lo is the first device of every namespace
         netlink.link(
             "add",
@@ -170,6 +174,16 @@ def _route(netlink: IPRoute, link: PodLink) -> None:
     netlink.link("set", index=index, state="up", group=_POD_GROUP)
     netlink.neigh("replace", ifindex=index, dst=link.ip, lladdr=_mac_of(link.ip), state=_PERMANENT)
     netlink.route("replace", dst=f"{link.ip}/32", oif=index, prefsrc=link.host_ip, scope=_LINK_SCOPE)
+
+
+@contextmanager
+def _netlink() -> Iterator[IPRoute]:
+    """rtnetlink in the calling thread's namespace; what the kernel refuses is an OSError."""
+    try:
+        with IPRoute() as netlink:
+            yield netlink
+    except NetlinkError as error:
+        raise OSError(error.code, str(error)) from error
 
 
 def _mac_of(ip: str) -> str:

@@ -104,6 +104,11 @@ class _Kept:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         self.assignments = Assignments(addresses, path.read_bytes() if path.exists() else None)
+        self._earlier = tuple(self.assignments.pods)
+
+    def left_over(self, pod_uids: frozenset[str]) -> list[str]:
+        """Those that were in the file at the start and are not among these."""
+        return [uid for uid in self._earlier if uid not in pod_uids and uid in self.assignments.pods]
 
     def write(self, data: bytes) -> None:
         fresh = self._path.with_suffix(".new")
@@ -170,8 +175,8 @@ class NamespacePodNetwork:
         self._locks.pop(pod_uid, None)
 
     async def keep_only(self, pod_uids: frozenset[str]) -> None:
-        """Detaches every pod that is not among these, which the API still knows: antei was away as they went."""
-        for uid in [uid for uid in self._started().assignments.pods if uid not in pod_uids]:
+        """Detaches the pods of an earlier antei that are not among these, which the API still knows."""
+        for uid in self._started().left_over(pod_uids):
             _LOG.info("pod %s is gone: its network goes too", uid)
             await self.detach(uid)
 
@@ -247,7 +252,7 @@ class LoopbackPodNetwork:
         await self._run(partial(kept.write, kept.assignments.encoded()))
 
     async def keep_only(self, pod_uids: frozenset[str]) -> None:
-        for uid in [uid for uid in self._started().assignments.pods if uid not in pod_uids]:
+        for uid in self._started().left_over(pod_uids):
             await self.detach(uid)
 
     def resolv_conf(self, pod: Pod) -> str:

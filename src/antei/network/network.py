@@ -1,0 +1,286 @@
+"""The cluster's network as a whole: decides how, starts the parts in order, says where things are reached."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import socket
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Literal, Protocol
+
+from lightkube.resources.core_v1 import Pod
+from lightkube.resources.networking_v1 import Ingress, IngressClass
+
+from antei.api.objects import name_of, namespace_of, uid_of
+from antei.client import Client
+from antei.client.informer import Informers
+from antei.network.addresses import ClusterAddresses
+from antei.network.dns import DnsServer, InformerView
+from antei.network.ingress import IngressServer
+from antei.network.ingress_rules import Backend as IngressBackend
+from antei.network.ingress_rules import ingress_table, is_served, served_classes
+from antei.network.load_balancer import LoadBalancerStatus
+from antei.network.nftables import NftablesBackend
+from antei.network.pods import LoopbackPodNetwork, NamespacePodNetwork, PodAddress
+from antei.network.proxy import Lag, ServiceProxy
+from antei.network.publishing import LOOPBACK, LoopbackBackend, NodePortPublisher, connect
+from antei.network.relay import Relay, listen
+from antei.network.resolv_conf import host_settings
+from antei.network.services import Endpoint, ServicePort
+from antei.world import World
+from antei.world.namespaces import NamespaceSockets
+from antei.world.sockets import HostSockets, Sockets
+
+__all__ = ["ClusterNetwork", "Mode", "Pods"]
+
+_LOG = logging.getLogger(__name__)
+Mode = Literal["auto", "namespaces", "loopback"]
+#: Tried in this order for the Ingress; 0 is any free port.
+_HTTP_PORTS = (80, 8080, 0)
+_API_PORT = 443
+
+
+class Pods(Protocol):
+    """The node's PodNetwork, and what antei's start and end need besides."""
+
+    async def attach(self, pod_uid: str, node_name: str) -> PodAddress: ...
+
+    async def detach(self, pod_uid: str) -> None: ...
+
+    def resolv_conf(self, pod: Pod) -> str: ...
+
+    async def keep_only(self, pod_uids: frozenset[str]) -> None: ...
+
+    async def destroy(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class ClusterNetwork:
+    """Made, then `start`, then `run` until cancelled, then `aclose` (pods go on) or `destroy` (nothing is left)."""
+
+    def __init__(
+        self,
+        client: Client,
+        informers: Informers,
+        *,
+        cluster_id: str,
+        directory: Path,
+        node_names: tuple[str, ...],
+        world: World,
+        endpoint_lag: Lag = 0.0,
+        mode: Mode = "auto",
+        http_ports: tuple[int, ...] = _HTTP_PORTS,
+    ) -> None:
+        """`cluster_id`: at most 30 lower-case characters, the same for the same data directory; `directory` is where
+        pod addresses are kept. Raises ValueError for more nodes than there are subnets."""
+        self._client = client
+        self._informers = informers
+        self._cluster_namespace = f"antei-{cluster_id}"
+        self._directory = directory
+        self._node_names = node_names
+        self._world = world
+        self._endpoint_lag = endpoint_lag
+        self._asked_mode = mode
+        self._http_ports = http_ports
+        self._relay = Relay()
+        self._nftables: NftablesBackend | None = None
+        self._dns: DnsServer | None = None
+        self._http_port: int | None = None
+        self.addresses = ClusterAddresses.of(node_names, loopback=mode == "loopback")
+        self.reason = ""  # why this mode
+        self._pods: Pods | None = None
+        self._sockets: Sockets = HostSockets()
+        self._proxy: ServiceProxy | None = None
+        self._ingress = IngressServer(self._find_port, self._dial_endpoint, world.chance)
+
+    @property
+    def mode(self) -> Literal["namespaces", "loopback"]:
+        return "loopback" if self.addresses.loopback else "namespaces"
+
+    @property
+    def pods(self) -> Pods:
+        if self._pods is None:
+            raise OSError("the network has not been started")
+        return self._pods
+
+    @property
+    def sockets(self) -> Sockets:
+        """Opens where pods, Services and the nodes' addresses are reached."""
+        return self._sockets
+
+    @property
+    def published(self) -> list[tuple[str, str]]:
+        """(what, where) on the host's loopback, and in words what could not be published."""
+        found: list[tuple[str, str]] = []
+        classes = self._classes()
+        for ingress in self._informers.of(Ingress).items():
+            if self._http_port is None or not is_served(ingress, classes):
+                continue
+            url = f"http://{LOOPBACK}" + (f":{self._http_port}" if self._http_port != 80 else "") + "/"
+            for rule in (ingress.spec.rules if ingress.spec else None) or ():
+                host = f" host {rule.host}" if rule.host else ""
+                found.append((f"Ingress {namespace_of(ingress)}/{name_of(ingress)}{host}", url))
+        failures = self._relay.failures
+        for entry in self._proxy.table.ports if self._proxy else ():
+            if entry.node_port is None:
+                continue
+            where = f"{LOOPBACK}:{entry.node_port}"
+            failure = failures.get((LOOPBACK, entry.node_port))
+            if failure is not None:
+                where = f"{where} not published: {failure.strerror or failure}"
+            elif entry.protocol != "TCP":
+                where = f"{where} not published: {entry.protocol} is served inside the cluster only"
+            found.append((f"Service {entry}", where))
+        return found
+
+    async def start(self) -> None:
+        """Makes the network, or adopts what an earlier antei left. Raises OSError where that mode cannot be had."""
+        await self._start_pods()
+        _LOG.info("network: %s (%s)", self.mode, self.reason)
+        host = await asyncio.to_thread(host_settings)
+        own_ips = frozenset(("10.96.0.1", "10.96.0.10"))
+        if self._nftables is not None:
+            publisher = NodePortPublisher(
+                self._relay, self._sockets, next(iter(self.addresses.nodes.values()), self.addresses.api)
+            )
+            self._proxy = ServiceProxy(
+                self._informers, self._nftables, endpoint_lag=self._endpoint_lag, own_ips=own_ips
+            )
+            self._proxy.subscribe(publisher.publish)
+        else:
+            backend = LoopbackBackend(self._relay, self._sockets, self.addresses, self._world.chance)
+            self._proxy = ServiceProxy(self._informers, backend, endpoint_lag=self._endpoint_lag, own_ips=own_ips)
+        await self._start_dns(host.nameservers)
+        self._informers.of(Ingress).add_handler(self._ingress_changed)
+        self._informers.of(IngressClass).add_handler(self._ingress_changed)
+        await self._start_http()
+
+    async def run(self) -> None:
+        """Keeps Services, Ingresses and their status in force until cancelled."""
+        if self._proxy is None:
+            raise OSError("the network has not been started")
+        status = LoadBalancerStatus(self._client, self._informers, lambda item: is_served(item, self._classes()))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._proxy.run(), name="service proxy")
+            group.create_task(status.run(), name="load balancer status")
+            group.create_task(self._forget_gone_pods(), name="gone pods' networks")
+
+    def api_sockets(self) -> list[socket.socket]:
+        """Listening sockets for the API server at the address that pods know, `https://<addresses.api>:443`.
+
+        Raises OSError where the port is not permitted (loopback without CAP_NET_BIND_SERVICE).
+        """
+        opened = self._sockets.open(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind((self.addresses.api, _API_PORT))
+            opened.listen(1024)
+        except OSError:
+            opened.close()
+            raise
+        return [opened]
+
+    async def aclose(self) -> None:
+        """Stops serving; pods keep their namespaces, addresses and, with nftables, their Services."""
+        await self._stop()
+        if self._pods is not None:
+            self._pods.close()
+
+    async def destroy(self) -> None:
+        """Stops serving and removes every namespace, link, table and file of this cluster."""
+        await self._stop()
+        if self._pods is not None:
+            await self._pods.destroy()
+
+    async def _stop(self) -> None:
+        await self._relay.aclose()
+        await self._ingress.aclose()
+        if self._dns is not None:
+            await self._dns.aclose()
+        if isinstance(self._sockets, NamespaceSockets):
+            await asyncio.to_thread(self._sockets.close)
+        if self._nftables is not None:
+            self._nftables.close()
+
+    async def _start_pods(self) -> None:
+        if self._asked_mode != "loopback":
+            try:
+                await self._start_namespaces()
+            except OSError as error:
+                if self._asked_mode == "namespaces":
+                    raise
+                self.reason = f"network namespaces are not to be had: {error}"
+                _LOG.warning("%s; Services are relayed on loopback addresses instead", self.reason)
+            else:
+                self.reason = "asked for" if self._asked_mode == "namespaces" else "the machine allows it"
+                return
+        else:
+            self.reason = "asked for"
+        self.addresses = ClusterAddresses.of(self._node_names, loopback=True)
+        pods = LoopbackPodNetwork(self.addresses, self._directory)
+        await pods.start()
+        self._pods = pods
+
+    async def _start_namespaces(self) -> None:
+        if sys.platform != "linux":
+            raise OSError(f"{sys.platform} has no network namespaces")
+        if await asyncio.to_thread(partial(shutil.which, "nft")) is None:
+            raise OSError("`nft` is not installed (Debian package nftables)")
+        pods = NamespacePodNetwork(self._cluster_namespace, self.addresses, self._directory)
+        try:
+            await pods.start()
+            nftables = NftablesBackend(self._cluster_namespace, self.addresses)
+            await nftables.start()
+            self._sockets = await asyncio.to_thread(NamespaceSockets, self._cluster_namespace)
+        except OSError:
+            pods.close()
+            raise
+        self._pods, self._nftables = pods, nftables
+
+    async def _start_dns(self, upstreams: tuple[str, ...]) -> None:
+        server = DnsServer(InformerView(self._informers, self.addresses), self._sockets, self.addresses.dns, upstreams)
+        try:
+            await server.start()
+        except OSError as error:
+            if not self.addresses.loopback:
+                raise
+            _LOG.warning("no cluster DNS at %s: %s; pods find Services by address only", self.addresses.dns, error)
+        else:
+            self._dns = server
+
+    async def _start_http(self) -> None:
+        for port in self._http_ports:
+            try:
+                listener = listen((LOOPBACK, port))
+            except OSError as error:
+                _LOG.info("Ingress: port %d is not to be had: %s", port, error)
+                continue
+            self._http_port = listener.getsockname()[1]
+            await self._ingress.listen(listener)
+            return
+        _LOG.warning("Ingress is not published: none of the ports %s is to be had", self._http_ports)
+
+    async def _forget_gone_pods(self) -> None:
+        """Once, when all pods are known: those that went while antei was away."""
+        informer = self._informers.of(Pod)
+        await informer.wait_synced()
+        await self.pods.keep_only(frozenset(uid_of(pod) for pod in informer.items()))
+
+    def _classes(self) -> frozenset[str]:
+        return served_classes(self._informers.of(IngressClass).items())
+
+    def _ingress_changed(self, old: object, new: object) -> None:
+        classes = self._classes()
+        self._ingress.table = ingress_table(
+            item for item in self._informers.of(Ingress).items() if is_served(item, classes)
+        )
+
+    def _find_port(self, backend: IngressBackend) -> ServicePort | None:
+        return self._proxy.table.find(backend.namespace, backend.service, backend.port) if self._proxy else None
+
+    async def _dial_endpoint(self, endpoint: Endpoint) -> socket.socket:
+        return await connect(self._sockets, endpoint.ip, endpoint.port)
