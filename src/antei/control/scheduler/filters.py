@@ -15,7 +15,7 @@ from lightkube.resources.core_v1 import Node
 
 from antei.api.objects import labels_of
 from antei.api.selectors import Requirement, Selector, selector_of
-from antei.control.scheduler.node_match import matches_node_affinity, tolerates, untolerated
+from antei.control.node_match import matches_node_affinity, tolerates, untolerated
 from antei.control.scheduler.pod_facts import HostPort, PodFacts, PodSet, Term, with_pod_labels
 from antei.control.scheduler.state import ClusterState, NodeState
 from antei.control.scheduler.volumes import PodVolumes

@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from antei.api.objects import labels_of
+from antei.control.node_match import matches_term, untolerated
 from antei.control.scheduler.filters import spread_set
-from antei.control.scheduler.node_match import matches_term, untolerated
 from antei.control.scheduler.pod_facts import PodFacts, PodSet
 from antei.control.scheduler.state import ClusterState, NodeState
 

@@ -12,7 +12,7 @@ from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolume
 from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api.objects import is_terminating, meta, name_of, namespace_of
-from antei.control.scheduler.node_match import selects_node
+from antei.control.node_match import selects_node
 
 __all__ = ["SELECTED_NODE", "PodVolumes", "VolumeLookup", "claim_names", "is_bound", "volumes_of"]
 

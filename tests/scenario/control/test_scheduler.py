@@ -8,7 +8,6 @@ from typing import Any
 from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
 
 from antei.api.conditions import find
-from antei.api.objects import replace
 from antei.client import PatchType
 from antei.control.scheduler import SchedulerController
 
@@ -25,12 +24,6 @@ def node(name: str, cpu: str = "4", **spec: Any) -> Node:
     )
 
 
-async def add(workloads: Any, new: Node) -> None:
-    """Creation leaves a status out; the node agent reports it afterwards."""
-    created = await workloads.client.create(new)
-    await workloads.client.update(replace(created, status=new.status), "status")
-
-
 def pod(name: str, cpu: str = "100m", labels: dict[str, str] | None = None, **spec: Any) -> Pod:
     return Pod.from_dict(
         {
@@ -45,108 +38,102 @@ def pod(name: str, cpu: str = "100m", labels: dict[str, str] | None = None, **sp
     )
 
 
-async def where(workloads: Any, name: str) -> str | None:
-    found = await workloads.client.get(Pod, name, "default")
+async def where(stage: Any, name: str) -> str | None:
+    found = await stage.client.get(Pod, name, "default")
     return found.spec.nodeName if found.spec else None
 
 
-def never_ready(script: Any) -> Any:
-    return lambda _: script(ready_seconds=None)
-
-
-def test_pods_are_bound_at_once_and_each_counts_before_the_next_is_placed(simulate: Any, script: Any) -> None:
-    async def main(workloads: Any) -> None:
+def test_pods_are_bound_at_once_and_each_counts_before_the_next_is_placed(play: Any) -> None:
+    async def main(stage: Any) -> None:
         for name in ("a", "b", "c"):
-            await add(workloads, node(name))
+            await stage.add(node(name))
         for number in range(6):
-            await workloads.client.create(pod(f"web-{number}"))
+            await stage.client.create(pod(f"web-{number}"))
         await asyncio.sleep(0.01)
-        names = [await where(workloads, f"web-{number}") for number in range(6)]
+        names = [await where(stage, f"web-{number}") for number in range(6)]
         assert sorted(str(name) for name in names) == ["a", "a", "b", "b", "c", "c"]
-        assert ("Scheduled", "Successfully assigned default/web-0 to a") in await workloads.events()
+        assert "Successfully assigned default/web-0 to a" in await stage.events("Scheduled")
 
-    simulate(main, [SchedulerController], never_ready(script))
+    play(main, [SchedulerController])
 
 
-def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_has_room(simulate: Any, script: Any) -> None:
-    async def main(workloads: Any) -> None:
+def test_a_pod_that_fits_nowhere_says_why_and_is_bound_when_a_node_has_room(play: Any) -> None:
+    async def main(stage: Any) -> None:
         tainted = node("b", taints=[{"key": "dedicated", "value": "db", "effect": "NoSchedule"}])
         for each in (node("a", cpu="1"), tainted, node("c", unschedulable=True)):
-            await add(workloads, each)
-        await workloads.client.create(pod("big", cpu="2"))
+            await stage.add(each)
+        await stage.client.create(pod("big", cpu="2"))
         await asyncio.sleep(0.01)
         message = (
             "0/3 nodes are available: 1 Insufficient cpu, 1 node(s) had untolerated taint(s), "
             "1 node(s) were unschedulable. preemption: 0/3 nodes are available: "
             "3 Preemption is not helpful for scheduling."
         )
-        assert await workloads.events("FailedScheduling") == [("FailedScheduling", message)]
-        stored = await workloads.client.get(Pod, "big", "default")
+        assert await stage.events("FailedScheduling") == [message]
+        stored = await stage.client.get(Pod, "big", "default")
         condition = find(stored.status.conditions, "PodScheduled")
         assert (condition.status, condition.reason, condition.message) == ("False", "Unschedulable", message)
-        await workloads.client.patch(Node, "c", "", {"spec": {"unschedulable": None}})
+        await stage.client.patch(Node, "c", "", {"spec": {"unschedulable": None}})
         # The change comes within the first backoff of a second.
-        assert await workloads.until(lambda: bound(workloads, "big")) == 1.01
+        assert await stage.until(lambda: bound(stage, "big")) == 1.01
 
-    simulate(main, [SchedulerController], never_ready(script))
-
-
-async def bound(workloads: Any, name: str) -> bool:
-    return bool(await where(workloads, name))
+    play(main, [SchedulerController])
 
 
-def test_room_that_a_deleted_pod_leaves_goes_to_the_most_important_pod_that_waits(simulate: Any, script: Any) -> None:
-    async def main(workloads: Any) -> None:
-        await add(workloads, node("a", cpu="1"))
-        await workloads.client.create(pod("first", cpu="1"))
+async def bound(stage: Any, name: str) -> bool:
+    return bool(await where(stage, name))
+
+
+def test_room_that_a_deleted_pod_leaves_goes_to_the_most_important_pod_that_waits(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.add(node("a", cpu="1"))
+        await stage.client.create(pod("first", cpu="1"))
         await asyncio.sleep(0.01)
-        await workloads.client.create(pod("plain", cpu="1"))
-        await workloads.client.create(
-            pod("urgent", cpu="1", priority=1000, preemptionPolicy="Never", priorityClassName="system-node-critical")
-        )
+        await stage.client.create(pod("plain", cpu="1"))
+        await stage.client.create(pod("urgent", cpu="1", priorityClassName="system-node-critical"))
         await asyncio.sleep(20)
-        await workloads.client.delete(Pod, "first", "default", grace_period_seconds=0)
+        await stage.client.delete(Pod, "first", "default", grace_period_seconds=0)
         await asyncio.sleep(0.01)
-        assert await where(workloads, "urgent") == "a"
-        assert await where(workloads, "plain") is None
+        assert await where(stage, "urgent") == "a"
+        assert await where(stage, "plain") is None
 
-    simulate(main, [SchedulerController], never_ready(script))
+    play(main, [SchedulerController])
 
 
-def test_scheduling_gates_and_other_schedulers_are_respected(simulate: Any, script: Any) -> None:
-    async def main(workloads: Any) -> None:
-        await add(workloads, node("a"))
-        await workloads.client.create(pod("gated", schedulingGates=[{"name": "example.com/wait"}]))
-        await workloads.client.create(pod("foreign", schedulerName="mine"))
+def test_scheduling_gates_and_other_schedulers_are_respected(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.add(node("a"))
+        await stage.client.create(pod("gated", schedulingGates=[{"name": "example.com/wait"}]))
+        await stage.client.create(pod("foreign", schedulerName="mine"))
         await asyncio.sleep(1000)
-        assert not await bound(workloads, "gated")
-        assert not await bound(workloads, "foreign")
-        stored = await workloads.client.get(Pod, "gated", "default")
+        assert not await bound(stage, "gated")
+        assert not await bound(stage, "foreign")
+        stored = await stage.client.get(Pod, "gated", "default")
         assert find(stored.status.conditions, "PodScheduled").reason == "SchedulingGated"
-        await workloads.client.patch(
+        await stage.client.patch(
             Pod, "gated", "default", [{"op": "remove", "path": "/spec/schedulingGates"}], patch_type=PatchType.JSON
         )
         await asyncio.sleep(11)
-        assert await bound(workloads, "gated")
+        assert await bound(stage, "gated")
 
-    simulate(main, [SchedulerController], never_ready(script))
+    play(main, [SchedulerController])
 
 
-def test_a_pod_waits_for_its_claim_and_follows_the_volume_to_its_node(simulate: Any, script: Any) -> None:
-    async def main(workloads: Any) -> None:
+def test_a_pod_waits_for_its_claim_and_follows_the_volume_to_its_node(play: Any) -> None:
+    async def main(stage: Any) -> None:
         for name in ("a", "b"):
-            await add(workloads, node(name))
+            await stage.add(node(name))
         volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
-        await workloads.client.create(pod("db", volumes=volumes))
+        await stage.client.create(pod("db", volumes=volumes))
         await asyncio.sleep(0.01)
-        [(_, message)] = await workloads.events("FailedScheduling")
+        [message] = await stage.events("FailedScheduling")
         assert message.startswith('0/2 nodes are available: persistentvolumeclaim "data" not found. preemption:')
-        await workloads.client.create(volume_on("b"))
-        await workloads.client.create(bound_claim())
+        await stage.client.create(volume_on("b"))
+        await stage.client.create(bound_claim())
         await asyncio.sleep(2)
-        assert await where(workloads, "db") == "b"
+        assert await where(stage, "db") == "b"
 
-    simulate(main, [SchedulerController], never_ready(script))
+    play(main, [SchedulerController])
 
 
 def volume_on(node_name: str) -> PersistentVolume:
