@@ -32,6 +32,7 @@ from antei.api.errors import (
 from antei.api.objects import meta, replace_meta, to_time
 from antei.api.patch import apply_patch, check_patch_type
 from antei.api.resources import Resource, Subresource
+from antei.api.retired import served_versions
 from antei.server.admission import require_open_namespace
 from antei.server.allocation import ServiceAllocator
 from antei.server.binding import bound, check_binding
@@ -77,6 +78,8 @@ class Registry:
     def __init__(self, store: Store, world: World) -> None:
         self.store = store
         self.world = world
+        # The kinds are found on disk, once a process: here, before a loop would have to wait for it.
+        served_versions()
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
         self._evictions = Evictions(store, world, self)
