@@ -1,0 +1,43 @@
+"""Whether this node takes a pod that was bound to it: pure (Kubernetes: pkg/kubelet/lifecycle/predicate.go)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.pods import is_terminal, pod_requests
+from antei.api.quantity import to_decimal
+
+__all__ = ["rejection"]
+
+_CHECKED = ("cpu", "memory", "ephemeral-storage")
+
+
+def rejection(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -> tuple[str, str] | None:
+    """(reason, message) of a pod that does not fit beside `others`, the pods that are on the node; None: it fits."""
+    if pod.spec is not None and pod.spec.os is not None and pod.spec.os.name not in (None, "", "linux"):
+        return "PodOSNotSupported", "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS"
+    running = [other for other in others if not is_terminal(other)]
+    if "pods" in allocatable and len(running) + 1 > to_decimal(allocatable["pods"]):
+        return _out_of("pods", Decimal(1), Decimal(len(running)), to_decimal(allocatable["pods"]))
+    wanted = pod_requests(pod)
+    used: dict[str, Decimal] = {}
+    for other in running:
+        for name, amount in pod_requests(other).items():
+            used[name] = used.get(name, Decimal(0)) + amount
+    for name in _CHECKED:
+        amount = wanted.get(name, Decimal(0))
+        capacity = to_decimal(allocatable.get(name))
+        if amount > 0 and used.get(name, Decimal(0)) + amount > capacity:
+            return _out_of(name, amount, used.get(name, Decimal(0)), capacity)
+    return None
+
+
+def _out_of(name: str, wanted: Decimal, used: Decimal, capacity: Decimal) -> tuple[str, str]:
+    """CPU is counted in thousandths, as the kubelet's message has it."""
+    factor = 1000 if name == "cpu" else 1
+    numbers = (int(amount * factor) for amount in (wanted, used, capacity))
+    needed = "Pod was rejected: Node didn't have enough resource: {}, requested: {}, used: {}, capacity: {}"
+    return f"OutOf{name}", needed.format(name, *numbers)

@@ -1,0 +1,185 @@
+"""The node agent: watches the pods that are bound to its node, with one worker for each.
+
+    runtime: what is left of before ──┐
+    API: pods with spec.nodeName ─────┴─► worker (adopts) ─► update, update … ─► removed ─► gone
+                                      └─► left over without a pod anywhere ─► ended at short notice
+
+A verdict's way: probes/actions → probes/thresholds → probes/results → container_run (liveness: stop and run again;
+readiness: changed) → pod_worker → status → the API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.objects import name_of, uid_of
+from antei.api.pods import is_terminal
+from antei.client import Client
+from antei.client.events import EventRecorder
+from antei.client.informer import Informer
+from antei.node.admission import rejection
+from antei.node.context import NodeContext, TokenSource, VolumeMap
+from antei.node.files import Files
+from antei.node.logs import PodLogs
+from antei.node.pod_network import PodNetwork
+from antei.node.pod_worker import LeftOver, PodWorker
+from antei.node.registration import Registration
+from antei.node.termination import MINIMUM_WINDOW_SECONDS
+from antei.runtime import Runtime, RuntimeFailure, Sandbox
+from antei.world import World
+from antei.world.sockets import ProbeTransport
+
+__all__ = ["NodeAgent"]
+
+_LOG = logging.getLogger(__name__)
+#: After a worker died of something unforeseen.
+_WORKER_RETRY_SECONDS = 10.0
+
+
+class NodeAgent:
+    """`run` until cancelled; cancelling leaves every container running, for the next agent to adopt.
+
+    directory: the node's own, for pods' volumes and logs. capacity: cpu, memory, pods, ephemeral-storage as quantities.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        client: Client,
+        runtime: Runtime,
+        network: PodNetwork,
+        transport: ProbeTransport,
+        files: Files,
+        volume_map: VolumeMap,
+        recorder: EventRecorder,
+        world: World,
+        directory: Path,
+        pod_cidr: str,
+        capacity: Mapping[str, str],
+        *,
+        node_ip: str = "127.0.0.1",
+        labels: Mapping[str, str] | None = None,
+        tokens: TokenSource | None = None,
+    ) -> None:
+        self._context = NodeContext(
+            node_name=name,
+            node_ip=node_ip,
+            client=client,
+            runtime=runtime,
+            network=network,
+            transport=transport,
+            files=files,
+            volume_map=volume_map,
+            recorder=recorder,
+            world=world,
+            directory=directory,
+            allocatable=dict(capacity),
+            tokens=tokens,
+        )
+        self._registration = Registration(name, node_ip, client, world, pod_cidr, capacity, runtime.name, labels or {})
+        self._informer: Informer[Pod] = Informer(client, Pod, field_selector=f"spec.nodeName={name}")
+        self._workers: dict[str, PodWorker] = {}
+        self._left_over: dict[str, LeftOver] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self.registered = asyncio.Event()
+        self.logs = PodLogs(self._context)
+
+    @property
+    def name(self) -> str:
+        return self._context.node_name
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            # Sandboxes before pods: one that is made in between belongs to a pod that the later list knows.
+            self._left_over = await self._find_left_over()
+            group.create_task(self._informer.run(), name=f"{self.name}: pods")
+            await self._informer.wait_synced()
+            self._informer.add_handler(self._on_pod)
+            await self._registration.register()
+            self.registered.set()
+            group.create_task(self._registration.report(), name=f"{self.name}: heartbeat")
+            await self._end_orphans()
+
+    # --- pods ---
+
+    def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
+        if old is not None and (new is None or uid_of(old) != uid_of(new)):
+            worker = self._workers.get(uid_of(old))
+            if worker is not None:
+                worker.removed()
+        if new is None:
+            return
+        worker = self._workers.get(uid_of(new))
+        if worker is not None:
+            worker.update(new)
+        else:
+            self._admit(new)
+
+    def _admit(self, pod: Pod) -> None:
+        assert self._group is not None
+        left_over = self._left_over.pop(uid_of(pod), None)
+        others = [worker.pod for worker in self._workers.values()]
+        worker = PodWorker(self._context, pod, left_over)
+        is_new = left_over is None and not is_terminal(pod) and not (pod.status and pod.status.startTime)
+        refused = rejection(pod, others, self._context.allocatable) if is_new else None
+        if refused is not None:
+            worker.reject(*refused)
+        self._workers[uid_of(pod)] = worker
+        self._group.create_task(self._work(uid_of(pod), worker), name=f"{self.name}: {name_of(pod)}")
+
+    async def _work(self, uid: str, worker: PodWorker) -> None:
+        """Lets a worker run to its end. What no code foresaw must not take the node's other pods down."""
+        while True:
+            try:
+                await worker.run()
+                break
+            except Exception:  # noqa: BLE001 - logged with its trace, and the pod is taken up again
+                _LOG.exception("node %s: pod %s/%s", self.name, worker.pod.metadata, uid)
+            await asyncio.sleep(_WORKER_RETRY_SECONDS)
+            worker = self._workers[uid] = worker.successor((await self._find_left_over()).get(uid))
+        del self._workers[uid]
+
+    # --- what an earlier life left ---
+
+    async def _find_left_over(self) -> dict[str, LeftOver]:
+        """By pod uid: the newest sandbox and the containers in it."""
+        newest: dict[str, Sandbox] = {}
+        for sandbox in await self._context.runtime.sandboxes():
+            known = newest.get(sandbox.pod_uid)
+            if known is None or sandbox.created_at >= known.created_at:
+                newest[sandbox.pod_uid] = sandbox
+        containers = await self._context.runtime.containers()
+        return {
+            uid: LeftOver(sandbox, tuple(c for c in containers if c.sandbox_id == sandbox.id))
+            for uid, sandbox in newest.items()
+        }
+
+    async def _end_orphans(self) -> None:
+        """Ends what belongs to no pod of any node: its object was deleted while nobody looked."""
+        if not self._left_over:
+            return
+        pods = (await self._context.client.list(Pod)).items
+        known = {uid_of(pod) for pod in pods}
+        orphans = {uid: left for uid, left in self._left_over.items() if uid not in known}
+        self._left_over.clear()
+        async with asyncio.TaskGroup() as group:
+            for uid, left_over in orphans.items():
+                group.create_task(self._end_orphan(uid, left_over))
+
+    async def _end_orphan(self, uid: str, left_over: LeftOver) -> None:
+        try:
+            for record in left_over.records:
+                await self._context.runtime.signal(record.id, record.stop_signal)
+            await asyncio.sleep(MINIMUM_WINDOW_SECONDS)
+            if left_over.sandbox is not None:
+                await self._context.runtime.remove_sandbox(left_over.sandbox.id)
+            await self._context.network.detach(uid)
+            await self._context.files.remove_tree(self._context.pod_directory(uid))
+        except (RuntimeFailure, OSError) as error:
+            _LOG.warning("node %s: orphan pod %s not ended: %s", self.name, uid, error)

@@ -1,0 +1,399 @@
+"""One container of a pod, through all its runs: the same code for containers, init containers and sidecars.
+
+    waiting ─► image ─► configuration ─► start ─► run (container_run.py) ─► ended ─┬─► over: not to be restarted
+      ▲          │ ErrImagePull  │ missing   │ StartError                          │
+      │          ▼               ▼           └───────────────► counts as a run ────┤
+      │        10 s … 300 s    10 s                                                │
+      └────────────────────────── CrashLoopBackOff: 0 s, 10 s, 20 s … 300 s ◄──────┘
+
+Every wait ends at once when the pod is to end. What is known is in `facts`, always; `changed` says that they have
+changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from lightkube.models.core_v1 import (
+    Container,
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    ContainerStatus,
+)
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.errors import ApiError
+from antei.api.objects import name_of, namespace_of, to_time, uid_of
+from antei.node.backoff import Backoff, after_restart, restart_delay
+from antei.node.container_config import container_spec, fetch_environment
+from antei.node.container_end import describe_end
+from antei.node.container_run import ContainerRun, PriorVerdicts, Turn
+from antei.node.context import NodeContext
+from antei.node.downward import NodeFacts
+from antei.node.environment import ConfigError
+from antei.node.restarts import Role, should_restart
+from antei.node.status import ContainerFacts, waiting
+from antei.node.volumes.mounter import VolumeError, VolumeMounter
+from antei.runtime import ContainerRecord, Exit, Image, ImageError, Sandbox, StartError
+
+__all__ = ["Adopted", "ContainerWorker", "Home"]
+
+T = TypeVar("T")
+_CONFIG_RETRY_SECONDS = 10.0
+#: How long ErrImagePull stands before it reads ImagePullBackOff (a kubelet's next sync).
+_IMAGE_ERROR_SECONDS = 1.0
+#: The exit code of a container that could not be started (kubelet: 128, reason StartError).
+_START_ERROR_CODE = 128
+_LOST = ContainerStateTerminated(
+    exitCode=137,
+    reason="ContainerStatusUnknown",
+    message="The container could not be located when the pod was deleted.  The container used to be Running",
+)
+
+
+class Home(Protocol):
+    """What a container asks of its pod."""
+
+    @property
+    def pod(self) -> Pod:
+        """The newest object."""
+        ...
+
+    @property
+    def node_facts(self) -> NodeFacts: ...
+
+    @property
+    def sandbox(self) -> Sandbox: ...
+
+    @property
+    def volumes(self) -> VolumeMounter: ...
+
+    def changed(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Adopted:
+    """What is left of a container from before a restart of the node: its runs in order, and what the API says."""
+
+    records: Sequence[ContainerRecord] = ()
+    status: ContainerStatus | None = None
+    has_sandbox: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _StopOrder:
+    deadline: float
+    turn: Turn | None
+
+
+class ContainerWorker:
+    def __init__(
+        self, context: NodeContext, home: Home, container: Container, role: Role, first: ContainerState
+    ) -> None:
+        self.name = container.name
+        self.role = role
+        self.started = asyncio.Event()  # a run of it has started
+        self.over = asyncio.Event()  # it will not run again
+        self.is_active = False  # `run` has been called
+        self._context = context
+        self._home = home
+        self._container = container
+        self._state = first
+        self._last_end: ContainerStateTerminated | None = None  # of the run before the one that `_state` tells of
+        self._ended_at = 0.0
+        self._attempt = 0
+        self._record: ContainerRecord | None = None
+        self._container_id = ""
+        self._image_id = ""
+        self._run: ContainerRun | None = None
+        self._backoff = Backoff()
+        self._stop: _StopOrder | None = None
+        self._stop_asked = asyncio.Event()
+
+    @property
+    def facts(self) -> ContainerFacts:
+        run = self._run
+        state, last_end = self._state, self._last_end
+        if run is not None and run.is_visible:
+            state = ContainerState(running=ContainerStateRunning(startedAt=to_time(run.record.started_at)))
+            last_end = self._state.terminated or self._last_end
+        is_ready = run is not None and run.is_ready
+        if self.role is Role.INIT:
+            is_ready = self.has_succeeded
+        return ContainerFacts(
+            name=self.name,
+            state=state,
+            image=self._container.image or "",
+            image_id=self._image_id,
+            container_id=self._container_id,
+            restart_count=self._attempt,
+            last_end=last_end,
+            has_started=run is not None and run.has_started,
+            is_ready=is_ready,
+        )
+
+    @property
+    def has_succeeded(self) -> bool:
+        end = self._state.terminated
+        return self._run is None and end is not None and end.exitCode == 0
+
+    def stop(self, deadline: float, turn: Turn | None) -> None:
+        """Ends the container for good by that moment on the loop's clock. Again: the deadline can only come nearer."""
+        if self._stop is None or deadline < self._stop.deadline:
+            self._stop = _StopOrder(deadline, turn)
+        self._stop_asked.set()
+        self._stop_run()
+
+    def adopt(self, adopted: Adopted) -> None:
+        """Takes over what is left from before a restart of the node; to be called before `run`, if at all."""
+        status = adopted.status
+        state = (status.state if status else None) or ContainerState()
+        last_end = status.lastState.terminated if status and status.lastState else None
+        if status is not None and (status.containerID or status.restartCount):
+            self._attempt = status.restartCount
+            self._container_id = status.containerID or ""
+            self._image_id = status.imageID
+            # A container that ran and cannot be found was lost with the machine: that is how its run ended.
+            end = state.terminated or (_LOST if state.running else last_end)
+            self._state = ContainerState(terminated=end) if end else self._state
+            self._last_end = last_end if end is not last_end else None
+        record = adopted.records[-1] if adopted.records else None
+        if record is not None:
+            self._adopt_run(record, status, state)
+        elif self.role is Role.INIT and self.has_succeeded and not adopted.has_sandbox:
+            # A new sandbox has to be initialised anew.
+            self._state = waiting("PodInitializing")
+            self._attempt += 1
+
+    def _adopt_run(self, record: ContainerRecord, status: ContainerStatus | None, state: ContainerState) -> None:
+        is_told = status is not None and status.containerID == self._id_of(record)
+        if is_told and state.terminated is not None:
+            self._record = record
+            return
+        self._attempt = record.attempt
+        if is_told and self._last_end is None and self._state.terminated is _LOST:
+            self._state = waiting("ContainerCreating")
+        prior = PriorVerdicts(
+            has_started=bool(is_told and status and status.started), is_ready=bool(is_told and status and status.ready)
+        )
+        self._run = self._new_run(record, prior)
+        self._run_changed()
+
+    async def run(self) -> None:
+        """Runs the container until it is over. Cancelled, it leaves a running container as it is."""
+        while True:
+            end = self._state.terminated if self._run is None else None
+            if end is not None and not (self._restarts_after(end.exitCode) and await self._back_off(end)):
+                break
+            run = self._run or await self._begin()
+            if run is not None:
+                exit = await self._attend(run)
+                self._note_end(await describe_end(self._context, self._home.pod, self._container, run.record, exit))
+            elif self._stop_asked.is_set():
+                break
+        self.over.set()
+        self._home.changed()
+
+    # --- from waiting to running ---
+
+    async def _begin(self) -> ContainerRun | None:
+        """Starts the next run; None when the pod is to end first, or when it could not be started at all."""
+        while not self._stop_asked.is_set():
+            image = await self._pull()
+            if image is None:
+                return None
+            try:
+                return await self._start(image)
+            except (ConfigError, VolumeError) as error:
+                self._wait_for("CreateContainerConfigError", str(error))
+                self._event("Warning", "Failed", f"Error: {error}")
+            except (ApiError, OSError) as error:
+                self._wait_for("CreateContainerConfigError", str(error))
+            except StartError as error:
+                self._event("Warning", "Failed", f"Error: {error.message}")
+                if error.reason in ("StartError", "RunContainerError"):
+                    self._note_end(self._start_failure(error))
+                    return None
+                self._wait_for(error.reason, error.message)
+            await self._pause(_CONFIG_RETRY_SECONDS)
+        return None
+
+    async def _pull(self) -> Image | None:
+        """Waits until the image is there; None when the pod is to end first."""
+        name = self._container.image or ""
+        policy = self._container.imagePullPolicy or "IfNotPresent"
+        backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        while not self._stop_asked.is_set():
+            if policy == "Always":
+                self._event("Normal", "Pulling", f'Pulling image "{name}"')
+            began = loop.time()
+            try:
+                image = await self._unless_stopped(self._context.runtime.ensure_image(name, policy))
+            except ImageError as error:
+                self._event("Warning", "Failed", f'Failed to pull image "{name}": {error.message}')
+                self._event("Warning", "Failed", f"Error: {error.reason}")
+                backoff = after_restart(backoff, loop.time(), loop.time())
+                await self._image_back_off(name, error, backoff.delay_seconds)
+                continue
+            if image is not None:
+                self._note_pulled(image, policy, loop.time() - began)
+            return image
+        return None
+
+    async def _image_back_off(self, name: str, error: ImageError, delay_seconds: float) -> None:
+        self._wait_for(error.reason, error.message)
+        await self._pause(_IMAGE_ERROR_SECONDS)
+        if error.reason == "ErrImagePull" and not self._stop_asked.is_set():
+            message = f'Back-off pulling image "{name}"'
+            self._event("Normal", "BackOff", message)
+            self._event("Warning", "Failed", "Error: ImagePullBackOff")
+            self._wait_for("ImagePullBackOff", f"{message}: {error.reason}: {error.message}")
+        await self._pause(delay_seconds - _IMAGE_ERROR_SECONDS)
+
+    def _note_pulled(self, image: Image, policy: str, took_seconds: float) -> None:
+        if policy == "Always":
+            took = f"{round(took_seconds * 1000)}ms"
+            message = f'Successfully pulled image "{image.name}" in {took} ({took} including waiting).'
+        else:
+            message = f'Container image "{image.name}" already present on machine and can be accessed by the pod'
+        self._event("Normal", "Pulled", message)
+        for warning in image.warnings if self._attempt == 0 else ():
+            self._event("Warning", "ImageWarning", warning)
+
+    async def _start(self, image: Image) -> ContainerRun:
+        pod = self._home.pod
+        environment = await fetch_environment(self._context, pod, self._container, self._home.node_facts)
+        for message in environment.skipped:
+            self._event("Warning", "InvalidEnvironmentVariableNames", message)
+        mounts = await self._home.volumes.mounts(pod, self._container.volumeMounts, environment.values)
+        spec = container_spec(
+            self._context, pod, self._container, self._attempt, self._home.sandbox.id, environment.values, mounts
+        )
+        await self._context.files.make_directory(spec.log_path.parent)
+        if spec.termination_log is not None:
+            await self._context.files.make_file(spec.termination_log, 0o666)
+        record = await self._context.runtime.start(spec)
+        self._event("Normal", "Created", "Container created")
+        self._event("Normal", "Started", "Container started")
+        before, self._record = self._record, record
+        if before is not None:
+            await self._context.runtime.remove(before.id)
+        return self._new_run(record, None)
+
+    def _start_failure(self, error: StartError) -> ContainerStateTerminated:
+        now = to_time(self._context.world.clock.now())
+        return ContainerStateTerminated(
+            exitCode=_START_ERROR_CODE, reason="StartError", message=error.message, startedAt=now, finishedAt=now
+        )
+
+    def _new_run(self, record: ContainerRecord, prior: PriorVerdicts | None) -> ContainerRun:
+        self._record = record
+        self._image_id = record.image_id
+        self._container_id = self._id_of(record)
+        return ContainerRun(
+            self._context,
+            lambda: self._home.pod,
+            self._container,
+            record,
+            self._home.node_facts.pod_ip,
+            self._restarts_after(1),
+            self._run_changed,
+            prior,
+        )
+
+    # --- from running to ended ---
+
+    async def _attend(self, run: ContainerRun) -> Exit:
+        self._run = run
+        attending = asyncio.ensure_future(run.attend())
+        try:
+            # `attend` begins on the loop's next step; a stop that was asked for while the container started follows.
+            await asyncio.sleep(0)
+            self._stop_run()
+            return await attending
+        finally:
+            attending.cancel()
+
+    def _stop_run(self) -> None:
+        if self._run is not None and self._stop is not None:
+            self._run.stop(self._stop.deadline, f"Stopping container {self.name}", self._stop.turn, for_good=True)
+
+    def _run_changed(self) -> None:
+        if self._run is not None and self._run.has_started:
+            self.started.set()
+        self._home.changed()
+
+    def _note_end(self, end: ContainerStateTerminated) -> None:
+        self._run = None
+        self._ended_at = asyncio.get_running_loop().time()
+        if self._state.terminated is not None:
+            self._last_end = self._state.terminated
+        self._state = ContainerState(terminated=end)
+        self._home.changed()
+
+    # --- from ended to waiting ---
+
+    def _restarts_after(self, exit_code: int) -> bool:
+        spec = self._home.pod.spec
+        assert spec is not None
+        return not self._stop_asked.is_set() and should_restart(spec, self._container, self.role, exit_code)
+
+    async def _back_off(self, end: ContainerStateTerminated) -> bool:
+        """Waits as long as the next run must; False when the pod is to end first."""
+        loop = asyncio.get_running_loop()
+        before_that = self._last_end
+        wait_seconds = self._ended_at + restart_delay(self._backoff, self._ended_at) - loop.time()
+        if wait_seconds > 0:
+            pod = self._home.pod
+            who = f"{name_of(pod)}_{namespace_of(pod)}({uid_of(pod)})"
+            delay = go_duration(self._backoff.delay_seconds)
+            self._event("Warning", "BackOff", f"Back-off restarting failed container {self.name} in pod {who}")
+            message = f"back-off {delay} restarting failed container={self.name} pod={who}"
+            self._last_end = end
+            self._wait_for("CrashLoopBackOff", message)
+            await self._pause(wait_seconds)
+        if self._stop_asked.is_set():
+            self._state, self._last_end = ContainerState(terminated=end), before_that
+            return False
+        self._backoff = after_restart(self._backoff, self._ended_at, loop.time())
+        self._attempt += 1
+        return True
+
+    # --- shared ---
+
+    def _wait_for(self, reason: str, message: str) -> None:
+        self._state = waiting(reason, message)
+        self._home.changed()
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleeps, but not beyond the moment the pod is to end."""
+        await self._unless_stopped(asyncio.sleep(seconds))
+
+    async def _unless_stopped(self, work: Awaitable[T]) -> T | None:
+        """What `work` gives, or None, the work being cancelled, when the pod is to end first."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._stop_asked.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            task.cancel()
+            stopped.cancel()
+
+    def _id_of(self, record: ContainerRecord) -> str:
+        return f"{self._context.runtime.name}://{record.id}"
+
+    def _event(self, event_type: str, reason: str, message: str) -> None:
+        kind = "containers" if self.role is Role.MAIN else "initContainers"
+        self._context.event(self._home.pod, event_type, reason, message, f"spec.{kind}{{{self.name}}}")
+
+
+def go_duration(seconds: float) -> str:
+    """Whole seconds as Go prints them: 10s, 1m20s, 5m0s."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -1,0 +1,114 @@
+"""From a container of a pod to what the runtime is asked to start: environment, command, mounts, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from lightkube.models.core_v1 import Container, ResourceRequirements
+from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
+
+from antei.api.errors import ApiError
+from antei.api.objects import name_of, namespace_of, uid_of
+from antei.api.quantity import to_bytes, to_millis
+from antei.node.context import NodeContext
+from antei.node.downward import NodeFacts
+from antei.node.environment import ConfigError, Environment, Sources, expand_all, references, resolve
+from antei.node.termination import stop_signal
+from antei.runtime import ContainerSpec, Mount
+
+__all__ = ["container_spec", "fetch_environment", "log_path", "termination_log_path"]
+
+T = TypeVar("T", ConfigMap, Secret)
+
+
+async def fetch_environment(context: NodeContext, pod: Pod, container: Container, node: NodeFacts) -> Environment:
+    """Raises ConfigError for what is missing, ApiError and OSError when the API cannot be asked."""
+    namespace = namespace_of(pod)
+    needed = references(container)
+    services: Sequence[Service] = (await context.client.list(Service, namespace)).items
+    if namespace != "default":
+        default = await context.client.list(Service, "default", field_selector="metadata.name=kubernetes")
+        services = [*services, *(s for s in default.items if name_of(s) == "kubernetes")]
+    sources = Sources(
+        config_maps=await _existing(context, ConfigMap, needed.config_maps, namespace),
+        secrets=await _existing(context, Secret, needed.secrets, namespace),
+        services=services,
+    )
+    return resolve(pod, container, sources, node)
+
+
+async def _existing(context: NodeContext, kind: type[T], names: Sequence[str], namespace: str) -> Mapping[str, T]:
+    found = {}
+    for name in names:
+        try:
+            found[name] = await context.client.get(kind, name, namespace)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+    return found
+
+
+def container_spec(
+    context: NodeContext,
+    pod: Pod,
+    container: Container,
+    attempt: int,
+    sandbox_id: str,
+    environment: Mapping[str, str],
+    mounts: tuple[Mount, ...],
+) -> ContainerSpec:
+    """Raises ConfigError where the pod's security rules forbid to run it."""
+    run_as_user, run_as_group = _identity(pod, container)
+    security = container.securityContext
+    limits = _limits(container.resources)
+    return ContainerSpec(
+        sandbox_id=sandbox_id,
+        name=container.name,
+        attempt=attempt,
+        image=container.image or "",
+        command=expand_all(container.command, environment),
+        args=expand_all(container.args, environment),
+        env=environment,
+        working_dir=container.workingDir,
+        mounts=mounts,
+        log_path=log_path(context, pod, container.name, attempt),
+        termination_log=termination_log_path(context, pod, container.name, attempt),
+        termination_message_path=container.terminationMessagePath or "/dev/termination-log",
+        stop_signal=stop_signal(container, "") if container.lifecycle and container.lifecycle.stopSignal else None,
+        stdin=bool(container.stdin),
+        tty=bool(container.tty),
+        privileged=bool(security and security.privileged),
+        run_as_user=run_as_user,
+        run_as_group=run_as_group,
+        read_only_root=bool(security and security.readOnlyRootFilesystem),
+        memory_limit_bytes=to_bytes(limits["memory"]) if "memory" in limits else None,
+        cpu_limit_millis=to_millis(limits["cpu"]) if "cpu" in limits else None,
+    )
+
+
+def log_path(context: NodeContext, pod: Pod, container: str, attempt: int) -> Path:
+    return context.log_directory(pod) / container / f"{attempt}.log"
+
+
+def termination_log_path(context: NodeContext, pod: Pod, container: str, attempt: int) -> Path:
+    return context.pod_directory(uid_of(pod)) / "containers" / container / str(attempt)
+
+
+def _limits(resources: ResourceRequirements | None) -> Mapping[str, str]:
+    return (resources.limits if resources else None) or {}
+
+
+def _identity(pod: Pod, container: Container) -> tuple[int | None, int | None]:
+    """(uid, gid): the container's security context above the pod's."""
+    of_pod = pod.spec.securityContext if pod.spec else None
+    own = container.securityContext
+    user = own.runAsUser if own and own.runAsUser is not None else (of_pod.runAsUser if of_pod else None)
+    group = own.runAsGroup if own and own.runAsGroup is not None else (of_pod.runAsGroup if of_pod else None)
+    non_root = own.runAsNonRoot if own and own.runAsNonRoot is not None else (of_pod.runAsNonRoot if of_pod else None)
+    if non_root and user == 0:
+        raise ConfigError(
+            f"container's runAsUser breaks non-root policy (pod: {name_of(pod)}, container: {container.name})"
+        )
+    return user, group

@@ -1,0 +1,66 @@
+"""What the parts of a node share: one frozen value, made by the agent, handed to every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lightkube.resources.core_v1 import Pod
+
+from antei.client import Client
+from antei.client.events import EventRecorder
+from antei.node.files import Files
+from antei.node.pod_network import PodNetwork
+from antei.runtime import Runtime
+from antei.world import World
+from antei.world.sockets import ProbeTransport
+
+__all__ = ["NodeContext", "TokenSource", "VolumeMap"]
+
+
+class VolumeMap(Protocol):
+    """Stand-ins for volume sources that this machine cannot mount (`volumes:` of antei.yaml)."""
+
+    def local_directory(self, source: str) -> Path | None:
+        """The directory for a source, written as mount(8) would: `192.168.99.1:/share`; or `csi:DRIVER:HANDLE`."""
+        ...
+
+
+class TokenSource(Protocol):
+    async def token(self, pod: Pod, audience: str, expiration_seconds: int) -> str:
+        """A signed token of the pod's service account, bound to the pod. Raises ApiError."""
+        ...
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """`directory` is the node's own; `api_host`:`api_port` is where pods reach the API (the `kubernetes` Service)."""
+
+    node_name: str
+    node_ip: str
+    client: Client
+    runtime: Runtime
+    network: PodNetwork
+    transport: ProbeTransport
+    files: Files
+    volume_map: VolumeMap
+    recorder: EventRecorder
+    world: World
+    directory: Path
+    allocatable: Mapping[str, str]
+    tokens: TokenSource | None = None
+    cluster_ca: Callable[[], str] | None = None
+
+    def pod_directory(self, pod_uid: str) -> Path:
+        return self.directory / "pods" / pod_uid
+
+    def log_directory(self, pod: Pod) -> Path:
+        """The kubelet's own layout: NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log."""
+        metadata = pod.metadata
+        assert metadata is not None
+        return self.directory / "logs" / f"{metadata.namespace}_{metadata.name}_{metadata.uid}"
+
+    def event(self, pod: Pod, event_type: str, reason: str, message: str, field_path: str = "") -> None:
+        self.recorder.event(pod, event_type, reason, message, field_path)

@@ -1,0 +1,378 @@
+"""One task a pod, from its binding to this node until its object is gone.
+
+    bound ─► volumes ─► address, sandbox ─► init 1 ─► init 2 … sidecar (until started) … ─► containers
+      │                                                                                       │
+      │ does not fit: Failed                                   all ended, none to restart ────┤
+      │                                                                                       ▼
+      │      deleted, force-deleted, activeDeadlineSeconds over ──────────────────────────► stopping
+      │                                                        every container at once, sidecars in turn
+      │                                                        (termination.py); a second delete may shorten
+      ▼                                                                                       ▼
+    over ◄───────────── status Succeeded or Failed ◄──────────────────────────────── all containers ended
+      └─► sandbox, address, volumes given back ─► object deleted? ─► final delete (grace 0, this uid) ─► gone
+
+Cancelling the task is what a stop of antei does: containers run on, and the next worker adopts them.
+Kubernetes: pkg/kubelet/pod_workers.go (syncing, terminating, terminated).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lightkube.models.core_v1 import ContainerStatus, PodSpec
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.errors import ApiError
+from antei.api.objects import is_terminating, meta, name_of, namespace_of, uid_of
+from antei.api.pods import is_terminal
+from antei.node.container import Adopted, ContainerWorker
+from antei.node.context import NodeContext
+from antei.node.downward import NodeFacts
+from antei.node.restarts import Role, roles
+from antei.node.sandbox import sandbox_spec
+from antei.node.status import PodFacts, pod_status, waiting_to_be_created
+from antei.node.status_writer import StatusWriter
+from antei.node.termination import FORCED_GRACE_SECONDS, grace_for_deletion, pod_grace, predecessors
+from antei.node.volumes.mounter import VolumeError, VolumeMounter, follows_objects
+from antei.runtime import ContainerRecord, RuntimeFailure, Sandbox
+
+__all__ = ["LeftOver", "PodWorker"]
+
+_LOG = logging.getLogger(__name__)
+_RETRY_FIRST_SECONDS = 0.5
+_RETRY_CAP_SECONDS = 120.0
+#: How often volumes that follow an object are looked after (kubelet: syncFrequency).
+_REFRESH_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOver:
+    """What the runtime still has of a pod from before a restart of the node."""
+
+    sandbox: Sandbox | None = None
+    records: Sequence[ContainerRecord] = ()
+
+
+class PodWorker:
+    def __init__(self, context: NodeContext, pod: Pod, left_over: LeftOver | None = None) -> None:
+        self._context = context
+        self._pod = pod
+        self._left_over = left_over or LeftOver()
+        self._sandbox = self._left_over.sandbox
+        self._pod_ip = (pod.status.podIP if pod.status else None) or ""
+        self._start_time = (pod.status.startTime if pod.status else None) or context.world.clock.now()
+        self._volumes = VolumeMounter(context)
+        self._status = StatusWriter(context.client, pod)
+        self._failure: tuple[str, str] | None = None
+        self._is_over = is_terminal(pod)
+        self._lives = False  # what is left of it is adopted, and its containers' facts are true
+        self._end_asked = asyncio.Event()
+        self._deleted = asyncio.Event()  # the object has a deletionTimestamp
+        self._gone = asyncio.Event()  # the object is no more
+        self._touched = asyncio.Event()  # the object has changed
+        spec = self._spec
+        has_init = bool(spec.initContainers)
+        self._containers: Mapping[str, ContainerWorker] = {
+            c.name: ContainerWorker(context, self, c, role, waiting_to_be_created(role, has_init))
+            for c, role in roles(spec)
+        }
+        self._predecessors = predecessors(spec)
+        if is_terminating(pod):
+            self.update(pod)
+
+    # --- what containers ask of their pod (container.Home) ---
+
+    @property
+    def pod(self) -> Pod:
+        return self._pod
+
+    @property
+    def node_facts(self) -> NodeFacts:
+        return NodeFacts(self._context.node_ip, self._pod_ip, self._context.allocatable)
+
+    @property
+    def sandbox(self) -> Sandbox:
+        if self._sandbox is None:
+            raise RuntimeError(f"pod {name_of(self._pod)} has no sandbox yet")
+        return self._sandbox
+
+    @property
+    def volumes(self) -> VolumeMounter:
+        return self._volumes
+
+    def changed(self) -> None:
+        """Publishes the status as the facts have it now."""
+        if self._gone.is_set() or not (self._lives or self._failure):
+            return
+        facts = PodFacts(
+            # A pod that was rejected never had containers.
+            containers={name: worker.facts for name, worker in self._containers.items() if self._lives},
+            start_time=self._start_time,
+            pod_ip=self._pod_ip,
+            host_ip=self._context.node_ip,
+            has_sandbox=self._sandbox is not None,
+            is_over=self._is_over,
+            failure=self._failure,
+        )
+        now = self._context.world.clock.now()
+        self._status.publish(pod_status(self._pod, facts, self._status.latest, now))
+
+    # --- what the agent tells ---
+
+    def update(self, pod: Pod) -> None:
+        """The object has changed. A deletion ends the pod; another, with a shorter grace period, sooner."""
+        self._pod = pod
+        self._touched.set()
+        if is_terminating(pod):
+            self._deleted.set()
+            self._stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
+        if not self._is_over:
+            self.changed()
+
+    def removed(self) -> None:
+        """The object is gone (`--force`): what still runs is ended at short notice."""
+        self._gone.set()
+        self._deleted.set()
+        self._stop(FORCED_GRACE_SECONDS)
+
+    def reject(self, reason: str, message: str) -> None:
+        """Fails the pod before anything of it runs."""
+        self._context.event(self._pod, "Warning", reason, message)
+        self._failure = (reason, message)
+        self._is_over = True
+
+    def successor(self, left_over: LeftOver | None) -> PodWorker:
+        """A worker that takes the pod up from what the API and the runtime say, in the place of one that failed."""
+        worker = PodWorker(self._context, self._pod, left_over)
+        if self._gone.is_set():
+            worker.removed()
+        return worker
+
+    # --- the task ---
+
+    async def run(self) -> None:
+        """Returns when the pod's object is gone and nothing of the pod is left on the node."""
+        writer = asyncio.ensure_future(self._status.run())
+        try:
+            is_news = not is_terminal(self._pod)
+            if not self._is_over:
+                await self._live()
+                self._is_over = True
+            if is_news:
+                # Before anything is taken away: a node that dies in between must not run the pod again.
+                await self._settle()
+            await self._give_back()
+            if is_news:
+                await self._settle()
+            await self._deleted.wait()
+            await self._delete_object()
+            await self._gone.wait()
+            await self._retry(lambda: self._context.files.remove_tree(self._context.log_directory(self._pod)), "logs")
+        finally:
+            writer.cancel()
+
+    async def _settle(self) -> None:
+        self.changed()
+        await self._until_gone_or(self._status.flush())
+
+    async def _live(self) -> None:
+        """Brings the pod up, keeps it up, and takes it down; returns when every container has ended."""
+        for name, worker in self._containers.items():
+            worker.adopt(self._adopted(name))
+        async with asyncio.TaskGroup() as group:
+            self._lives = True
+            self.changed()
+            helpers = [group.create_task(self._watch_deadline()), group.create_task(self._follow_objects())]
+            coming_up = group.create_task(self._bring_up(group))
+            ending = group.create_task(self._end_asked.wait())
+            await asyncio.wait({coming_up, ending}, return_when=asyncio.FIRST_COMPLETED)
+            if coming_up.done():
+                coming_up.result()
+                self._stop(pod_grace(self._spec))  # sidecars end when the containers have
+            coming_up.cancel()
+            ending.cancel()
+            for worker in self._active():
+                await worker.over.wait()
+            for helper in helpers:
+                helper.cancel()
+
+    async def _bring_up(self, group: asyncio.TaskGroup) -> None:
+        """Starts the containers in their order; returns when all main containers are over, or an init one failed."""
+        await self._prepare()
+        mains = []
+        for worker in self._containers.values():
+            worker.is_active = True
+            group.create_task(worker.run(), name=f"{name_of(self._pod)}/{worker.name}")
+            if worker.role is Role.INIT:
+                await worker.over.wait()
+                if not worker.has_succeeded:
+                    return
+            elif worker.role is Role.SIDECAR:
+                await worker.started.wait()
+            else:
+                mains.append(worker)
+        for worker in mains:
+            await worker.over.wait()
+
+    def _adopted(self, name: str) -> Adopted:
+        status = self._pod.status
+        statuses: list[ContainerStatus] = []
+        if status is not None:
+            statuses = [*(status.containerStatuses or ()), *(status.initContainerStatuses or ())]
+        records = sorted((r for r in self._left_over.records if r.name == name), key=lambda r: r.attempt)
+        return Adopted(
+            records=records,
+            status=next((s for s in statuses if s.name == name), None),
+            has_sandbox=self._left_over.sandbox is not None,
+        )
+
+    async def _prepare(self) -> None:
+        await self._attempt_until_done(self._mount_volumes)
+        await self._attempt_until_done(self._make_sandbox)
+        self.changed()
+
+    async def _mount_volumes(self) -> None:
+        await self._volumes.mount_all(self._pod, self.node_facts)
+
+    async def _make_sandbox(self) -> None:
+        """The address is the same after a restart of antei, and so is the sandbox, which is kept."""
+        address = await self._context.network.attach(uid_of(self._pod), self._context.node_name)
+        spec = self._spec
+        self._pod_ip = self._context.node_ip if spec.hostNetwork else address.ip
+        if self._sandbox is None:
+            resolv_conf = self._context.network.resolv_conf(self._pod)
+            wanted = sandbox_spec(self._context, self._pod, address, resolv_conf)
+            await self._context.files.make_directory(wanted.directory)
+            self._sandbox = await self._context.runtime.create_sandbox(wanted)
+
+    async def _attempt_until_done(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Tries until it succeeds; each different failure is an event."""
+        delay_seconds, said = _RETRY_FIRST_SECONDS, ""
+        while True:
+            try:
+                return await work()
+            except VolumeError as error:
+                reason, message = "FailedMount", str(error)
+            except (RuntimeFailure, OSError, ApiError) as error:
+                reason, message = "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"
+            if message != said:
+                self._context.event(self._pod, "Warning", reason, message)
+                said = message
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(2 * delay_seconds, _RETRY_CAP_SECONDS)
+
+    # --- ending ---
+
+    def _active(self) -> list[ContainerWorker]:
+        return [worker for worker in self._containers.values() if worker.is_active]
+
+    def _stop(self, grace_seconds: float) -> None:
+        """Ends all containers by then; a later call can only bring that nearer."""
+        self._end_asked.set()
+        deadline = asyncio.get_running_loop().time() + grace_seconds
+        for worker in self._containers.values():
+            worker.stop(deadline, self._turn_of(worker.name))
+
+    def _turn_of(self, name: str) -> Callable[[], Awaitable[None]] | None:
+        waits_for = [self._containers[before] for before in self._predecessors[name]]
+        if not waits_for:
+            return None
+
+        async def turn() -> None:
+            for worker in waits_for:
+                if worker.is_active:
+                    await worker.over.wait()
+
+        return turn
+
+    async def _watch_deadline(self) -> None:
+        """activeDeadlineSeconds, counted from the pod's start time."""
+        seconds = self._spec.activeDeadlineSeconds
+        if seconds is None:
+            return
+        ends: datetime = self._start_time + timedelta(seconds=seconds)
+        await asyncio.sleep(max(0.0, (ends - self._context.world.clock.now()).total_seconds()))
+        message = "Pod was active on the node longer than the specified deadline"
+        self._context.event(self._pod, "Normal", "DeadlineExceeded", message)
+        self._failure = ("DeadlineExceeded", message)
+        self._stop(pod_grace(self._spec))
+        self.changed()
+
+    async def _give_back(self) -> None:
+        uid = uid_of(self._pod)
+        await self._retry(self._remove_sandboxes, "sandbox")
+        self._sandbox = None
+        await self._retry(lambda: self._context.network.detach(uid), "address")
+        await self._retry(lambda: self._volumes.unmount_all(self._pod), "volumes")
+
+    async def _remove_sandboxes(self) -> None:
+        """All of the pod's, one that was created as the pod's end was asked for included."""
+        for sandbox in await self._context.runtime.sandboxes():
+            if sandbox.pod_uid == uid_of(self._pod):
+                await self._context.runtime.remove_sandbox(sandbox.id)
+
+    async def _delete_object(self) -> None:
+        """The node's last word: nothing of the pod is left. Finalizers may keep the object for a while yet."""
+
+        async def delete() -> None:
+            try:
+                await self._context.client.delete(
+                    Pod, name_of(self._pod), namespace_of(self._pod), grace_period_seconds=0, uid=uid_of(self._pod)
+                )
+            except ApiError as error:
+                if error.code not in (404, 409):
+                    raise
+
+        if not self._gone.is_set():
+            await self._until_gone_or(self._retry(delete, "object"))
+
+    async def _until_gone_or(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
+            gone.cancel()
+
+    async def _retry(self, work: Callable[[], Awaitable[None]], what: str) -> None:
+        delay_seconds = _RETRY_FIRST_SECONDS
+        while True:
+            try:
+                return await work()
+            except (RuntimeFailure, OSError, ApiError) as error:
+                _LOG.warning("pod %s: %s not given back: %s", name_of(self._pod), what, error)
+            await asyncio.sleep(delay_seconds)
+            delay_seconds = min(2 * delay_seconds, _RETRY_CAP_SECONDS)
+
+    # --- volumes that change ---
+
+    async def _follow_objects(self) -> None:
+        """Keeps ConfigMaps, Secrets and labels current in running pods: every minute, and when the pod changes."""
+        if not any(follows_objects(volume) for volume in self._spec.volumes or ()):
+            return
+        while True:
+            self._touched.clear()
+            try:
+                async with asyncio.timeout(_REFRESH_SECONDS):
+                    await self._touched.wait()
+            except TimeoutError:
+                pass
+            if self._sandbox is None:
+                continue
+            try:
+                await self._volumes.refresh(self._pod, self.node_facts)
+            except VolumeError as error:
+                self._context.event(self._pod, "Warning", "FailedMount", str(error))
+
+    @property
+    def _spec(self) -> PodSpec:
+        if self._pod.spec is None:
+            raise ValueError(f"pod {name_of(self._pod)} without a spec")
+        return self._pod.spec

@@ -1,0 +1,48 @@
+"""From a pod to the sandbox that its containers share: pure."""
+
+from __future__ import annotations
+
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.objects import name_of, namespace_of, uid_of
+from antei.node.context import NodeContext
+from antei.node.pod_network import PodAddress
+from antei.runtime import HostAlias, SandboxSpec
+
+__all__ = ["hostname_of", "sandbox_spec"]
+
+_CLUSTER_DOMAIN = "cluster.local"
+_HOSTNAME_LIMIT = 63
+
+
+def hostname_of(pod: Pod) -> str:
+    """spec.hostname, or the pod's name cut to what a host name may be (Kubernetes: GeneratePodHostNameAndDomain)."""
+    spec = pod.spec
+    if spec is not None and spec.hostnameOverride:
+        return spec.hostnameOverride
+    given = (spec.hostname if spec else None) or name_of(pod)
+    return given[:_HOSTNAME_LIMIT].rstrip("-.")
+
+
+def sandbox_spec(context: NodeContext, pod: Pod, address: PodAddress, resolv_conf: str) -> SandboxSpec:
+    spec = pod.spec
+    hostname = hostname_of(pod)
+    names: tuple[str, ...] = (hostname,)
+    if spec is not None and spec.subdomain and not spec.hostnameOverride:
+        names = (f"{hostname}.{spec.subdomain}.{namespace_of(pod)}.svc.{_CLUSTER_DOMAIN}", hostname)
+    aliases = [
+        HostAlias(alias.ip, tuple(alias.hostnames or ())) for alias in (spec.hostAliases if spec else None) or ()
+    ]
+    return SandboxSpec(
+        pod_uid=uid_of(pod),
+        namespace=namespace_of(pod),
+        pod_name=name_of(pod),
+        hostname=hostname,
+        directory=context.pod_directory(uid_of(pod)) / "sandbox",
+        network_namespace=None if spec is not None and spec.hostNetwork else address.namespace,
+        resolv_conf=resolv_conf,
+        hosts=(HostAlias(address.ip, names), *aliases),
+        share_process_namespace=bool(spec and spec.shareProcessNamespace),
+        host_ipc=bool(spec and spec.hostIPC),
+        host_pid=bool(spec and spec.hostPID),
+    )

@@ -1,0 +1,263 @@
+"""From facts to PodStatus: pure. The one place that knows phases, conditions, reasons and messages.
+
+Kubernetes: pkg/kubelet/kubelet_pods.go (getPhase, generateAPIPodStatus), pkg/kubelet/status/generate.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import msgspec
+from lightkube.models.core_v1 import (
+    ContainerState,
+    ContainerStateTerminated,
+    ContainerStateWaiting,
+    ContainerStatus,
+    HostIP,
+    PodCondition,
+    PodIP,
+    PodSpec,
+    PodStatus,
+)
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.conditions import find
+from antei.api.objects import meta, to_time
+from antei.api.pods import qos_class
+from antei.node.restarts import Role, roles, should_restart
+
+__all__ = ["ContainerFacts", "PodFacts", "pod_status", "waiting", "waiting_to_be_created"]
+
+#: The conditions that are the node's; all others on a pod belong to somebody else and are left alone.
+OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """One container as the node knows it.
+
+    state: waiting before the first run and between runs, running once the postStart hook has ended, terminated.
+    last_end: how the run before this state's ended. restart_count: the attempt of the latest run.
+    has_started: startup probe (or, without one, running) said so. is_ready: the readiness verdict, or running.
+    """
+
+    name: str
+    state: ContainerState
+    image: str
+    image_id: str = ""
+    container_id: str = ""  # of the latest run, `process://ab12…`
+    restart_count: int = 0
+    last_end: ContainerStateTerminated | None = None
+    has_started: bool = False
+    is_ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """A pod as the node knows it. `is_over`: no container of it will ever run again.
+
+    failure: (reason, message) of a pod that the node itself has failed (DeadlineExceeded, OutOfcpu).
+    """
+
+    containers: Mapping[str, ContainerFacts]
+    start_time: datetime | None = None
+    pod_ip: str = ""
+    host_ip: str = ""
+    has_sandbox: bool = False
+    is_over: bool = False
+    failure: tuple[str, str] | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def waiting(reason: str, message: str = "") -> ContainerState:
+    return ContainerState(waiting=ContainerStateWaiting(reason=reason, message=message or None))
+
+
+def waiting_to_be_created(role: Role, has_init_containers: bool) -> ContainerState:
+    """What a container that never ran waits for."""
+    is_behind_others = role is not Role.INIT and has_init_containers
+    return waiting("PodInitializing" if is_behind_others else "ContainerCreating")
+
+
+def pod_status(pod: Pod, facts: PodFacts, previous: PodStatus | None, now: datetime) -> PodStatus:
+    """The status to publish. `previous` is the last one, whose transition times and terminal phase are kept."""
+    spec = _spec(pod)
+    statuses = {name: _container_status(container) for name, container in facts.containers.items()}
+    phase = _phase(spec, facts)
+    if previous is not None and previous.phase in ("Succeeded", "Failed"):
+        phase = previous.phase
+    reason, message = facts.failure or (None, None)
+    if reason is None and previous is not None and previous.phase == phase:
+        reason, message = previous.reason, previous.message
+    init_names = [c.name for c in spec.initContainers or ()]
+    return PodStatus(
+        phase=phase,
+        reason=reason,
+        message=message,
+        conditions=_conditions(pod, facts, statuses, phase, previous, now),
+        startTime=to_time(facts.start_time) if facts.start_time else None,
+        podIP=facts.pod_ip or None,
+        podIPs=[PodIP(ip=facts.pod_ip)] if facts.pod_ip else None,
+        hostIP=facts.host_ip or None,
+        hostIPs=[HostIP(ip=facts.host_ip)] if facts.host_ip else None,
+        qosClass=qos_class(pod),
+        observedGeneration=meta(pod).generation,
+        containerStatuses=[statuses[c.name] for c in spec.containers if c.name in statuses] or None,
+        initContainerStatuses=[statuses[name] for name in init_names if name in statuses] or None,
+    )
+
+
+def _spec(pod: Pod) -> PodSpec:
+    if pod.spec is None:
+        raise ValueError(f"pod {meta(pod).name} without a spec")
+    return pod.spec
+
+
+def _container_status(facts: ContainerFacts) -> ContainerStatus:
+    return ContainerStatus(
+        name=facts.name,
+        image=facts.image,
+        imageID=facts.image_id,
+        containerID=facts.container_id or None,
+        restartCount=facts.restart_count,
+        state=facts.state,
+        lastState=ContainerState(terminated=facts.last_end) if facts.last_end else ContainerState(),
+        started=facts.has_started,
+        ready=facts.is_ready,
+    )
+
+
+def _phase(spec: PodSpec, facts: PodFacts) -> str:
+    if facts.failure is not None:
+        return "Failed"
+    known = [(c, role, facts.containers.get(c.name)) for c, role in roles(spec)]
+    init = [(c, f) for c, role, f in known if role is Role.INIT]
+    for container, fact in init:
+        end = _latest_end(fact)
+        if end is not None and end.exitCode and not should_restart(spec, container, Role.INIT, end.exitCode):
+            return "Failed"
+    main = [(c, f) for c, role, f in known if role is Role.MAIN]
+    ends = [_latest_end(f) for _, f in main]
+    has_run = any(end is not None or _is_running(f) for end, (_, f) in zip(ends, main, strict=True))
+    sidecars_pending = any(f is None or not f.has_started for _, role, f in known if role is Role.SIDECAR)
+    is_initializing = any(_latest_end(f) is None for _, f in init) or (sidecars_pending and not has_run)
+    never_ran = any(end is None and not _is_running(f) for end, (_, f) in zip(ends, main, strict=True))
+    if facts.is_over:
+        # A pod that ended before all of its containers ran has failed: they never will.
+        succeeded = not never_ran and all(end is not None and end.exitCode == 0 for end in ends)
+        return "Succeeded" if succeeded else "Failed"
+    if is_initializing or never_ran:
+        return "Pending"
+    if any(_is_running(f) for _, _, f in known):
+        return "Running"
+    for (container, _), end in zip(main, ends, strict=True):
+        if end is not None and should_restart(spec, container, Role.MAIN, end.exitCode):
+            return "Running"
+    return "Succeeded" if all(end is not None and end.exitCode == 0 for end in ends) else "Failed"
+
+
+def _is_running(facts: ContainerFacts | None) -> bool:
+    return facts is not None and facts.state.running is not None
+
+
+def _latest_end(facts: ContainerFacts | None) -> ContainerStateTerminated | None:
+    """How the container ended, where it is not running: between runs that is the run before."""
+    if facts is None or facts.state.running is not None:
+        return None
+    return facts.state.terminated or facts.last_end
+
+
+def _conditions(
+    pod: Pod,
+    facts: PodFacts,
+    statuses: Mapping[str, ContainerStatus],
+    phase: str,
+    previous: PodStatus | None,
+    now: datetime,
+) -> list[PodCondition]:
+    """The node's own conditions; lastTransitionTime moves only where the status did."""
+    spec = _spec(pod)
+    others = [c for c in (pod.status.conditions if pod.status else None) or () if c.type not in OWN_CONDITIONS]
+    containers_ready = _containers_ready(spec, statuses, phase)
+    fresh = [
+        PodCondition(type="PodReadyToStartContainers", status="True" if facts.has_sandbox else "False"),
+        _initialized(spec, statuses, phase),
+        _ready(spec, containers_ready, others),
+        containers_ready,
+        PodCondition(type="PodScheduled", status="True"),
+    ]
+    known = [
+        *((pod.status.conditions if pod.status else None) or ()),
+        *((previous.conditions if previous else None) or ()),
+    ]
+    dated = []
+    for condition in fresh:
+        before = next((c for c in reversed(known) if c.type == condition.type), None)
+        unchanged = before is not None and before.status == condition.status and before.lastTransitionTime is not None
+        dated.append(
+            msgspec.structs.replace(
+                condition,
+                lastTransitionTime=before.lastTransitionTime if before is not None and unchanged else to_time(now),
+                observedGeneration=meta(pod).generation,
+            )
+        )
+    return dated
+
+
+def _initialized(spec: PodSpec, statuses: Mapping[str, ContainerStatus], phase: str) -> PodCondition:
+    if phase == "Succeeded":
+        return PodCondition(type="Initialized", status="True", reason="PodCompleted")
+    main = [statuses.get(c.name) for c in spec.containers]
+    if any(s is not None and (s.started or s.restartCount or (s.state and s.state.terminated)) for s in main):
+        return PodCondition(type="Initialized", status="True")
+    incomplete = []
+    for container, role in roles(spec):
+        status = statuses.get(container.name)
+        if role is Role.SIDECAR and not (status and status.started):
+            incomplete.append(container.name)
+        if role is Role.INIT and not (status and status.ready):
+            incomplete.append(container.name)
+    if not incomplete:
+        return PodCondition(type="Initialized", status="True")
+    message = f"containers with incomplete status: [{' '.join(incomplete)}]"
+    return PodCondition(type="Initialized", status="False", reason="ContainersNotInitialized", message=message)
+
+
+def _containers_ready(spec: PodSpec, statuses: Mapping[str, ContainerStatus], phase: str) -> PodCondition:
+    if phase == "Succeeded":
+        return PodCondition(type="ContainersReady", status="False", reason="PodCompleted")
+    if phase == "Failed":
+        return PodCondition(type="ContainersReady", status="False", reason="PodFailed")
+    names = [c.name for c, role in roles(spec) if role is not Role.INIT]
+    if not statuses:
+        return PodCondition(type="ContainersReady", status="False", reason="UnknownContainerStatuses")
+    unknown = [name for name in names if name not in statuses]
+    unready = [name for name in names if name in statuses and not statuses[name].ready]
+    messages = [
+        f"containers with {what} status: [{' '.join(which)}]"
+        for what, which in (("unknown", unknown), ("unready", unready))
+        if which
+    ]
+    if not messages:
+        return PodCondition(type="ContainersReady", status="True")
+    return PodCondition(
+        type="ContainersReady", status="False", reason="ContainersNotReady", message=", ".join(messages)
+    )
+
+
+def _ready(spec: PodSpec, containers_ready: PodCondition, others: Sequence[PodCondition]) -> PodCondition:
+    if containers_ready.status != "True":
+        return msgspec.structs.replace(containers_ready, type="Ready")
+    messages = []
+    for gate in spec.readinessGates or ():
+        condition = find(others, gate.conditionType)
+        if condition is None:
+            messages.append(f'corresponding condition of pod readiness gate "{gate.conditionType}" does not exist.')
+        elif condition.status != "True":
+            what = f'the status of pod readiness gate "{gate.conditionType}" is not "True"'
+            messages.append(f"{what}, but {condition.status}")
+    if not messages:
+        return PodCondition(type="Ready", status="True")
+    return PodCondition(type="Ready", status="False", reason="ReadinessGatesNotReady", message=", ".join(messages))

@@ -1,0 +1,110 @@
+"""Publishes a pod's status: the latest state wins, and one patch at a time is on its way.
+
+    publish(status) ─► kept as wanted ─► run: patch ─► wanted meanwhile? ─► patch …
+                                              └── ApiError, OSError: again after a backoff; 404: the pod is gone
+
+Only the node's own fields and conditions are sent, as a strategic merge patch with the pod's uid as precondition,
+so that conditions of others (DisruptionTarget, readiness gates) stay theirs (Kubernetes: status_manager.go).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from lightkube.models.core_v1 import PodStatus
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.errors import ApiError
+from antei.api.objects import key_of, uid_of
+from antei.client import Client, PatchType
+
+__all__ = ["StatusWriter"]
+
+_LOG = logging.getLogger(__name__)
+_BACKOFF_FIRST_SECONDS = 0.2
+_BACKOFF_CAP_SECONDS = 10.0
+#: Sent as null where they have no value, so that an earlier one goes away.
+_CLEARED = ("reason", "message")
+
+
+class StatusWriter:
+    def __init__(self, client: Client, pod: Pod) -> None:
+        self._client = client
+        self._namespace, self._name = key_of(pod)
+        self._uid = uid_of(pod)
+        self._wanted: PodStatus | None = None
+        self._written: PodStatus | None = pod.status
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    @property
+    def latest(self) -> PodStatus | None:
+        """The status that is published, or will be."""
+        return self._wanted or self._written
+
+    def publish(self, status: PodStatus) -> None:
+        if status == self.latest:
+            return
+        self._wanted = status
+        self._settled.clear()
+        self._wake.set()
+
+    async def flush(self) -> None:
+        """Returns when what was published last is written, or the pod is gone."""
+        await self._settled.wait()
+
+    async def run(self) -> None:
+        backoff_seconds = _BACKOFF_FIRST_SECONDS
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            status = self._wanted
+            if status is None:
+                continue
+            try:
+                await self._write(status)
+                backoff_seconds = _BACKOFF_FIRST_SECONDS
+            except (ApiError, OSError) as error:
+                if isinstance(error, ApiError) and (error.code == 404 or _is_another_pod(error)):
+                    self._settled.set()
+                    return
+                _LOG.warning("status of pod %s/%s not written: %s", self._namespace, self._name, error)
+                await asyncio.sleep(backoff_seconds)
+                backoff_seconds = min(2 * backoff_seconds, _BACKOFF_CAP_SECONDS)
+                self._wake.set()
+                continue
+            self._written = status
+            if self._wanted is status:
+                self._wanted = None
+                self._settled.set()
+
+    async def _write(self, status: PodStatus) -> None:
+        patch = {"metadata": {"uid": self._uid}, "status": _as_patch(status)}
+        await self._client.patch(
+            Pod, self._name, self._namespace, patch, patch_type=PatchType.STRATEGIC, subresource="status"
+        )
+
+
+def _is_another_pod(error: ApiError) -> bool:
+    """A pod of the same name and another uid has taken this one's place."""
+    return error.code in (409, 422) and "uid" in error.message.lower()
+
+
+def _as_patch(status: PodStatus) -> dict[str, Any]:
+    fields: dict[str, Any] = _without_none(msgspec.to_builtins(status))
+    for name in _CLEARED:
+        fields.setdefault(name, None)
+    return fields
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, list):
+        return [_without_none(v) for v in value]
+    return value

@@ -1,0 +1,248 @@
+"""Makes a pod's volumes and keeps those that follow an object up to date.
+
+    volume ─► emptyDir                               a directory of the pod's own
+           ─► configMap, secret, downwardAPI, projected   files, swapped atomically when the object changes
+           ─► hostPath                               the path, checked or made by its type
+           ─► persistentVolumeClaim ─► PersistentVolume: hostPath, local, or by the volume map nfs and csi
+           ─► nfs                                    by the volume map
+
+What cannot be mounted is a VolumeError, whose message is the event's; the pod worker tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from lightkube.models.core_v1 import (
+    HostPathVolumeSource,
+    PersistentVolumeSpec,
+    ProjectedVolumeSource,
+    Volume,
+    VolumeMount,
+    VolumeProjection,
+)
+from lightkube.resources.core_v1 import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret
+
+from antei.api.errors import ApiError
+from antei.api.objects import name_of, namespace_of, uid_of
+from antei.node.context import NodeContext
+from antei.node.downward import NodeFacts
+from antei.node.environment import expand
+from antei.node.files import FileContent
+from antei.node.volumes.projection import MissingSource, Payload, of_config_map, of_downward_api, of_secret
+from antei.runtime import Mount
+
+__all__ = ["VolumeError", "VolumeMounter", "follows_objects"]
+
+T = TypeVar("T", ConfigMap, Secret, PersistentVolumeClaim)
+_TOKEN_SECONDS = 3600
+
+
+class VolumeError(Exception):
+    """FailedMount: the message names the volume and, where the machine cannot mount it, the remedy."""
+
+
+def follows_objects(volume: Volume) -> bool:
+    return any((volume.configMap, volume.secret, volume.downwardAPI, volume.projected))
+
+
+class VolumeMounter:
+    """The volumes of one pod. `mount_all` may be called again and again; it finishes what is missing."""
+
+    def __init__(self, context: NodeContext) -> None:
+        self._context = context
+        self._paths: dict[str, Path] = {}
+
+    async def mount_all(self, pod: Pod, node: NodeFacts) -> None:
+        """Raises VolumeError for the first volume that cannot be mounted."""
+        for volume in (pod.spec.volumes if pod.spec else None) or ():
+            try:
+                self._paths[volume.name] = await self._mount(pod, volume, node)
+            except MissingSource as error:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
+            except OSError as error:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
+
+    async def refresh(self, pod: Pod, node: NodeFacts) -> None:
+        """Rewrites volumes whose objects have changed, under running containers. Raises VolumeError."""
+        for volume in (pod.spec.volumes if pod.spec else None) or ():
+            if follows_objects(volume):
+                try:
+                    await self._mount(pod, volume, node)
+                except (MissingSource, OSError) as error:
+                    raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
+
+    async def mounts(
+        self, pod: Pod, mounts: list[VolumeMount] | None, environment: Mapping[str, str]
+    ) -> tuple[Mount, ...]:
+        """A container's volumeMounts as the runtime takes them, subPaths made where they are missing."""
+        result = []
+        for mount in mounts or ():
+            source = self._paths[mount.name]
+            below = expand(mount.subPathExpr, environment.get) if mount.subPathExpr else mount.subPath or ""
+            if below:
+                source = await self._sub_path(source, below, mount.name)
+            result.append(Mount(source=source, target=mount.mountPath, read_only=bool(mount.readOnly)))
+        return tuple(result)
+
+    async def unmount_all(self, pod: Pod) -> None:
+        """Removes what is the pod's own; claims, host paths and mapped directories stay."""
+        await self._context.files.remove_tree(self._context.pod_directory(uid_of(pod)))
+        self._paths.clear()
+
+    async def _sub_path(self, source: Path, below: str, name: str) -> Path:
+        if below.startswith("/") or ".." in Path(below).parts:
+            raise VolumeError(f'subPath "{below}" of volume "{name}" must be a relative path inside the volume')
+        path = source / below
+        if await self._context.files.kind(path) is None:
+            await self._context.files.make_directory(path)
+        return path
+
+    async def _mount(self, pod: Pod, volume: Volume, node: NodeFacts) -> Path:
+        own = self._context.pod_directory(uid_of(pod)) / "volumes" / volume.name
+        if follows_objects(volume):
+            payload = await self._payload(pod, volume, node)
+            await self._context.files.make_directory(own)
+            stamp = self._context.world.clock.now().strftime("%Y_%m_%d_%H_%M_%S.%f")
+            await self._context.files.write_payload(own, payload, stamp)
+            return own
+        if volume.emptyDir is not None:
+            await self._context.files.make_directory(own, 0o777)
+            return own
+        if volume.hostPath is not None:
+            return await self._host_path(volume.hostPath)
+        if volume.persistentVolumeClaim is not None:
+            return await self._claim(pod, volume.persistentVolumeClaim.claimName)
+        if volume.ephemeral is not None:
+            return await self._claim(pod, f"{name_of(pod)}-{volume.name}")
+        if volume.nfs is not None:
+            return self._mapped(f"{volume.nfs.server}:{volume.nfs.path}", volume.name)
+        if volume.csi is not None:
+            return self._mapped(f"csi:{volume.csi.driver}:{volume.name}", volume.name)
+        raise VolumeError(f'volume "{volume.name}" is of a kind that this node cannot mount')
+
+    def _mapped(self, source: str, name: str) -> Path:
+        directory = self._context.volume_map.local_directory(source)
+        if directory is None:
+            remedy = f"add to antei.yaml, under volumes:, the line\n  {source}: ./a-directory"
+            raise VolumeError(
+                f'MountVolume.SetUp failed for volume "{name}" : this machine cannot mount {source}; {remedy}'
+            )
+        return directory
+
+    async def _host_path(self, source: HostPathVolumeSource) -> Path:
+        """The path of a hostPath volume under its type's rule (Kubernetes: pkg/volume/hostpath/host_path.go)."""
+        path = Path(source.path)
+        wanted = source.type or ""
+        if not wanted:
+            return path
+        files = self._context.files
+        kind = await files.kind(path)
+        if kind is None and wanted == "DirectoryOrCreate":
+            await files.make_directory(path)
+            return path
+        if kind is None and wanted == "FileOrCreate":
+            await files.make_file(path)
+            return path
+        if kind is None:
+            raise MissingSource(f"hostPath type check failed: {path} does not exist")
+        if kind != wanted.removesuffix("OrCreate"):
+            names = {"CharDevice": "character device", "BlockDevice": "block device"}
+            what = names.get(wanted, wanted.removesuffix("OrCreate").lower())
+            raise MissingSource(f"hostPath type check failed: {path} is not a {what}")
+        return path
+
+    async def _claim(self, pod: Pod, name: str) -> Path:
+        claim = await self._get(PersistentVolumeClaim, name, namespace_of(pod))
+        if claim is None:
+            raise VolumeError(f'persistentvolumeclaim "{name}" not found')
+        volume_name = claim.spec.volumeName if claim.spec else None
+        if not volume_name or claim.status is None or claim.status.phase != "Bound":
+            raise VolumeError(f'persistentvolumeclaim "{name}" is not bound')
+        try:
+            volume = await self._context.client.get(PersistentVolume, volume_name)
+        except ApiError as error:
+            raise VolumeError(f'failed to get PersistentVolume "{volume_name}": {error}') from error
+        if volume.spec is None:
+            raise VolumeError(f'PersistentVolume "{volume_name}" has no spec')
+        return await self._persistent_volume(volume.spec, volume_name)
+
+    async def _persistent_volume(self, spec: PersistentVolumeSpec, name: str) -> Path:
+        if spec.hostPath is not None:
+            path = await self._host_path(spec.hostPath)
+        elif spec.local is not None:
+            path = Path(spec.local.path)
+        elif spec.nfs is not None:
+            return self._mapped(f"{spec.nfs.server}:{spec.nfs.path}", name)
+        elif spec.csi is not None:
+            return self._mapped(f"csi:{spec.csi.driver}:{spec.csi.volumeHandle}", name)
+        else:
+            raise VolumeError(f'PersistentVolume "{name}" is of a kind that this node cannot mount')
+        if await self._context.files.kind(path) is None:
+            raise VolumeError(
+                f'MountVolume.NewMounter initialization failed for volume "{name}" : path "{path}" does not exist'
+            )
+        return path
+
+    async def _payload(self, pod: Pod, volume: Volume, node: NodeFacts) -> Payload:
+        namespace = namespace_of(pod)
+        if volume.configMap is not None:
+            source = volume.configMap
+            found = await self._get(ConfigMap, source.name or "", namespace)
+            mode, optional = source.defaultMode, bool(source.optional)
+            return of_config_map(found, namespace, source.name or "", source.items, mode, optional)
+        if volume.secret is not None:
+            name = volume.secret.secretName or ""
+            secret = await self._get(Secret, name, namespace)
+            mode, optional = volume.secret.defaultMode, bool(volume.secret.optional)
+            return of_secret(secret, namespace, name, volume.secret.items, mode, optional)
+        if volume.downwardAPI is not None:
+            return of_downward_api(pod, volume.downwardAPI.items, volume.downwardAPI.defaultMode, node)
+        assert volume.projected is not None
+        return await self._projected(pod, volume.projected, node)
+
+    async def _projected(self, pod: Pod, projected: ProjectedVolumeSource, node: NodeFacts) -> Payload:
+        payload: Payload = {}
+        for source in projected.sources or ():
+            payload.update(await self._projection(pod, source, projected.defaultMode, node))
+        return payload
+
+    async def _projection(self, pod: Pod, source: VolumeProjection, mode: int | None, node: NodeFacts) -> Payload:
+        namespace = namespace_of(pod)
+        if source.configMap is not None:
+            name = source.configMap.name or ""
+            found = await self._get(ConfigMap, name, namespace)
+            return of_config_map(found, namespace, name, source.configMap.items, mode, bool(source.configMap.optional))
+        if source.secret is not None:
+            name = source.secret.name or ""
+            secret = await self._get(Secret, name, namespace)
+            return of_secret(secret, namespace, name, source.secret.items, mode, bool(source.secret.optional))
+        if source.downwardAPI is not None:
+            return of_downward_api(pod, source.downwardAPI.items, mode, node)
+        if source.serviceAccountToken is not None:
+            return await self._token(pod, source, mode)
+        raise MissingSource("this kind of projected source is not supported")
+
+    async def _token(self, pod: Pod, source: VolumeProjection, mode: int | None) -> Payload:
+        """The token's file; none where the cluster signs no tokens, as with automountServiceAccountToken: false."""
+        wanted = source.serviceAccountToken
+        assert wanted is not None
+        if self._context.tokens is None:
+            return {}
+        seconds = wanted.expirationSeconds or _TOKEN_SECONDS
+        try:
+            token = await self._context.tokens.token(pod, wanted.audience or "", seconds)
+        except ApiError as error:
+            raise MissingSource(f"failed to fetch token: {error}") from error
+        return {wanted.path: FileContent(token.encode(), 0o644 if mode is None else mode)}
+
+    async def _get(self, kind: type[T], name: str, namespace: str) -> T | None:
+        """The object, or None where there is none."""
+        try:
+            return await self._context.client.get(kind, name, namespace)
+        except ApiError as error:
+            if error.code == 404:
+                return None
+            raise MissingSource(str(error)) from error
