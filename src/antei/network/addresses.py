@@ -1,7 +1,7 @@
 """Which addresses a cluster uses. One cluster, one network namespace, so clusters side by side use the same ones.
 
-    10.96.0.0/16    Services: .0.1 the API, .0.10 DNS
-    10.100.0.<n>    the host address of virtual node n (from 1)
+    10.96.0.0/12    Services: 10.96.0.1 the API, 10.96.0.10 DNS
+    10.128.0.<n>    the host address of virtual node n (from 1)
     10.244.<n>.0/24 the pods of node n
 
 Where namespaces are not to be had, each 10.x.y.z is 127.x.y.z instead: on Linux all of 127.0.0.0/8 is the host's
@@ -42,7 +42,7 @@ class ClusterAddresses:
 
     @property
     def service_cidr(self) -> str:
-        return self._placed("10.96.0.0") + "/16"
+        return self._placed("10.96.0.0") + "/12"
 
     @property
     def api(self) -> str:
@@ -55,7 +55,7 @@ class ClusterAddresses:
     @property
     def nodes(self) -> dict[str, str]:
         """Node name to its host address."""
-        return {name: self._placed(f"10.100.0.{number}") for number, name in enumerate(self.node_names, 1)}
+        return {name: self._placed(f"10.128.0.{number}") for number, name in enumerate(self.node_names, 1)}
 
     def pod_cidr(self, node_name: str) -> str:
         return f"{self._subnet(node_name)}.0/24"

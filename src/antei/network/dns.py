@@ -55,7 +55,7 @@ class InformerView:
         self._ranges = [
             ipaddress.ip_network(addresses.service_cidr),
             ipaddress.ip_network(f"{first}.244.0.0/16"),
-            ipaddress.ip_network(f"{first}.100.0.0/24"),
+            ipaddress.ip_network(f"{first}.128.0.0/24"),
         ]
 
     def service(self, namespace: str, name: str) -> Service | None:

@@ -1,8 +1,8 @@
 """The kernel's side of the pod network: namespaces, veth pairs, addresses and routes. Blocking; for worker threads.
 
     pod namespace                      cluster namespace
-    eth0 10.244.1.5/32  ◄── veth ──►  p3f9c2a7d10   route 10.244.1.5 dev p3f9c2a7d10 src 10.100.0.1
-    default via 169.254.1.1 (onlink)                 lo: 10.96.0.1, 10.96.0.10, 10.100.0.<n>
+    eth0 10.244.1.5/32  ◄── veth ──►  p3f9c2a7d10   route 10.244.1.5 dev p3f9c2a7d10 src 10.128.0.1
+    default via 169.254.1.1 (onlink)                 lo: 10.96.0.1, 10.96.0.10, 10.128.0.<n>
 
 Both ends know each other's hardware address for good, so nothing waits for ARP. All traffic is routed through the
 cluster namespace, and there passes connection tracking in both directions, which a bridge would not promise.
