@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal as signals
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -229,9 +229,10 @@ class ProcessRuntime:
         if run.ended.is_set() or run.stored.main is None:
             raise RuntimeFailure("ExecError", f"container {run.record.name} is not running")
         argv = await asyncio.to_thread(exec_command, run.stored, command, capabilities)
-        result = await run_command(
+        running = run_command(
             argv, run.stored.env, timeout_seconds=timeout_seconds, output_limit_bytes=output_limit_bytes
         )
+        result = await (_with_container(running, run) if run.stored.plain else running)
         return exec_result(result, command[0], run.record.name)
 
     async def remove(self, container_id: str) -> None:
@@ -384,6 +385,20 @@ class ProcessRuntime:
 
     def _container_directory(self, record: ContainerRecord) -> Path:
         return self._sandbox_directory(record.sandbox_id) / "containers" / record.id
+
+
+async def _with_container(running: Coroutine[Any, Any, ExecResult], run: _Run) -> ExecResult:
+    """Without a PID namespace nothing but this ends a command together with its container."""
+    command = asyncio.create_task(running, name="exec")
+    ended = asyncio.create_task(run.ended.wait(), name="exec-container")
+    try:
+        await asyncio.wait((command, ended), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ended.cancel()
+        if not command.done():
+            command.cancel()
+            await asyncio.wait((command,))
+    return ExecResult(128 + signals.SIGKILL, b"") if command.cancelled() else command.result()
 
 
 def _sweep(logs: Sequence[ContainerLog], world: World) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal as signals
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,8 @@ _HAS_PROC = (_PROC / "self/stat").exists()
 _HAS_PIDFD = hasattr(os, "pidfd_open") and hasattr(signals, "pidfd_send_signal")
 #: Where pidfds are missing (macOS), ends are noticed this late.
 _POLL_SECONDS = 0.05
+_KILL_ATTEMPTS = 200
+_KILL_PAUSE_SECONDS = 0.002
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -204,14 +207,22 @@ def session_members(session: int) -> list[Process]:
 
 
 def kill_tree(root: int) -> None:
-    """Kills a process, its descendants and its session, until none is left that could have forked meanwhile."""
-    for _ in range(10):
-        members = session_members(root) + descendants(root)
+    """Kills a child of ours with its descendants and its session, until none is left that could fork.
+
+    The child itself comes last: nsenter has to reap what it started, because nobody in the container's PID namespace
+    can, and PID 1 there cannot end before (it would wait for the host's init to get round to it).
+    """
+    pause = threading.Event()
+    for attempt in range(_KILL_ATTEMPTS):
+        members = [*filter(None, [identify(root)]), *session_members(root), *descendants(root)]
         if not members:
             return
-        for process in members:
+        others = [process for process in members if process.pid != root]
+        for process in others:
             send(process, signals.SIGKILL)
-        reap(root)
+        if attempt > _KILL_ATTEMPTS // 2 or (not others and attempt > 1):  # nsenter ends by itself after its child
+            send(members[0], signals.SIGKILL)
+        pause.wait(_KILL_PAUSE_SECONDS)
 
 
 def descendants(root: int) -> list[Process]:
