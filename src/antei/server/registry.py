@@ -38,6 +38,7 @@ from antei.server.allocation import ServiceAllocator
 from antei.server.binding import bound, check_binding
 from antei.server.deletion import DeleteOptions, Deletion, Step, is_finished, plan_deletion, validate_options
 from antei.server.eviction import Evictions
+from antei.server.expiry import EVENT_BUCKET, EventExpiry
 from antei.server.listing import Page, Pager
 from antei.server.metadata import (
     MODIFIED,
@@ -83,6 +84,7 @@ class Registry:
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
         self._evictions = Evictions(store, world, self)
+        self._expiry = EventExpiry(store, world.clock)
 
     # Reading
 
@@ -146,6 +148,8 @@ class Registry:
     # Creating
 
     async def create(self, resource: Resource, namespace: str, obj: Any, *, dry_run: bool = False) -> Stored:
+        if not resource.is_stored:
+            raise method_not_supported(resource.plural, "create", resource.group)
         obj = in_namespace(resource, namespace, typed(resource, obj))
         if meta(obj).resourceVersion:
             raise bad_request("resourceVersion should not be set on objects to be created")
@@ -178,7 +182,7 @@ class Registry:
             managedFields=None,
             selfLink=None,
         )
-        obj = strategy.admit(apply_defaults(obj), self._context)
+        obj = strategy.admit(apply_defaults(strategy.normalise(obj)), self._context)
         obj = strategy.prepare_create(obj, self._context)
         key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
         obj, release = strategy.allocate(obj, None, self._context)
@@ -187,7 +191,10 @@ class Registry:
                 raise already_exists(resource.plural, key.name, resource.group)
             if dry_run:
                 return derived(Stored(key, obj, b"", 0), obj)
-            return await self.store.create(key, obj)
+            stored = await self.store.create(key, obj)
+            if resource.bucket == EVENT_BUCKET:
+                await self._expiry.sweep_when_due()
+            return stored
         except Exists as error:
             raise already_exists(resource.plural, key.name, resource.group) from error
         except StoreError as error:
@@ -296,7 +303,7 @@ class Registry:
     def _prepared(self, resource: Resource, new: Any, current: Stored, subresource: str) -> Any:
         strategy = strategy_of(stored_resource(resource))
         old = current.object
-        new = with_system_metadata(resource, new, old)
+        new = with_system_metadata(resource, strategy.normalise(new), old)
         if subresource == "status":
             new = strategy.prepare_status(new, old, self._context)
         elif subresource:

@@ -1,7 +1,7 @@
 """The rules that hold for every kind, as hooks that a kind may override.
 
-    create:  admit ► prepare_create ► allocate                   update:  prepare_update ► allocate
-    status:  prepare_status                    other subresources:  prepare_subresource
+    create:  normalise ► admit ► prepare_create ► allocate       update:  normalise ► prepare_update ► allocate
+    status:  normalise ► prepare_status        other subresources:  normalise ► prepare_subresource
 
 All hooks are pure but for what they read through the `Context`: they take objects and return changed copies.
 """
@@ -44,6 +44,10 @@ class Strategy:
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.has_status = "status" in resource.subresources
+
+    def normalise(self, obj: Any) -> Any:
+        """What a client wrote in a way that is accepted but not stored."""
+        return obj
 
     def admit(self, obj: Any, context: Context) -> Any:
         """What admission adds to a new object. Raises 403 for what it refuses."""

@@ -16,7 +16,9 @@ from antei.server.strategies.workloads import (
     DeploymentStrategy,
     EventStrategy,
     JobStrategy,
+    NodeStrategy,
     ReplicationControllerStrategy,
+    SecretStrategy,
 )
 
 __all__ = ["strategy_of"]
@@ -76,10 +78,12 @@ _RETURNED_ON_DELETE = frozenset(
 _OWN: Mapping[str, type[Strategy]] = {
     "/events": EventStrategy,
     "/namespaces": NamespaceStrategy,
+    "/nodes": NodeStrategy,
     "/persistentvolumeclaims": ClaimStrategy,
     "/persistentvolumes": VolumeStrategy,
     "/pods": PodStrategy,
     "/replicationcontrollers": ReplicationControllerStrategy,
+    "/secrets": SecretStrategy,
     "/services": ServiceStrategy,
     "apps/deployments": DeploymentStrategy,
     "batch/jobs": JobStrategy,

@@ -1,18 +1,29 @@
-"""Kinds whose strategies differ in little: Deployments, Jobs, ReplicationControllers, Events.
+"""Kinds whose strategies differ in little: Deployments, Jobs, ReplicationControllers, Events, Nodes, Secrets.
 
-Kubernetes: pkg/registry/{apps/deployment,batch/job,core/replicationcontroller,core/event}/strategy.go.
+Kubernetes: pkg/registry/{apps/deployment,batch/job,core/replicationcontroller,core/event,core/node}/strategy.go;
+pkg/apis/core/v1/conversion.go (Secrets).
 """
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from lightkube.models.meta_v1 import LabelSelector
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Node, Secret
 
 from antei.api.objects import meta, replace, replace_meta
 from antei.server.strategies.generic import Context, Strategy
 
-__all__ = ["DeploymentStrategy", "EventStrategy", "JobStrategy", "ReplicationControllerStrategy"]
+__all__ = [
+    "DeploymentStrategy",
+    "EventStrategy",
+    "JobStrategy",
+    "NodeStrategy",
+    "ReplicationControllerStrategy",
+    "SecretStrategy",
+]
 
 _CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 _JOB_NAME = "batch.kubernetes.io/job-name"
@@ -40,6 +51,21 @@ class ReplicationControllerStrategy(Strategy):
 
 class EventStrategy(Strategy):
     default_propagation = "Unsupported"
+
+
+class NodeStrategy(Strategy):
+    def prepare_create(self, obj: Node, context: Context) -> Node:
+        """A node registers with its status."""
+        return obj
+
+
+class SecretStrategy(Strategy):
+    def normalise(self, obj: Secret) -> Secret:
+        """`stringData` is written, never read."""
+        if not obj.stringData:
+            return obj
+        encoded = {name: b64encode(str(text).encode()).decode() for name, text in obj.stringData.items()}
+        return replace(obj, data={**(obj.data or {}), **encoded}, stringData=None)
 
 
 class JobStrategy(Strategy):

@@ -1,0 +1,52 @@
+"""Events are kept for an hour: their number is bounded by what happens, not by how long the cluster runs.
+
+Kubernetes: `--event-ttl`, 1 h, counted from the last write of each event.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from lightkube.resources.core_v1 import Event
+
+from antei.api.objects import meta
+from antei.api.resources import resource_of
+from antei.store import Conflict, Missing, Store
+from antei.world import Clock
+
+__all__ = ["EVENT_BUCKET", "EventExpiry"]
+
+EVENT_BUCKET = resource_of(Event).bucket
+_KEPT = timedelta(hours=1)
+_SWEEP_EVERY = timedelta(minutes=1)
+
+
+class EventExpiry:
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._swept: datetime | None = None
+
+    async def sweep_when_due(self) -> None:
+        """Removes what has expired; once a minute at most, and only while new events come."""
+        now = self._clock.now()
+        if self._swept is not None and now - self._swept < _SWEEP_EVERY:
+            return
+        self._swept = now
+        for stored in self._store.list(EVENT_BUCKET).items:
+            if now - last_seen(stored.object) < _KEPT:
+                continue
+            try:
+                await self._store.delete(stored.key, stored.revision)
+            except (Conflict, Missing):
+                # Written again meanwhile, which is a new hour; or gone already.
+                continue
+
+
+def last_seen(event: Any) -> datetime:
+    """When the event last happened, as far as it says."""
+    series = event.series.lastObservedTime if event.series is not None else None
+    moments = (event.lastTimestamp, series, event.eventTime, meta(event).creationTimestamp)
+    known: list[datetime] = [moment for moment in moments if moment is not None]
+    return max(known)
