@@ -1,0 +1,189 @@
+"""One request and its answer, in the terms of ASGI."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import parse_qsl
+
+import msgspec
+import yaml
+from lightkube.models.meta_v1 import Status
+
+from antei.api.errors import ApiError, bad_request, request_entity_too_large
+from antei.server.http.negotiation import Media
+from antei.server.tokens import ANONYMOUS, User
+
+__all__ = ["BODY_LIMIT_BYTES", "Exchange", "Receive", "Scope", "Send"]
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = Sequence[tuple[bytes, bytes]]
+
+#: apiserver/pkg/server/config.go: MaxRequestBodyBytes
+BODY_LIMIT_BYTES = 3 * 1024 * 1024
+_JSON_TYPE = b"application/json"
+_CACHE_CONTROL = (b"cache-control", b"no-cache, private")
+_NO_QUERY: Mapping[str, str] = MappingProxyType({})
+
+
+@lru_cache(maxsize=2048)
+def _parse_query(query: bytes) -> Mapping[str, str]:
+    """The first value of each parameter."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        found.setdefault(name, value)
+    return MappingProxyType(found)
+
+
+class Exchange:
+    """Reads a request and writes one response: all at once, or as a stream."""
+
+    __slots__ = (
+        "_receive",
+        "_send",
+        "accept",
+        "content_type",
+        "has_started",
+        "headers",
+        "method",
+        "path",
+        "query",
+        "user",
+        "warnings",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.headers: Headers = scope["headers"]
+        query: bytes = scope["query_string"]
+        self.query = _parse_query(query) if query else _NO_QUERY
+        self.accept: bytes | None = None
+        self.content_type = ""
+        self.user: User = ANONYMOUS
+        self.has_started = False
+        self.warnings: list[str] = []
+
+    # Reading
+
+    async def body(self) -> bytes:
+        """Raises 413 as soon as more than 3 MiB have come, or are announced."""
+        declared = next((value for name, value in self.headers if name == b"content-length"), b"")
+        if declared.isdigit() and int(declared) > BODY_LIMIT_BYTES:
+            raise _too_large()
+        chunks = []
+        size = 0
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ConnectionResetError("the client has gone before its request was complete")
+            chunk = message.get("body", b"")
+            size += len(chunk)
+            if size > BODY_LIMIT_BYTES:
+                raise _too_large()
+            chunks.append(chunk)
+            if not message.get("more_body"):
+                return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def wait_disconnected(self) -> None:
+        """Returns when the client has gone, or the response is complete."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    # Answering
+
+    async def respond(
+        self, body: bytes, status: int = 200, content_type: bytes = _JSON_TYPE, headers: Headers = ()
+    ) -> None:
+        sent = [
+            (b"content-type", content_type),
+            (b"content-length", b"%d" % len(body)),
+            _CACHE_CONTROL,
+            *headers,
+        ]
+        if self.warnings:
+            sent += self._warning_headers()
+        self.has_started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": sent})
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def respond_json(self, body: bytes, media: Media, status: int = 200) -> None:
+        """JSON as it is, or as the client wants to read it: indented, or as YAML."""
+        if media.is_yaml:
+            text = yaml.safe_dump(json.loads(body), sort_keys=False, allow_unicode=True)
+            body = text.encode()
+        elif media.is_pretty or self.query.get("pretty", "") in ("1", "true"):
+            body = msgspec.json.format(body, indent=2) + b"\n"
+        await self.respond(body, status, media.content_type)
+
+    async def respond_error(self, error: ApiError) -> None:
+        retry_after = error.status.details.retryAfterSeconds if error.status.details else None
+        headers = [(b"retry-after", b"%d" % retry_after)] if retry_after else []
+        if error.code == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="antei"'))
+        await self.respond(encode_status(error.status), error.code, headers=headers)
+
+    async def start_stream(self, content_type: bytes) -> None:
+        headers = [(b"content-type", content_type), _CACHE_CONTROL]
+        if self.warnings:
+            headers += self._warning_headers()
+        self.has_started = True
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, chunk: bytes) -> None:
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def end_stream(self) -> None:
+        await self._send({"type": "http.response.body", "body": b""})
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def _warning_headers(self) -> list[tuple[bytes, bytes]]:
+        """RFC 7234 warn-code 299, no agent, and the text as a quoted string of one line."""
+        return [(b"warning", b"299 - " + _quoted(text)) for text in self.warnings]
+
+    # Query parameters
+
+    def flag(self, name: str) -> bool | None:
+        """A boolean parameter; None where it is absent. Raises 400 for what is neither true nor false."""
+        value = self.query.get(name)
+        if value is None:
+            return None
+        if value in ("", "1", "t", "T", "true", "TRUE", "True"):
+            return True
+        if value in ("0", "f", "F", "false", "FALSE", "False"):
+            return False
+        raise bad_request(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+
+    def integer(self, name: str) -> int | None:
+        value = self.query.get(name)
+        if not value:
+            return None
+        try:
+            return int(value)
+        except ValueError:
+            raise bad_request(f'strconv.ParseInt: parsing "{value}": invalid syntax') from None
+
+
+def encode_status(status: Status) -> bytes:
+    fields = {"kind": "Status", "apiVersion": "v1", **msgspec.to_builtins(status)}
+    return msgspec.json.encode(fields)
+
+
+def _quoted(text: str) -> bytes:
+    line = "".join(character if character.isprintable() else " " for character in text)
+    escaped = line.replace("\\", "\\\\").replace('"', '\\"')
+    return b'"' + escaped.encode("utf-8") + b'"'
+
+
+def _too_large() -> ApiError:
+    return request_entity_too_large(f"Request entity too large: limit is {BODY_LIMIT_BYTES}")

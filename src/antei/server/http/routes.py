@@ -1,0 +1,60 @@
+"""What a path names: a kind in a version, a namespace, an object, a subresource.
+
+/api/v1/namespaces/NS/pods/NAME/log        /apis/GROUP/VERSION/namespaces/NS/deployments/NAME/scale
+/api/v1/nodes/NAME                         /apis/GROUP/VERSION/deployments (all namespaces)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, lru_cache
+
+from antei.api.retired import ServedVersion, served_versions
+
+__all__ = ["SERVED_SUBRESOURCES", "Route", "resolve"]
+
+#: Subresources that are served; `exec` and its like are not listed before they work.
+SERVED_SUBRESOURCES = frozenset({"binding", "eviction", "finalize", "log", "scale", "status", "approval"})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    served: ServedVersion
+    namespace: str | None  # None: all namespaces, or a cluster-scoped kind
+    name: str
+    subresource: str
+
+
+@cache
+def _by_path() -> dict[tuple[str, str, str], ServedVersion]:
+    return {(served.group, served.version, served.plural): served for served in served_versions()}
+
+
+@lru_cache(maxsize=8192)
+def resolve(path: str) -> Route | None:
+    """The route of a path; None where nothing is served there."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) > 2:
+        group, version, rest = "", parts[1], parts[2:]
+    elif parts[0] == "apis" and len(parts) > 3:
+        group, version, rest = parts[1], parts[2], parts[3:]
+    else:
+        return None
+    namespace = None
+    if rest[0] == "namespaces" and len(rest) > 2 and not (group == "" and rest[2] in ("status", "finalize")):
+        namespace, rest = rest[1], rest[2:]
+        if not namespace:
+            return None
+    served = _by_path().get((group, version, rest[0]))
+    if served is None or len(rest) > 3 or "" in rest:
+        return None
+    resource = served.resource
+    if namespace is not None and not resource.namespaced:
+        return None
+    name = rest[1] if len(rest) > 1 else ""
+    if resource.namespaced and name and namespace is None:
+        return None
+    subresource = rest[2] if len(rest) > 2 else ""
+    if subresource and (subresource not in SERVED_SUBRESOURCES or subresource not in resource.subresources):
+        return None
+    return Route(served, namespace, name, subresource)

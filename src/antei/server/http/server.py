@@ -1,0 +1,198 @@
+"""The API server as a whole: certificates, token, sockets, and the application behind them.
+
+It runs on the caller's loop and installs no signal handlers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import uvicorn
+
+from antei.server.certificates import ServingCertificate, ensure_certificates
+from antei.server.http.app import App
+from antei.server.http.discovery import Discovery
+from antei.server.http.health import Health
+from antei.server.http.logs import Logs
+from antei.server.http.objects import Renderer
+from antei.server.http.openapi import OpenApi
+from antei.server.http.reviews import Reviews
+from antei.server.http.streams import Streams
+from antei.server.http.tables import Tabulator
+from antei.server.http.verbs import Verbs
+from antei.server.http.watch import Watches
+from antei.server.kubeconfig import kubeconfig_text
+from antei.server.pod_logs import PodLogs
+from antei.server.registry import Registry
+from antei.server.tokens import Authenticator, ensure_token
+from antei.world import World
+
+__all__ = ["ApiServer"]
+
+#: Requests that are under way when the server stops get so long to finish.
+_GRACE_SECONDS = 5
+_KEEP_ALIVE_SECONDS = 180
+_BACKLOG = 1024
+
+
+class ApiServer:
+    def __init__(
+        self,
+        registry: Registry,
+        world: World,
+        data: Path,
+        pod_logs: PodLogs,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        extra_sockets: Sequence[socket.socket] = (),
+        extra_names: Sequence[str] = (),
+        cluster_name: str = "",
+        ready_checks: Mapping[str, Callable[[], bool]] | None = None,
+    ) -> None:
+        """`data` keeps certificates and the token; port 0 takes a free one.
+
+        `extra_sockets` are bound already, for instance to an address inside the cluster; the server listens on them,
+        too, and closes them when it stops. `extra_names` are DNS names and addresses for the certificate.
+        `ready_checks` are asked by /readyz.
+        """
+        self._registry = registry
+        self._world = world
+        self._data = data
+        self._pod_logs = pod_logs
+        self._host = host
+        self._port = port
+        self._extra_sockets = list(extra_sockets)
+        self._extra_names = tuple(extra_names)
+        self._cluster_name = cluster_name
+        self._ready_checks = ready_checks or {}
+        self._streams = Streams()
+        self._server: _Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._certificate: ServingCertificate | None = None
+        self._token = ""
+
+    # Valid after `start`
+
+    @property
+    def url(self) -> str:
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "") else "[::1]" if self._host == "::" else self._host
+        return f"https://{f'[{host}]' if ':' in host and '[' not in host else host}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    @property
+    def ca_pem(self) -> str:
+        assert self._certificate is not None, "the server has not been started"
+        return self._certificate.ca_pem
+
+    @property
+    def token(self) -> str:
+        """The administrator's bearer token."""
+        return self._token
+
+    @property
+    def kubeconfig(self) -> str:
+        """A kubeconfig (YAML) with one context, `antei` or `antei-NAME`."""
+        return kubeconfig_text(self.url, self.ca_pem, self._token, self._cluster_name)
+
+    @property
+    def open_streams(self) -> int:
+        """How many watches and logs are open."""
+        return len(self._streams)
+
+    async def start(self) -> None:
+        """Returns when requests are answered. Raises OSError when the port is taken."""
+        names = (*self._extra_names, *(() if self._host in ("", "0.0.0.0", "::") else (self._host,)))
+        now = self._world.clock.now()
+        # Files and key generation do not belong on the loop.
+        self._certificate = await asyncio.to_thread(ensure_certificates, self._data, now, names)
+        self._token = await asyncio.to_thread(ensure_token, self._data, self._world.chance)
+        listening = _listen(self._host, self._port)
+        self._port = listening.getsockname()[1]
+        config = uvicorn.Config(
+            self._application(),
+            http="httptools",
+            loop="none",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",  # the application logs what goes wrong
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            ssl_certfile=str(self._certificate.certificate_file),
+            ssl_keyfile=str(self._certificate.key_file),
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            backlog=_BACKLOG,
+        )
+        await asyncio.to_thread(config.load)
+        self._server = _Server(config)
+        sockets = [listening, *self._extra_sockets]
+        self._serving = asyncio.create_task(self._server.serve(sockets=sockets), name="api server")
+        started = asyncio.create_task(self._server.has_started.wait())
+        try:
+            await asyncio.wait({started, self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            started.cancel()
+        if self._serving.done():
+            await self._serving  # raises what went wrong
+            raise OSError("the API server stopped as it started")
+
+    async def stop(self) -> None:
+        """Open watches end, requests finish, connections close."""
+        self._streams.close()
+        if self._server is not None and self._serving is not None:
+            self._server.should_exit = True
+            await self._serving
+            self._server = self._serving = None
+
+    def _application(self) -> App:
+        tabulator = Tabulator(self._world.clock)
+        watches = Watches(self._registry, tabulator, self._streams)
+        logs = Logs(self._registry, self._pod_logs, self._streams)
+        return App(
+            Authenticator(self._token),
+            Verbs(self._registry, Renderer(tabulator), watches, logs),
+            Reviews(),
+            Discovery(),
+            OpenApi(),
+            Health(self._ready_checks),
+        )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers, for the loop and its signals are the caller's."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.has_started = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.has_started.set()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.setblocking(False)
+    except OSError:
+        listening.close()
+        raise
+    return listening
