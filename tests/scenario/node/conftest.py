@@ -151,7 +151,7 @@ class SimulatedNode:
         """Sleeps until that second of the run, and lets everything due then happen first."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(max(0.0, second - loop.time()))
-        await asyncio.sleep(0.0005)
+        await asyncio.sleep(0.0001)
 
     # --- looking ---
 

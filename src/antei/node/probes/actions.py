@@ -161,6 +161,8 @@ async def _grpc(action: GRPCAction, target: ProbeTarget, timeout_seconds: float)
         message = f'timeout: failed to connect service "{address}" within {timeout_seconds:g}s'
         return Attempt(Outcome.FAILURE, f"{message}: context deadline exceeded")
     except OSError as error:
+        if error.errno is None:  # it answered, but not as a health service does
+            return Attempt(Outcome.FAILURE, f"error: health rpc probe failed: {error}")
         reason = f"dial tcp {address}: connect: {_reason(error)}"
         return Attempt(Outcome.FAILURE, f'error: failed to connect service at "{address}": {reason}')
     except NotImplementedError as error:

@@ -1,0 +1,277 @@
+"""Restarts, and restarts of the node itself: SEMANTICS, to the virtual second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from antei.runtime.simulated import ContainerProfile, Failure, HttpAnswer, ScheduledExit
+
+
+def app(**fields: Any) -> dict[str, Any]:
+    return {"containers": [{"name": "app", "image": "app", **fields}]}
+
+
+CRASHES = ContainerProfile(ends=ScheduledExit(1, 3))
+
+
+def test_crash_loop_back_off_is_ten_seconds_doubling_to_three_hundred(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(1500)
+        starts = node.times("started")
+        pauses = [round(after - before - 1) for before, after in zip(starts, starts[1:], strict=False)]
+        assert pauses == [0, 10, 20, 40, 80, 160, 300, 300, 300]
+
+    on_node(main, CRASHES)
+
+
+def test_a_crashed_container_says_so(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        pod = await node.create(app())
+        await node.at(5)
+        status = await node.status()
+        who = f"web_default({pod.metadata.uid})"
+        assert status.state.waiting.reason == "CrashLoopBackOff"
+        assert status.state.waiting.message == f"back-off 10s restarting failed container=app pod={who}"
+        assert (status.restartCount, status.ready, status.started) == (1, False, False)
+        end = status.lastState.terminated
+        assert (end.exitCode, end.reason, end.signal) == (3, "Error", None)
+        assert (end.finishedAt - end.startedAt).total_seconds() == 1
+        assert await node.phase() == "Running"
+        assert await node.events("BackOff") == [("BackOff", f"Back-off restarting failed container app in pod {who}")]
+
+    on_node(main, CRASHES)
+
+
+def test_back_off_is_forgotten_after_ten_minutes_of_running(on_node: Any) -> None:
+    ends = {0: ScheduledExit(1, 1), 1: ScheduledExit(1, 1), 2: ScheduledExit(700, 1), 3: ScheduledExit(1, 1)}
+
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(800)
+        # 0, at once, 10 s later; after 700 s of running at once again, then 10 s.
+        assert node.times("started") == [0, 1, 12, 712, 723]
+
+    on_node(main, ContainerProfile(ends_at_attempt=ends))
+
+
+@pytest.mark.parametrize(
+    ("policy", "exit_code", "restarts", "phase"),
+    [
+        ("Always", 0, True, "Running"),
+        ("Always", 1, True, "Running"),
+        ("OnFailure", 0, False, "Succeeded"),
+        ("OnFailure", 1, True, "Running"),
+        ("Never", 0, False, "Succeeded"),
+        ("Never", 1, False, "Failed"),
+    ],
+)
+def test_the_restart_policy_decides(on_node: Any, policy: str, exit_code: int, restarts: bool, phase: str) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app() | {"restartPolicy": policy})
+        await node.at(5)
+        assert (len(node.times("started")) > 1) is restarts
+        assert await node.phase() == phase
+        if not restarts:
+            status = await node.status()
+            assert status.state.terminated.exitCode == exit_code
+            assert (await node.condition("Ready")).reason == ("PodCompleted" if exit_code == 0 else "PodFailed")
+            assert len(node.times("sandbox-removed")) == 1
+
+    on_node(main, ContainerProfile(ends=ScheduledExit(2, exit_code)))
+
+
+def test_an_oom_kill_is_reported_as_one(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app() | {"restartPolicy": "Never"})
+        await node.at(1)
+        node.runtime.oom_kill(node.runtime.running("web").id)
+        await node.at(2)
+        end = (await node.status()).state.terminated
+        assert (end.exitCode, end.reason, end.signal) == (137, "OOMKilled", 9)
+
+    on_node(main)
+
+
+def test_a_pod_of_two_runs_on_while_one_has_completed(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        containers = [{"name": "app", "image": "app"}, {"name": "job", "image": "job"}]
+        await node.create({"containers": containers, "restartPolicy": "OnFailure"})
+        await node.at(5)
+        assert await node.phase() == "Running"
+        assert (await node.condition("Ready")).message == "containers with unready status: [job]"
+        assert (await node.status("job")).state.terminated.reason == "Completed"
+
+    on_node(main, {"job": ContainerProfile(ends=ScheduledExit(1, 0))})
+
+
+def test_a_container_that_cannot_start_is_a_start_error_and_backs_off(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(5)
+        status = await node.status()
+        assert status.state.waiting.reason == "CrashLoopBackOff"
+        end = status.lastState.terminated
+        assert (end.exitCode, end.reason, end.message) == (128, "StartError", "exec: not found")
+        assert ("Failed", "Error: exec: not found") in await node.events()
+
+    on_node(main, ContainerProfile(start_error=Failure("StartError", "exec: not found")))
+
+
+def test_an_image_that_cannot_be_pulled_backs_off(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(0.5)
+        status = await node.status()
+        assert (status.state.waiting.reason, status.state.waiting.message) == ("ErrImagePull", "no such image")
+        await node.at(5)
+        status = await node.status()
+        assert status.state.waiting.reason == "ImagePullBackOff"
+        assert status.state.waiting.message == 'Back-off pulling image "app": ErrImagePull: no such image'
+        assert await node.phase() == "Pending"
+        node.runtime.set_profile("app", ContainerProfile())
+        await node.at(11)
+        assert node.times("started") == [10]
+
+    on_node(main, ContainerProfile(pull_error=Failure("ErrImagePull", "no such image")))
+
+
+def test_a_missing_config_map_is_a_create_container_config_error(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app(envFrom=[{"configMapRef": {"name": "settings"}}]))
+        await node.at(1)
+        status = await node.status()
+        assert status.state.waiting.reason == "CreateContainerConfigError"
+        assert status.state.waiting.message == 'configmap "settings" not found'
+
+    on_node(main)
+
+
+def test_a_restarted_node_adopts_what_runs_and_nothing_flips(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 10}
+        await node.create(app(readinessProbe=probe, livenessProbe=probe, startupProbe=probe))
+        await node.at(30)
+        before = node.ready_changes()
+        await node.restart_agent(down_seconds=20)
+        await node.at(200)
+        assert node.times("started") == [0]
+        assert node.ready_changes() == before == [(0, False), (0, True)]
+        status = await node.status()
+        assert (status.restartCount, status.started, status.ready) == (0, True, True)
+
+    on_node(main)
+
+
+def test_an_adopted_pod_gets_unready_when_its_probe_says_so(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 10, "failureThreshold": 2}
+        await node.create(app(readinessProbe=probe))
+        await node.at(30)
+        await node.restart_agent(down_seconds=20)
+        assert node.ready_changes()[-1] == (0, True)
+        await node.at(80)
+        assert node.ready_changes()[-1][1] is False
+
+    on_node(main, ContainerProfile(http_otherwise=lambda seconds: HttpAnswer(200 if seconds < 40 else 500)))
+
+
+def test_the_restart_count_goes_on_after_a_restart_of_the_node(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(20)
+        assert (await node.status()).restartCount == 2
+        await node.restart_agent()
+        await node.at(25)
+        assert (await node.status()).restartCount == 2
+        node.runtime.crash(node.runtime.running("web").id, 9)
+        await node.at(26)
+        status = await node.status()
+        assert (status.restartCount, status.lastState.terminated.exitCode) == (3, 9)
+
+    ends = {0: ScheduledExit(1, 1), 1: ScheduledExit(1, 1)}
+    on_node(main, ContainerProfile(ends_at_attempt=ends))
+
+
+def test_a_container_that_ended_while_the_node_was_down_is_restarted(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(5)
+        await node.restart_agent(down_seconds=10)
+        await node.at(16)
+        status = await node.status()
+        assert (status.restartCount, status.lastState.terminated.exitCode) == (1, 4)
+        assert node.times("started") == [0, 15]
+
+    on_node(main, ContainerProfile(ends_at_attempt={0: ScheduledExit(8, 4)}))
+
+
+def test_a_pod_deleted_while_the_node_was_down_is_stopped_afterwards(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app() | {"terminationGracePeriodSeconds": 5})
+        await node.at(5)
+        node._agent_task.cancel()
+        await node.at(6)
+        await node.delete()
+        node.agent = node.make_agent()
+        await node.at(10)
+        await node.restart_agent()
+        await node.at(30)
+        assert node.times("signalled", "SIGTERM") == [10]
+        assert node.times("signalled", "SIGKILL") == [15]
+        assert node.gone_at() == 15
+
+    on_node(main, ContainerProfile(stops_after_seconds=None))
+
+
+def test_what_runs_without_a_pod_is_ended(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(5)
+        node._agent_task.cancel()
+        await node.at(6)
+        await node.delete(grace_seconds=0)
+        await node.restart_agent()
+        await node.at(30)
+        assert node.times("signalled", "SIGTERM") == [6]
+        assert node.times("sandbox-removed") == [8]
+        assert node.network.of_pod == {}
+
+    on_node(main, ContainerProfile(stops_after_seconds=None))
+
+
+def test_a_machine_that_rebooted_starts_its_pods_again(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(5)
+        node._agent_task.cancel()
+        await node.at(6)
+        for sandbox in await node.runtime.sandboxes():
+            await node.runtime.remove_sandbox(sandbox.id)
+        await node.restart_agent()
+        await node.at(8)
+        status = await node.status()
+        assert (status.restartCount, status.lastState.terminated.reason) == (1, "ContainerStatusUnknown")
+        assert await node.phase() == "Running"
+
+    on_node(main)
+
+
+def test_a_pod_that_does_not_fit_is_rejected(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app(resources={"requests": {"cpu": "3"}}), "one")
+        await node.create(app(resources={"requests": {"cpu": "1500m"}}), "two")
+        await node.at(1)
+        assert await node.phase("one") == "Running"
+        pod = await node.get("two")
+        assert (pod.status.phase, pod.status.reason) == ("Failed", "OutOfcpu")
+        assert pod.status.message == (
+            "Pod was rejected: Node didn't have enough resource: cpu, requested: 1500, used: 3000, capacity: 4000"
+        )
+        await node.delete("two")
+        await node.at(2)
+        assert await node.get("two") is None
+
+    on_node(main)
