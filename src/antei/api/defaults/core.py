@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 from lightkube.models.core_v1 import (
     ClientIPConfig,
     EndpointSubset,
@@ -64,7 +66,11 @@ def endpoint_slice(obj: EndpointSlice) -> EndpointSlice:
 
 
 def secret(obj: Secret) -> Secret:
-    return fill(obj, type="Opaque")
+    """stringData is only ever written: it goes into data (pkg/apis/core/v1/conversion.go)."""
+    if obj.stringData:
+        encoded = {key: base64.b64encode(text.encode()).decode() for key, text in obj.stringData.items()}
+        obj = change(obj, data={**(obj.data or {}), **encoded})
+    return fill(change(obj, stringData=None), type="Opaque")
 
 
 def namespace(obj: Namespace) -> Namespace:

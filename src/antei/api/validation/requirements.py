@@ -1,0 +1,88 @@
+"""Resource names and amounts (Kubernetes: ValidateContainerResourceRequirements and its kin in
+pkg/apis/core/validation/validation.go, pkg/apis/core/helper/helpers.go)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from antei.api import names
+from antei.api.errors import FieldError
+from antei.api.quantity import to_decimal
+from antei.api.validation.fields import NON_NEGATIVE_MESSAGE, invalid, messages, required
+
+__all__ = ["quantity_value", "resource_requirements"]
+
+_STANDARD = {
+    "cpu",
+    "memory",
+    "ephemeral-storage",
+    "storage",
+    "pods",
+    "services",
+    "secrets",
+    "configmaps",
+    "persistentvolumeclaims",
+    "replicationcontrollers",
+    "resourcequotas",
+}
+_OF_CONTAINERS = {"cpu", "memory", "ephemeral-storage"}
+
+
+def resource_requirements(path: str, resources: Any) -> list[FieldError]:
+    errors: list[FieldError] = []
+    if resources is None:
+        return errors
+    limits = resources.limits or {}
+    requests = resources.requests or {}
+    for name, amount in sorted(limits.items()):
+        errors += _resource(f"{path}.limits[{name}]", name, amount)
+    for name, amount in sorted(requests.items()):
+        errors += _resource(f"{path}.requests[{name}]", name, amount)
+        limit = limits.get(name)
+        if limit is None:
+            if not _may_be_overcommitted(name):
+                errors.append(required(f"{path}.limits", "Limit must be set for non overcommitable resources"))
+        elif to_decimal(amount) != to_decimal(limit) and not _may_be_overcommitted(name):
+            detail = f"must be equal to {name} limit of {limit}"
+            errors.append(invalid(f"{path}.requests", amount, detail))
+        elif to_decimal(amount) > to_decimal(limit):
+            detail = f"must be less than or equal to {name} limit of {limit}"
+            errors.append(invalid(f"{path}.requests", amount, detail))
+    return errors
+
+
+def _resource(path: str, name: str, amount: str) -> list[FieldError]:
+    return _name(path, name) + quantity_value(path, name, amount)
+
+
+def _name(path: str, name: str) -> list[FieldError]:
+    found = names.qualified_name(name)
+    if found:
+        return messages(path, name, found)
+    if "/" in name:
+        return []
+    is_huge_pages = name.startswith("hugepages-")
+    if name not in _STANDARD and not is_huge_pages:
+        return [
+            invalid(path, name, "must be a standard resource type or fully qualified"),
+            invalid(path, name, "must be a standard resource for containers"),
+        ]
+    if name not in _OF_CONTAINERS and not is_huge_pages:
+        return [invalid(path, name, "must be a standard resource for containers")]
+    return []
+
+
+def _may_be_overcommitted(name: str) -> bool:
+    """Kubernetes' own resources but huge pages; never an extended one."""
+    is_native = "/" not in name or "kubernetes.io/" in name
+    return is_native and not name.startswith("hugepages-")
+
+
+def quantity_value(path: str, name: str, amount: str) -> list[FieldError]:
+    value = to_decimal(amount)
+    if value < 0:
+        return [invalid(path, amount, NON_NEGATIVE_MESSAGE)]
+    is_extended = "/" in name and "kubernetes.io/" not in name
+    if (is_extended or name in ("pods", "services")) and value != value.to_integral_value():
+        return [invalid(path, amount, "must be an integer")]
+    return []
