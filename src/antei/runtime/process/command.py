@@ -128,7 +128,7 @@ def bubblewrap_command(
         *root.arguments,
         *_own_file_systems(spec, sandbox),
         *(argument for mount in _binds(spec, image, sandbox, container_directory) for argument in mount),
-        *(["--dir", run.working_dir] if capabilities.mode != "read-only" else []),
+        *(["--dir", os.path.realpath(run.working_dir)] if capabilities.mode != "read-only" else []),
         *(["--remount-ro", "/"] if spec.read_only_root else []),
         *(word for name in run.env if name.startswith("LD_") for word in ("--setenv", name, run.env[name])),
         "--chdir",

@@ -21,7 +21,6 @@ from antei.runtime import (
     ExecResult,
     Exit,
     Image,
-    ImageError,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
@@ -52,6 +51,7 @@ __all__ = ["ProcessRuntime"]
 _log = logging.getLogger(__name__)
 
 _LOG_SECONDS = 0.1
+_BUSY_LOG_SECONDS = 0.02
 _KILL_SECONDS = 10.0
 _PLAIN_WARNING = (
     "no namespaces on this machine: the container runs as a plain child process. Its first process gets the"
@@ -104,7 +104,6 @@ class ProcessRuntime:
         self._opening: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
         self._start_locks: dict[str, asyncio.Lock] = {}
-        self._log_lock = asyncio.Lock()
         self._something_runs = asyncio.Event()
 
     async def capabilities(self) -> Capabilities:
@@ -170,8 +169,8 @@ class ProcessRuntime:
         for run in runs:
             self._runs.pop(run.record.id, None)
         self._start_locks.pop(sandbox_id, None)
-        async with self._log_lock:
-            await asyncio.to_thread(remove_sandbox, self._sandbox_directory(sandbox_id), stored)
+        await asyncio.to_thread(_close_logs, runs)
+        await asyncio.to_thread(remove_sandbox, self._sandbox_directory(sandbox_id), stored)
 
     async def sandboxes(self) -> Sequence[Sandbox]:
         await self._open()
@@ -232,7 +231,12 @@ class ProcessRuntime:
         running = run_command(
             argv, run.stored.env, timeout_seconds=timeout_seconds, output_limit_bytes=output_limit_bytes
         )
-        result = await (_with_container(running, run) if run.stored.plain else running)
+        try:
+            result = await (_with_container(running, run) if run.stored.plain else running)
+        except TimeoutError:
+            raise
+        except (OSError, ValueError) as error:  # too long a command line, a NUL in it
+            raise RuntimeFailure("ExecError", f"{command[0]!r} cannot be run: {error}") from error
         return exec_result(result, command[0], run.record.name)
 
     async def remove(self, container_id: str) -> None:
@@ -243,6 +247,7 @@ class ProcessRuntime:
         if not run.ended.is_set():
             raise RuntimeFailure("RemoveContainerError", f"container {run.record.name} still runs")
         del self._runs[container_id]
+        await asyncio.to_thread(_close_logs, [run])
         await asyncio.to_thread(remove_tree, run.directory)
 
     async def containers(self) -> Sequence[ContainerRecord]:
@@ -281,7 +286,8 @@ class ProcessRuntime:
     async def _start(self, spec: ContainerSpec, capabilities: Capabilities) -> ContainerRecord:
         try:
             image = self._image_map.resolve(spec.image)
-        except ImageError as error:
+            signal_number(spec.stop_signal or "SIGTERM")
+        except RuntimeFailure as error:
             raise StartError("CreateContainerError", error.message) from error
         async with self._start_lock(spec.sandbox_id):
             sandbox = self._sandboxes.get(spec.sandbox_id)
@@ -298,7 +304,6 @@ class ProcessRuntime:
                 started_at=self._world.clock.now(),
                 stop_signal=spec.stop_signal or "SIGTERM",
             )
-            signal_number(record.stop_signal)
             directory = self._container_directory(record)
             view = self._view(sandbox)
             stored = await asyncio.to_thread(start_container, spec, record, image, view, capabilities, directory)
@@ -340,8 +345,7 @@ class ProcessRuntime:
         ended = exit_of(status, self._world.clock.now())
         if run.killed and ended.exit_code == 128 + signals.SIGKILL:
             ended = replace(ended, signal=int(signals.SIGKILL))
-        async with self._log_lock:
-            await asyncio.to_thread(_write_end, run, self._world, ended)
+        await asyncio.to_thread(_write_end, run, self._world, ended)
         run.stored = _with_exit(stored, ended)
         run.ended.set()
 
@@ -352,9 +356,8 @@ class ProcessRuntime:
                 self._something_runs.clear()
                 await self._something_runs.wait()
                 continue
-            async with self._log_lock:
-                await asyncio.to_thread(_sweep, running, self._world)
-            await asyncio.sleep(_LOG_SECONDS)
+            progress = await asyncio.to_thread(_sweep, running, self._world)
+            await asyncio.sleep(_BUSY_LOG_SECONDS if progress else _LOG_SECONDS)
 
     async def _kill(self, run: _Run) -> None:
         if run.ended.is_set():
@@ -401,13 +404,20 @@ async def _with_container(running: Coroutine[Any, Any, ExecResult], run: _Run) -
     return ExecResult(128 + signals.SIGKILL, b"") if command.cancelled() else command.result()
 
 
-def _sweep(logs: Sequence[ContainerLog], world: World) -> None:
+def _sweep(logs: Sequence[ContainerLog], world: World) -> bool:
     """A log that cannot be written (disk full, directory gone) waits in the container's file and is tried again."""
+    progress = False
     for log in logs:
         try:
-            log.sweep(world.clock.now())
+            progress |= log.sweep(world.clock.now())
         except OSError as error:
             _log.warning("container output waits to be logged: %s", error)
+    return progress
+
+
+def _close_logs(runs: Sequence[_Run]) -> None:
+    for run in runs:
+        run.log.close()
 
 
 def _write_end(run: _Run, world: World, ended: Exit) -> None:

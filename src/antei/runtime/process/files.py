@@ -88,7 +88,7 @@ def start_container(
             program=run.argv[0],
             working_dir=run.working_dir,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or in the environment
         remove_tree(directory)
         raise StartError("CreateContainerError", str(error)) from error
     except StartError:

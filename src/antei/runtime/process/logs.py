@@ -16,7 +16,7 @@ import ctypes
 import os
 import struct
 import sys
-from dataclasses import dataclass
+import threading
 from datetime import datetime
 from pathlib import Path
 
@@ -28,16 +28,11 @@ MAX_FILE_BYTES = 10 * 1024 * 1024
 MAX_FILES = 5
 
 _READ_BYTES = 256 * 1024
+_SWEEP_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 4096
 _PUNCH_HOLE_KEEP_SIZE = 0x03
 _POSITIONS = struct.Struct("<QQQ")
 _STREAMS = ("stdout", "stderr")
-
-
-@dataclass(frozen=True, slots=True)
-class _Converted:
-    lines: bytes
-    consumed_bytes: int
 
 
 def log_timestamp(moment: datetime) -> str:
@@ -66,23 +61,32 @@ def cri_lines(stream: str, data: bytes, timestamp: str, *, final: bool) -> tuple
 
 
 class ContainerLog:
-    """The output of one container. All methods block on files: the loop calls them in a thread, one at a time."""
+    """The output of one container. Its methods block on files: the loop calls them in threads, several if it likes."""
 
     def __init__(self, directory: Path, log_path: Path | None) -> None:
         self._directory = directory
         self._log_path = log_path
+        self._lock = threading.Lock()
         self._opened = False
+        self._closed = False
         self._positions = [0, 0]
         self._log_bytes = 0
 
     def sweep(self, now: datetime, *, final: bool = False) -> bool:
         """Takes over what has been printed; True when there was something. With `final` all of it."""
-        if not self._opened:
-            self._open()
-        timestamp = log_timestamp(now)
-        # All at once: a stream that never ends for a moment must not keep the other from its turn.
-        progress = [self._take(index, timestamp, now, final=final) for index in range(len(_STREAMS))]
+        with self._lock:
+            if self._closed:
+                return False
+            if not self._opened:
+                self._open()
+            timestamp = log_timestamp(now)
+            progress = [self._take(index, timestamp, now, final=final) for index in range(len(_STREAMS))]
         return any(progress)
+
+    def close(self) -> None:
+        """From now on nothing is touched: the directory is about to be removed."""
+        with self._lock:
+            self._closed = True
 
     def _open(self) -> None:
         """Continues where the positions file says, and makes the log agree with it."""
@@ -110,6 +114,8 @@ class ContainerLog:
         begin = self._positions[index]
         if size <= begin:
             return False
+        if not final:  # others want their turn
+            size = min(size, begin + _SWEEP_BYTES)
         with path.open("r+b", buffering=0) as source:
             while (position := self._positions[index]) < size:
                 data = os.pread(source.fileno(), min(_READ_BYTES, size - position), position)

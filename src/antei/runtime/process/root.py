@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ __all__ = ["HostRoot", "RootArguments", "RootMode", "Storage", "host_root", "par
 RootMode: TypeAlias = Literal["overlay", "directories", "read-only"]
 Storage: TypeAlias = Literal["disk", "memory"]
 
+#: How blanks and line ends are written in mountinfo.
+_OCTAL = re.compile(r"\\([0-7]{3})")
 #: Replaced in every container by something of its own.
 _OWN = ("/proc", "/dev", "/sys", "/run")
 #: File systems that serve as the lower layer of an overlay; others that hold files are shown read-only.
@@ -55,7 +58,7 @@ def parse_mountinfo(text: str) -> list[tuple[str, str]]:
     found: dict[str, str] = {}
     for line in text.splitlines():
         fields, _, tail = line.partition(" - ")
-        point = fields.split(" ")[4].encode().decode("unicode_escape")  # blanks are written \040
+        point = _OCTAL.sub(lambda escaped: chr(int(escaped[1], 8)), fields.split(" ")[4])
         if point != "/" and not _within(point, _OWN):
             found[point] = tail.split(" ")[0]
     return sorted(found.items())
