@@ -131,6 +131,7 @@ class FakePod:
 
     async def listen(self, port: int, serve: Any = None) -> None:
         listener = self.open(socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self.ip, port))
         listener.listen(100)
         self._listeners.append(await asyncio.start_server(serve or self._answer, sock=listener))

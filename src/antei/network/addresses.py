@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CLUSTER_DOMAIN", "ClusterAddresses", "on_loopback"]
+__all__ = ["CLUSTER_DOMAIN", "OWN_SERVICE_IPS", "ClusterAddresses", "on_loopback"]
 
 CLUSTER_DOMAIN = "cluster.local"
+_API, _DNS = "10.96.0.1", "10.96.0.10"
+#: ClusterIPs at which antei itself listens, so that no endpoint is looked up for them.
+OWN_SERVICE_IPS = frozenset({_API, _DNS})
 #: Pods of one node: .2 to .254 of its /24.
 FIRST_POD, LAST_POD = 2, 254
 MAX_NODES = 254
@@ -46,11 +49,11 @@ class ClusterAddresses:
 
     @property
     def api(self) -> str:
-        return self._placed("10.96.0.1")
+        return self._placed(_API)
 
     @property
     def dns(self) -> str:
-        return self._placed("10.96.0.10")
+        return self._placed(_DNS)
 
     @property
     def nodes(self) -> dict[str, str]:

@@ -17,7 +17,7 @@ from lightkube.resources.networking_v1 import Ingress, IngressClass
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.client import Client
 from antei.client.informer import Informers
-from antei.network.addresses import ClusterAddresses
+from antei.network.addresses import OWN_SERVICE_IPS, ClusterAddresses
 from antei.network.dns import DnsServer, InformerView
 from antei.network.ingress import IngressServer
 from antei.network.ingress_rules import Backend as IngressBackend
@@ -108,6 +108,11 @@ class ClusterNetwork:
         return self._pods
 
     @property
+    def host_namespace(self) -> str | None:
+        """The network namespace that stands for the nodes' own network (pods with hostNetwork); None: antei's own."""
+        return self._cluster_namespace if self.mode == "namespaces" else None
+
+    @property
     def sockets(self) -> Sockets:
         """Opens where pods, Services and the nodes' addresses are reached."""
         return self._sockets
@@ -142,18 +147,19 @@ class ClusterNetwork:
         await self._start_pods()
         _LOG.info("network: %s (%s)", self.mode, self.reason)
         host = await asyncio.to_thread(host_settings)
-        own_ips = frozenset(("10.96.0.1", "10.96.0.10"))
         if self._nftables is not None:
             publisher = NodePortPublisher(
                 self._relay, self._sockets, next(iter(self.addresses.nodes.values()), self.addresses.api)
             )
             self._proxy = ServiceProxy(
-                self._informers, self._nftables, endpoint_lag=self._endpoint_lag, own_ips=own_ips
+                self._informers, self._nftables, endpoint_lag=self._endpoint_lag, own_ips=OWN_SERVICE_IPS
             )
             self._proxy.subscribe(publisher.publish)
         else:
             backend = LoopbackBackend(self._relay, self._sockets, self.addresses, self._world.chance)
-            self._proxy = ServiceProxy(self._informers, backend, endpoint_lag=self._endpoint_lag, own_ips=own_ips)
+            self._proxy = ServiceProxy(
+                self._informers, backend, endpoint_lag=self._endpoint_lag, own_ips=OWN_SERVICE_IPS
+            )
         await self._start_dns(host.nameservers)
         self._informers.of(Ingress).add_handler(self._ingress_changed)
         self._informers.of(IngressClass).add_handler(self._ingress_changed)
