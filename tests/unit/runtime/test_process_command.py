@@ -102,8 +102,8 @@ def test_users_and_capabilities_depend_on_who_antei_is() -> None:
 def test_a_whole_overlay_shows_other_file_systems_too() -> None:
     found = root_arguments(HOST, "overlay", "disk", Path("/w"))
     assert found.arguments == (
-        *("--overlay-src", "/", "--overlay", "/w/upper-root", "/w/work-root", "/"),
-        *("--overlay-src", "/home/big", "--overlay", "/w/upper-home-big", "/w/work-home-big", "/home/big"),
+        *("--overlay-src", "/", "--overlay", "/w/upper-0", "/w/work-0", "/"),
+        *("--overlay-src", "/home/big", "--overlay", "/w/upper-1", "/w/work-1", "/home/big"),
         *("--ro-bind", "/home/net", "/home/net"),
     )
     assert len(found.directories) == 4

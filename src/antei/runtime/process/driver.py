@@ -54,8 +54,9 @@ _LOG_SECONDS = 0.1
 _BUSY_LOG_SECONDS = 0.02
 _KILL_SECONDS = 10.0
 _PLAIN_WARNING = (
-    "no namespaces on this machine: the container runs as a plain child process. Its first process gets the"
-    " default actions of signals, which PID 1 of a container does not"
+    "no namespaces on this machine: the container runs as a plain child process. It sees the host's name, files,"
+    " processes and resolver (cluster names do not resolve), and its first process gets the default actions of signals,"
+    " which PID 1 of a container does not"
 )
 
 

@@ -28,8 +28,6 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
     directory.joinpath("resolv.conf").write_text(spec.resolv_conf or _host_resolv_conf())
     on_tmpfs = os.access(_SHARED_MEMORY, os.W_OK)
     shared_memory = _SHARED_MEMORY / f"antei-{sandbox.id[:24]}" if on_tmpfs else directory / "shm"
-    shared_memory.mkdir()
-    shared_memory.chmod(0o1777)
     stored = StoredSandbox(
         sandbox=sandbox,
         hostname=spec.hostname,
@@ -40,6 +38,7 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
         share_process_namespace=spec.share_process_namespace,
     )
     write(directory / "sandbox.json", stored)
+    _make_shared_memory(shared_memory)
     return stored
 
 
@@ -69,6 +68,8 @@ def start_container(
     )
     try:
         directory.mkdir(parents=True)
+        if not sandbox.shared_memory.exists():  # the machine was started anew
+            _make_shared_memory(sandbox.shared_memory)
         for index, file in enumerate(image.files):
             if file.source is None:
                 path = commands.inline_file(directory, index)
@@ -116,6 +117,11 @@ def _command(
     for needed in directories:
         needed.mkdir(parents=True)
     return command
+
+
+def _make_shared_memory(path: Path) -> None:
+    path.mkdir()
+    path.chmod(0o1777)
 
 
 def _host_resolv_conf() -> str:

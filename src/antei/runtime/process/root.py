@@ -106,8 +106,8 @@ class _Layers:
         if self._storage == "memory":
             self.add("--overlay-src", path, "--tmp-overlay", path)
             return
-        name = path.strip("/").replace("/", "-") or "root"
-        upper, work = self._writable / f"upper-{name}", self._writable / f"work-{name}"
+        number = len(self._directories) // 2
+        upper, work = self._writable / f"upper-{number}", self._writable / f"work-{number}"
         self.add("--overlay-src", path, "--overlay", str(upper), str(work), path)
         self._directories += [upper, work]
 
