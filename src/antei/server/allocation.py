@@ -22,7 +22,7 @@ from antei.api.resources import resource_of
 from antei.store import Store
 from antei.world import Chance
 
-__all__ = ["NODE_PORTS", "SERVICE_NETWORK", "ServiceAllocator", "first_address"]
+__all__ = ["NODE_PORTS", "SERVICE_NETWORK", "ServiceAllocator", "first_address", "with_allocations_kept"]
 
 SERVICE_NETWORK = IPv4Network("10.96.0.0/12")
 NODE_PORTS = range(30000, 32768)
@@ -61,14 +61,13 @@ class ServiceAllocator:
         self._addresses_under_way: dict[str, int] = {}
         self._ports_under_way: dict[tuple[str, int], int] = {}
 
-    def allocate(self, new: Service, old: Service | None) -> tuple[Service, Callable[[], None]]:
+    def allocate(self, new: Service) -> tuple[Service, Callable[[], None]]:
         """The Service with its addresses and ports, and what to call when its write has ended, well or not.
 
         Raises 422 for what is taken or out of range.
         """
         claims = _Claims()
-        spec = _kept(new.spec or ServiceSpec(), old.spec if old is not None else None)
-        spec = self._with_families(spec, claims)
+        spec = self._with_families(new.spec or ServiceSpec(), claims)
         spec = self._with_address(new, spec, claims)
         spec = self._with_node_ports(new, spec, claims)
         if claims.errors:
@@ -232,19 +231,32 @@ def _needs_node_ports(spec: ServiceSpec) -> bool:
     return spec.type == "LoadBalancer" and spec.allocateLoadBalancerNodePorts is not False
 
 
-def _kept(new: ServiceSpec, old: ServiceSpec | None) -> ServiceSpec:
+def with_allocations_kept(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
     """The new spec with what the old one had been given and the client did not repeat.
 
     Kubernetes: pkg/registry/core/service/strategy.go, patchAllocatedValues and dropTypeDependentFields.
     """
-    if old is None:
-        return new
-    if new.type != "ExternalName" and old.type != "ExternalName":
+    if new.type == "ExternalName":
+        return _without_addresses(new, old)
+    if old.type != "ExternalName":
         if not new.clusterIP and not new.clusterIPs:
             new = replace(new, clusterIP=old.clusterIP, clusterIPs=old.clusterIPs)
         new = replace(
             new, ipFamilies=new.ipFamilies or old.ipFamilies, ipFamilyPolicy=new.ipFamilyPolicy or old.ipFamilyPolicy
         )
+    return replace(new, ports=_kept_node_ports(new, old) or None)
+
+
+def _without_addresses(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
+    """What an ExternalName drops when it was something else; an address of its own choice is left to validation."""
+    if new.clusterIP in (None, "", old.clusterIP):
+        new = replace(new, clusterIP=None, clusterIPs=None, ipFamilies=None, ipFamilyPolicy=None)
+    given = {port.nodePort for port in old.ports or () if port.nodePort}
+    ports = [replace(port, nodePort=None) if port.nodePort in given else port for port in new.ports or ()]
+    return replace(new, ports=ports or None)
+
+
+def _kept_node_ports(new: ServiceSpec, old: ServiceSpec) -> list[ServicePort]:
     numbers = {(port.protocol or "TCP", port.port): port.nodePort for port in old.ports or () if port.nodePort}
     given = set(numbers.values())
     ports = list(new.ports or ())
@@ -256,4 +268,4 @@ def _kept(new: ServiceSpec, old: ServiceSpec | None) -> ServiceSpec:
                 ports[index] = replace(port, nodePort=kept)
     elif _needs_node_ports(old) and not _needs_node_ports(new) and new.type != "LoadBalancer":
         ports = [replace(port, nodePort=None) if port.nodePort in given else port for port in ports]
-    return replace(new, ports=ports or None)
+    return ports

@@ -20,7 +20,6 @@ from antei.store import Stored
 __all__ = [
     "MODIFIED",
     "answered",
-    "check_finalizers",
     "check_identity",
     "check_name",
     "derived",
@@ -91,22 +90,6 @@ def with_system_metadata(resource: Resource, new: Any, old: Any) -> Any:
         managedFields=None,
         selfLink=None,
     )
-
-
-def check_finalizers(resource: Resource, new: Any, old: Any) -> None:
-    """Raises 422 where a terminating object would get one more thing to wait for."""
-    known = meta(old)
-    if known.deletionTimestamp is None:
-        return
-    added = [name for name in meta(new).finalizers or () if name not in (known.finalizers or ())]
-    if added:
-        listed = ", ".join(f'"{name}":sets.Empty{{}}' for name in sorted(added))
-        detail = (
-            "no new finalizers can be added if the object is being deleted, "
-            f"found new finalizers sets.Set[string]{{{listed}}}"
-        )
-        error = FieldError(FieldErrorType.FORBIDDEN, "metadata.finalizers", detail=detail)
-        raise invalid(resource.kind, known.name or "", [error], resource.group)
 
 
 def answered(resource: Resource, stored: Stored) -> Stored:

@@ -21,18 +21,22 @@ from antei.api.decode import decode_data
 from antei.api.defaults import apply_defaults
 from antei.api.errors import (
     ApiError,
+    FieldError,
     already_exists,
     bad_request,
     conflict,
     internal_error,
+    invalid,
     method_not_supported,
     not_found,
     timeout,
 )
-from antei.api.objects import meta, replace_meta, to_time
+from antei.api.objects import meta, name_of, replace_meta, to_time
 from antei.api.patch import apply_patch, check_patch_type
 from antei.api.resources import Resource, Subresource
 from antei.api.retired import served_versions
+from antei.api.validation import validate_create, validate_update
+from antei.api.validation.metadata import object_meta, object_meta_update
 from antei.server.admission import require_open_namespace
 from antei.server.allocation import ServiceAllocator
 from antei.server.binding import bound, check_binding
@@ -43,7 +47,6 @@ from antei.server.listing import Page, Pager
 from antei.server.metadata import (
     MODIFIED,
     answered,
-    check_finalizers,
     check_identity,
     check_name,
     derived,
@@ -184,6 +187,7 @@ class Registry:
         )
         obj = strategy.admit(apply_defaults(strategy.normalise(obj)), self._context)
         obj = strategy.prepare_create(obj, self._context)
+        _refuse(strategy.resource, meta(obj).name or "", validate_create(strategy.resource, obj))
         key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
         obj, release = strategy.allocate(obj, None, self._context)
         try:
@@ -310,7 +314,7 @@ class Registry:
             new = strategy.prepare_subresource(subresource, new, old, self._context)
         else:
             new = strategy.prepare_update(apply_defaults(new), old, self._context)
-        check_finalizers(resource, new, old)
+        _refuse(resource, name_of(old), _errors_of_change(resource, new, old, subresource))
         return new
 
     async def _commit(self, resource: Resource, current: Stored, new: Any, dry_run: bool) -> Stored:
@@ -424,6 +428,19 @@ def _command(served: Subresource, body: Any) -> Any:
         data["apiVersion"] = api_version
     data.setdefault("kind", served.kind)
     return decode_data(data, served.type).object
+
+
+def _errors_of_change(resource: Resource, new: Any, old: Any, subresource: str) -> Sequence[FieldError]:
+    """A subresource leaves the spec as it is, or has checked it already: there only metadata is looked at."""
+    stored = stored_resource(resource)
+    if not subresource:
+        return validate_update(stored, new, old)
+    return [*object_meta_update(meta(new), meta(old)), *object_meta(stored, meta(new))]
+
+
+def _refuse(resource: Resource, name: str, errors: Sequence[FieldError]) -> None:
+    if errors:
+        raise invalid(resource.kind, name, errors, resource.group)
 
 
 def _fail(error: StoreError) -> NoReturn:

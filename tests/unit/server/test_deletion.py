@@ -31,7 +31,7 @@ def pod(node: str | None = "n", phase: str = "Running", grace: int | None = 30, 
     return Pod(
         metadata=ObjectMeta(name="p", namespace="default", uid="u", generation=1, **metadata),
         spec=PodSpec(
-            containers=[Container(name="c")],
+            containers=[Container(name="c", image="c")],
             nodeName=node,
             terminationGracePeriodSeconds=grace,
         ),
@@ -222,22 +222,32 @@ async def test_a_namespace_turns_terminating_and_goes_when_it_is_finalized() -> 
 
 async def test_the_last_finalizer_takes_the_object_with_it() -> None:
     registry = Registry(MemoryStore(), system_world())
-    await registry.create(MAPS, "default", ConfigMap(metadata=ObjectMeta(name="c", finalizers=["a", "b"])))
+    await registry.create(
+        MAPS, "default", ConfigMap(metadata=ObjectMeta(name="antei.dev/c", finalizers=["antei.dev/a", "antei.dev/b"]))
+    )
     deletion = await registry.delete_with(MAPS, "default", "c", DeleteOptions())
     assert (deletion.removed, deletion.answers_with_object) == (False, True)
     changes = registry.watch(MAPS, "default", after_revision=deletion.stored.revision)
     merge = "application/merge-patch+json"
     with pytest.raises(ApiError) as refused:
-        await registry.patch(MAPS, "default", "c", {"metadata": {"finalizers": ["a", "b", "c"]}}, patch_type=merge)
+        await registry.patch(
+            MAPS,
+            "default",
+            "c",
+            {"metadata": {"finalizers": ["antei.dev/a", "antei.dev/b", "antei.dev/c"]}},
+            patch_type=merge,
+        )
     assert "no new finalizers can be added if the object is being deleted" in refused.value.message
-    await registry.patch(MAPS, "default", "c", {"metadata": {"finalizers": ["b"]}}, patch_type=merge)
+    await registry.patch(MAPS, "default", "c", {"metadata": {"finalizers": ["antei.dev/b"]}}, patch_type=merge)
     await registry.patch(MAPS, "default", "c", {"metadata": {"finalizers": None}}, patch_type=merge)
     assert [(await anext(changes))[0] for _ in range(2)] == ["MODIFIED", "DELETED"]
 
 
 async def test_a_client_cannot_set_or_take_back_a_deletion() -> None:
     registry = Registry(MemoryStore(), system_world())
-    created = await registry.create(MAPS, "default", ConfigMap(metadata=ObjectMeta(name="c", finalizers=["a"])))
+    created = await registry.create(
+        MAPS, "default", ConfigMap(metadata=ObjectMeta(name="antei.dev/c", finalizers=["antei.dev/a"]))
+    )
     with pytest.raises(ApiError) as refused:
         await registry.update(MAPS, "default", "c", replace_meta(created.object, deletionTimestamp=WHOLE))
     assert refused.value.code == 422

@@ -36,7 +36,7 @@ def registry() -> Registry:
 
 
 async def add_pod(registry: Registry, phase: str = "Running", ready: bool = True, name: str = "p") -> Stored:
-    spec = PodSpec(containers=[Container(name="c")], nodeName="n")
+    spec = PodSpec(containers=[Container(name="c", image="c")], nodeName="n")
     await registry.create(PODS, "default", Pod(metadata=ObjectMeta(name=name, labels={"a": "b"}), spec=spec))
     status = {"phase": phase, "conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
     return await registry.patch(PODS, "default", name, {"status": status}, patch_type=MERGE, subresource="status")

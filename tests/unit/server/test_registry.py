@@ -172,8 +172,10 @@ async def test_a_secrets_string_data_becomes_data(registry: Registry) -> None:
 
 
 async def test_a_job_selects_its_own_pods(registry: Registry) -> None:
+    once = template()
+    once = replace(once, spec=replace(once.spec, restartPolicy="Never"))
     stored = await registry.create(
-        resource_of(Job), "default", Job(metadata=ObjectMeta(generateName="j-"), spec=JobSpec(template=template()))
+        resource_of(Job), "default", Job(metadata=ObjectMeta(generateName="j-"), spec=JobSpec(template=once))
     )
     metadata, spec = meta(stored.object), stored.object.spec
     assert spec.selector.matchLabels == {"batch.kubernetes.io/controller-uid": metadata.uid}
