@@ -1,4 +1,4 @@
-"""What comes in a request's body: objects, patches and options, as JSON or YAML."""
+"""What comes in a request's body: objects, patches and options, as JSON, YAML or protobuf."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 
 from antei.api.decode import decode, decode_data
 from antei.api.errors import ApiError, FieldError, FieldErrorType, bad_request, invalid, unsupported_media_type
+from antei.api.protobuf import MalformedProtobuf, decode_protobuf
 from antei.api.retired import ServedVersion
 from antei.server.http.exchange import Exchange
 
@@ -26,6 +27,7 @@ __all__ = [
 ]
 
 _JSON_TYPES = ("", "application/json")
+_PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
@@ -166,10 +168,15 @@ def _is_json(exchange: Exchange) -> bool:
 def _plain(exchange: Exchange, body: bytes) -> Any:
     if exchange.content_type in _YAML_TYPES:
         return _yaml(body)
+    if exchange.content_type == _PROTOBUF_TYPE:
+        try:
+            return decode_protobuf(body)
+        except MalformedProtobuf as error:
+            raise bad_request(str(error)) from error
     if not _is_json(exchange):
         raise unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: "
-            "application/json, application/yaml"
+            "application/json, application/yaml, application/vnd.kubernetes.protobuf"
         )
     try:
         return msgspec.json.decode(body)

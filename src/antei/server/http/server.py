@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvicorn
 
+from antei.api import protobuf
 from antei.server.certificates import ServingCertificate, ensure_certificates
 from antei.server.http.app import App
 from antei.server.http.discovery import Discovery
@@ -114,6 +115,7 @@ class ApiServer:
         # Files and key generation do not belong on the loop.
         self._certificate = await asyncio.to_thread(ensure_certificates, self._data, now, names)
         self._token = await asyncio.to_thread(ensure_token, self._data, self._world.chance)
+        await asyncio.to_thread(protobuf.load)
         listening = _listen(self._host, self._port)
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
