@@ -29,6 +29,7 @@ from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
 from antei.control.controller import WorkQueue, run_controller
+from antei.control.daemonset.placement import target_node
 from antei.server.registry import Registry
 from antei.simulate.loop import run_virtual
 from antei.store.memory import MemoryStore
@@ -139,7 +140,7 @@ class Workloads:
             apiVersion="v1",
             kind="Binding",
             metadata=ObjectMeta(name=name_of(pod)),
-            target=ObjectReference(apiVersion="v1", kind="Node", name="node-0"),
+            target=ObjectReference(apiVersion="v1", kind="Node", name=target_node(pod) or "node-0"),
         )
         try:
             await self.client.post_subresource(Pod, name_of(pod), namespace_of(pod), "binding", binding)

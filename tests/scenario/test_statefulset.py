@@ -10,7 +10,13 @@ from lightkube.models.apps_v1 import (
     StatefulSetSpec,
     StatefulSetUpdateStrategy,
 )
-from lightkube.models.core_v1 import Container, PersistentVolumeClaimSpec, PodSpec, PodTemplateSpec
+from lightkube.models.core_v1 import (
+    Container,
+    PersistentVolumeClaimSpec,
+    PodSpec,
+    PodTemplateSpec,
+    VolumeResourceRequirements,
+)
 from lightkube.models.core_v1 import PersistentVolumeClaim as ClaimTemplate
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from lightkube.resources.apps_v1 import ControllerRevision, StatefulSet
@@ -45,7 +51,10 @@ def stateful_set(replicas: int = 3, **spec: Any) -> StatefulSet:
             ),
             volumeClaimTemplates=[
                 ClaimTemplate(
-                    metadata=ObjectMeta(name="data"), spec=PersistentVolumeClaimSpec(accessModes=["ReadWriteOnce"])
+                    metadata=ObjectMeta(name="data"),
+                    spec=PersistentVolumeClaimSpec(
+                        accessModes=["ReadWriteOnce"], resources=VolumeResourceRequirements(requests={"storage": "1Gi"})
+                    ),
                 )
             ],
             **fields,

@@ -26,6 +26,7 @@ __all__ = [
     "RevisionChoice",
     "choose_revision",
     "create_revision",
+    "hash_label",
     "new_revision",
     "renumber",
     "same_data",
