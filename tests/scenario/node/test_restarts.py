@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ def test_crash_loop_back_off_is_ten_seconds_doubling_to_three_hundred(on_node: A
         await node.create(app())
         await node.at(1500)
         starts = node.times("started")
-        pauses = [round(after - before - 1) for before, after in zip(starts, starts[1:], strict=False)]
+        pauses = [round(after - before - 1) for before, after in itertools.pairwise(starts)]
         assert pauses == [0, 10, 20, 40, 80, 160, 300, 300, 300]
 
     on_node(main, CRASHES)
