@@ -223,7 +223,7 @@ async def test_a_namespace_turns_terminating_and_goes_when_it_is_finalized() -> 
 async def test_the_last_finalizer_takes_the_object_with_it() -> None:
     registry = Registry(MemoryStore(), system_world())
     await registry.create(
-        MAPS, "default", ConfigMap(metadata=ObjectMeta(name="antei.dev/c", finalizers=["antei.dev/a", "antei.dev/b"]))
+        MAPS, "default", ConfigMap(metadata=ObjectMeta(name="c", finalizers=["example.com/a", "example.com/b"]))
     )
     deletion = await registry.delete_with(MAPS, "default", "c", DeleteOptions())
     assert (deletion.removed, deletion.answers_with_object) == (False, True)
@@ -234,11 +234,11 @@ async def test_the_last_finalizer_takes_the_object_with_it() -> None:
             MAPS,
             "default",
             "c",
-            {"metadata": {"finalizers": ["antei.dev/a", "antei.dev/b", "antei.dev/c"]}},
+            {"metadata": {"finalizers": ["example.com/a", "example.com/b", "example.com/c"]}},
             patch_type=merge,
         )
     assert "no new finalizers can be added if the object is being deleted" in refused.value.message
-    await registry.patch(MAPS, "default", "c", {"metadata": {"finalizers": ["antei.dev/b"]}}, patch_type=merge)
+    await registry.patch(MAPS, "default", "c", {"metadata": {"finalizers": ["example.com/b"]}}, patch_type=merge)
     await registry.patch(MAPS, "default", "c", {"metadata": {"finalizers": None}}, patch_type=merge)
     assert [(await anext(changes))[0] for _ in range(2)] == ["MODIFIED", "DELETED"]
 
@@ -246,7 +246,7 @@ async def test_the_last_finalizer_takes_the_object_with_it() -> None:
 async def test_a_client_cannot_set_or_take_back_a_deletion() -> None:
     registry = Registry(MemoryStore(), system_world())
     created = await registry.create(
-        MAPS, "default", ConfigMap(metadata=ObjectMeta(name="antei.dev/c", finalizers=["antei.dev/a"]))
+        MAPS, "default", ConfigMap(metadata=ObjectMeta(name="c", finalizers=["example.com/a"]))
     )
     with pytest.raises(ApiError) as refused:
         await registry.update(MAPS, "default", "c", replace_meta(created.object, deletionTimestamp=WHOLE))
