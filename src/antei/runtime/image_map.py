@@ -18,6 +18,7 @@ An exact name with tag comes before one without, and that before a glob. Later f
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -212,8 +213,11 @@ class _Reader:
                 raise self.error(f'{where}.env["{key}"]', "is not a name of an environment variable")
         return MappedImage(
             pattern=name,
-            command=tuple(self._existing_beside(word) for word in parsed.command[:1]) + tuple(parsed.command[1:]),
-            args=tuple(parsed.args),
+            command=(
+                self._existing_beside(_expanded(parsed.command[0])),
+                *(_expanded(word) for word in parsed.command[1:]),
+            ),
+            args=tuple(_expanded(word) for word in parsed.args),
             env=parsed.env,
             workdir=str(self._local(parsed.workdir)) if parsed.workdir else None,
             files=tuple(
@@ -255,6 +259,11 @@ class _Reader:
         """A program given by a relative path beside the map; a bare name stays one for $PATH."""
         beside = self._beside / word
         return str(beside.resolve()) if "/" in word and not word.startswith("/") and beside.exists() else word
+
+
+def _expanded(word: str) -> str:
+    """`${python}` is the interpreter that antei runs under, with the packages that are installed beside antei."""
+    return word.replace("${python}", sys.executable)
 
 
 def _short_name(image: str) -> str:

@@ -31,6 +31,9 @@ initialise() {
   {
     echo "SET @@SESSION.SQL_LOG_BIN=0;"
     echo "ALTER USER 'root'@'localhost' IDENTIFIED BY '$root_password';"
+    # What mariadb-install-db adds without a password: root by address, and nobody at all.
+    echo "DELETE FROM mysql.global_priv WHERE User='' OR (User='root' AND Host<>'localhost');"
+    echo "FLUSH PRIVILEGES;"
     echo "CREATE USER IF NOT EXISTS 'root'@'%' IDENTIFIED BY '$root_password';"
     echo "GRANT ALL ON *.* TO 'root'@'%' WITH GRANT OPTION;"
     if [ -n "$MYSQL_DATABASE" ]; then

@@ -1,0 +1,408 @@
+"""The composition root: the one place that builds the parts of a cluster and hands them to each other.
+
+    store ◄─ registry ◄─ API server (HTTPS)          everything else meets in the API only:
+                 ▲
+                 └─ local client ◄─ informers ◄─ controllers, scheduler ── node agents ── network
+                                                                            │     │
+                                                                         runtime  pod addresses
+
+`Cluster.start` returns when the API answers and all nodes are Ready; `stop` either leaves the workloads running, for
+the next start to adopt, or ends them too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psutil
+from lightkube.resources.core_v1 import Node, Pod, Service
+
+from antei import KUBERNETES_MINOR
+from antei.api.conditions import find
+from antei.api.errors import bad_request
+from antei.api.objects import name_of
+from antei.api.pod_logs import PodLogOptions
+from antei.client import Client
+from antei.client.events import EventRecorder
+from antei.client.informer import Informers
+from antei.client.local import LocalClient
+from antei.control.controller import Controller, WorkQueue, run_controller
+from antei.control.cronjob import CronJobController
+from antei.control.deployment import DeploymentController
+from antei.control.disruption import DisruptionController
+from antei.control.endpoints import EndpointsController
+from antei.control.endpointslice import EndpointSliceController
+from antei.control.garbagecollector import GarbageCollectorController
+from antei.control.job import JobController, TtlAfterFinishedController
+from antei.control.namespace import NamespaceController
+from antei.control.nodelifecycle import NodeLifecycleController
+from antei.control.persistentvolume import (
+    PROVISIONER,
+    Directories,
+    HostDirectories,
+    PersistentVolumeController,
+    VolumeProtectionController,
+)
+from antei.control.podgc import PodGarbageCollector
+from antei.control.replicaset import ReplicaSetController, ReplicationControllerController
+from antei.control.scheduler import SchedulerController
+from antei.control.serviceaccount import ServiceAccountController
+from antei.control.statefulset import StatefulSetController
+from antei.control.tainteviction import TaintEvictionController
+from antei.network.network import ClusterNetwork
+from antei.node.agent import NodeAgent
+from antei.node.files import DiskFiles
+from antei.node.transport import SocketProbeTransport
+from antei.runtime import ContainerRecord, Runtime
+from antei.runtime.image_map import load_maps
+from antei.runtime.process import ProcessRuntime, detect
+from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
+from antei.server.http.server import ApiServer
+from antei.server.registry import Registry
+from antei.store import Store
+from antei.store.memory import MemoryStore
+from antei.store.sqlite import SqliteStore
+from antei.world import World
+from antei.world.system import system_world
+
+__all__ = ["Cluster", "Settings", "make_controllers"]
+
+_LOG = logging.getLogger(__name__)
+#: What a container may take to end by itself when the cluster is taken down.
+_DOWN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`directory` holds everything a cluster keeps; clusters with different directories run side by side."""
+
+    directory: Path
+    nodes: int = 3
+    maps: tuple[Path, ...] = ()
+    runtime: str = "auto"
+    endpoint_lag_seconds: float = 0.0
+    is_persistent: bool = True  # False: objects are kept in memory only
+
+    @property
+    def cluster_id(self) -> str:
+        """The same for the same directory: names of namespaces and links are made from it."""
+        return hashlib.sha256(str(self.directory.absolute()).encode()).hexdigest()[:10]
+
+
+class Cluster:
+    def __init__(self, settings: Settings, world: World | None = None) -> None:
+        self.settings = settings
+        self.world = world or system_world()
+        self.notes: list[str] = []  # what this machine does not allow, a sentence each
+        self.version = f"v{KUBERNETES_MINOR}.0"
+        self._running: asyncio.Task[None] | None = None
+        self._nodes_ready = asyncio.Event()
+
+    # Valid after `start`
+    client: Client
+    informers: Informers
+    runtime: Runtime
+    network: ClusterNetwork
+    server: ApiServer
+
+    @property
+    def kubeconfig_path(self) -> Path:
+        return self.settings.directory / "kubeconfig"
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def published(self) -> list[tuple[str, str]]:
+        return self.network.published
+
+    def url_of(self, namespace: str, service: str, port: int) -> str:
+        """Where a NodePort or LoadBalancer Service is reached on this machine. LookupError when it is not."""
+        found = self.informers.of(Service).get(namespace, service)
+        for entry in (found.spec.ports if found is not None and found.spec is not None else None) or ():
+            if entry.port == port and entry.nodePort:
+                return f"http://127.0.0.1:{entry.nodePort}"
+        raise LookupError(f"Service {namespace}/{service} has no node port for {port}")
+
+    async def start(self) -> None:
+        """Raises OSError, ImageMapError or StoreError; what had been started by then is stopped again."""
+        settings = self.settings
+        await asyncio.to_thread(partial(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True))
+        self._store = await self._open_store()
+        try:
+            await self._start()
+        except BaseException:
+            await self._store.aclose()
+            raise
+
+    async def _start(self) -> None:
+        settings, directory = self.settings, self.settings.directory
+        registry = Registry(self._store, self.world)
+        self.client = LocalClient(registry)
+        self.informers = Informers(self.client)
+        self._recorder = EventRecorder(self.client, self.world, "antei")
+        image_map = await asyncio.to_thread(load_maps, settings.maps)
+        capabilities = await detect(directory / "runtime")
+        if not capabilities.namespaces:
+            self.notes.append(f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}")
+        self.runtime = ProcessRuntime(
+            self.world, directory / "runtime", image_map, capabilities=capabilities, hidden=[directory]
+        )
+        node_names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
+        self.network = ClusterNetwork(
+            self.client,
+            self.informers,
+            cluster_id=settings.cluster_id,
+            directory=directory / "network",
+            node_names=node_names,
+            world=self.world,
+            endpoint_lag=settings.endpoint_lag_seconds,
+            mode="auto" if capabilities.namespaces else "loopback",
+        )
+        await self.network.start()
+        if self.network.mode == "loopback":
+            self.notes.append(f"pods share this machine's network: {self.network.reason}")
+        await self._start_server(registry)
+        self._transport = SocketProbeTransport(self.network.sockets)
+        self._node_recorders = [EventRecorder(self.client, self.world, "kubelet", name) for name in node_names]
+        self._agents = [
+            self._agent(name, recorder, image_map.volumes)
+            for name, recorder in zip(node_names, self._node_recorders, strict=True)
+        ]
+        self._running = asyncio.create_task(self._run(), name="cluster")
+        nodes = self.informers.of(Node)
+        nodes.add_handler(lambda old, new: self._note_nodes(node_names))
+        ready = asyncio.create_task(self._nodes_ready.wait())
+        await asyncio.wait({ready, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if self._running.done():
+            self._running.result()
+
+    async def _open_store(self) -> Store:
+        if self.settings.is_persistent:
+            return await SqliteStore.open(self.settings.directory / "antei.db")
+        return MemoryStore()
+
+    async def _start_server(self, registry: Registry) -> None:
+        directory = self.settings.directory
+        try:
+            inside = self.network.api_sockets()
+        except OSError as error:
+            self.notes.append(f"pods cannot reach the API at {self.network.addresses.api}:443: {error}")
+            inside = []
+        endpoints = [(self.network.addresses.api, 443)] if inside else []
+        await bootstrap(registry, provisioner=PROVISIONER, api_endpoints=endpoints)
+        port_file = directory / "api-port"
+        self.server = ApiServer(
+            registry,
+            self.world,
+            directory,
+            _NodeLogs(self),
+            port=await asyncio.to_thread(_known_port, port_file),
+            extra_sockets=inside,
+            extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
+            ready_checks={"nodes": self._nodes_ready.is_set},
+        )
+        await self.server.start()
+        await asyncio.to_thread(port_file.write_text, str(self.server.port))
+        await asyncio.to_thread(_write_private, self.kubeconfig_path, self.server.kubeconfig)
+
+    def _agent(self, name: str, recorder: EventRecorder, volumes: object) -> NodeAgent:
+        addresses = self.network.addresses
+        return NodeAgent(
+            name,
+            self.client,
+            self.runtime,
+            self.network.pods,  # type: ignore[arg-type]
+            self._transport,
+            DiskFiles(),
+            volumes,  # type: ignore[arg-type]
+            recorder,
+            self.world,
+            self.settings.directory / "nodes" / name,
+            addresses.pod_cidr(name),
+            _capacity(self.settings.directory),
+            node_ip=addresses.nodes[name],
+        )
+
+    async def _run(self) -> None:
+        """Everything that goes on; what fails here fails the cluster."""
+        controllers = make_controllers(
+            self.client,
+            self.informers,
+            self._recorder,
+            self.world,
+            volumes_directory=self.settings.directory / "volumes",
+            directories=HostDirectories(),
+            root_ca=self.server.ca_pem,
+        )
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.informers.run(), name="informers")
+            for recorder in (self._recorder, *self._node_recorders):
+                group.create_task(recorder.run(), name="events")
+            group.create_task(self.network.run(), name="network")
+            for agent in self._agents:
+                group.create_task(agent.run(), name=f"node {agent.name}")
+            await self.informers.wait_synced()
+            for controller, queue in controllers:
+                group.create_task(run_controller(controller, queue), name=controller.name)
+
+    def _note_nodes(self, names: Sequence[str]) -> None:
+        known = {name_of(node): node for node in self.informers.of(Node).items()}
+        if all(name in known and _is_node_ready(known[name]) for name in names):
+            self._nodes_ready.set()
+
+    async def wait_failed(self) -> None:
+        """Returns never, but raises what made a part of the cluster fail."""
+        assert self._running is not None
+        await asyncio.shield(self._running)
+
+    # Faults, for rehearsals: what no API call can do
+
+    async def pause(self, pod_uid: str, container: str) -> None:
+        """Stops every process of the container: it holds its connections and answers nothing."""
+        await self.runtime.pause((await self.running_container(pod_uid, container)).id)
+
+    async def resume(self, pod_uid: str, container: str) -> None:
+        await self.runtime.resume((await self.running_container(pod_uid, container)).id)
+
+    async def running_container(self, pod_uid: str, container: str) -> ContainerRecord:
+        for record in await self.runtime.containers():
+            if record.pod_uid == pod_uid and record.name == container and record.exit is None:
+                return record
+        raise LookupError(f"container {container} of pod {pod_uid} does not run")
+
+    # The end
+
+    async def stop(self, *, end_workloads: bool) -> None:
+        """Stops serving. Workloads go on, to be adopted by the next start, or are told to end and then ended."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        await self.server.stop()
+        await self._transport.aclose()
+        if end_workloads:
+            await end_containers(self.runtime)
+            await self.runtime.aclose()
+            await self.network.destroy()
+        else:
+            await self.runtime.aclose()
+            await self.network.aclose()
+        await self._store.aclose()
+
+
+class _NodeLogs:
+    """Logs are read by the agent of the node that the pod is on."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def read(self, pod: Pod, options: PodLogOptions) -> AsyncIterator[bytes]:
+        node_name = pod.spec.nodeName if pod.spec is not None else None
+        for agent in self._cluster._agents:
+            if agent.name == node_name:
+                async for piece in agent.logs.read(pod, options):
+                    yield piece
+                return
+        raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
+
+
+def make_controllers(
+    client: Client,
+    informers: Informers,
+    recorder: EventRecorder,
+    world: World,
+    *,
+    volumes_directory: Path,
+    directories: Directories,
+    root_ca: str,
+) -> list[tuple[Controller, WorkQueue]]:
+    """Every controller with its queue, set up to run once the informers are synced."""
+    plain: Sequence[type] = (
+        SchedulerController,
+        DeploymentController,
+        ReplicaSetController,
+        ReplicationControllerController,
+        StatefulSetController,
+        JobController,
+        TtlAfterFinishedController,
+        CronJobController,
+        EndpointSliceController,
+        EndpointsController,
+        DisruptionController,
+        VolumeProtectionController,
+        GarbageCollectorController,
+        NamespaceController,
+        NodeLifecycleController,
+        TaintEvictionController,
+        PodGarbageCollector,
+    )
+    controllers: list[Controller] = [kind(client, informers, recorder, world) for kind in plain]
+    controllers.append(PersistentVolumeController(client, informers, recorder, world, volumes_directory, directories))
+    controllers.append(ServiceAccountController(client, informers, recorder, world, root_ca))
+    made = []
+    for controller in controllers:
+        queue = WorkQueue()
+        controller.setup(informers, queue)
+        made.append((controller, queue))
+    return made
+
+
+async def end_containers(runtime: Runtime) -> None:
+    """Tells every container to end, waits a little, and removes all sandboxes with what still runs."""
+    running = [record for record in await runtime.containers() if record.exit is None]
+    for record in running:
+        await runtime.resume(record.id)
+        await runtime.signal(record.id, record.stop_signal)
+    waits = [asyncio.create_task(runtime.wait(record.id)) for record in running]
+    if waits:
+        await asyncio.wait(waits, timeout=_DOWN_SECONDS)
+        for wait in waits:
+            wait.cancel()
+    for sandbox in await runtime.sandboxes():
+        await runtime.remove_sandbox(sandbox.id)
+
+
+def _is_node_ready(node: Node) -> bool:
+    condition = find(node.status.conditions if node.status else None, "Ready")
+    return condition is not None and condition.status == "True"
+
+
+def _capacity(directory: Path) -> dict[str, str]:
+    """Every virtual node offers what the machine has: nodes are for drains and spreads, not for dividing it up."""
+    return {
+        "cpu": str(os.cpu_count() or 1),
+        "memory": f"{psutil.virtual_memory().total // 1024}Ki",
+        "ephemeral-storage": f"{shutil.disk_usage(directory).total // 1024}Ki",
+        "pods": "110",
+    }
+
+
+def _known_port(port_file: Path) -> int:
+    """The port of the last run, where it is still free, so that kubeconfigs stay good; else 0."""
+
+    try:
+        port = int(port_file.read_text())
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+    except (OSError, ValueError):
+        return 0
+    return port
+
+
+def _write_private(path: Path, text: str) -> None:
+    part = path.with_suffix(".part")
+    part.touch(mode=0o600)
+    part.write_text(text)
+    part.replace(path)
