@@ -97,6 +97,11 @@ class Cluster:
             await self.client.delete(EndpointSlice, f"{name}-x", "default")
         self._slices[name] = await self.client.create(wanted)
 
+    async def update_endpoints(self, name: str, ready: list[str]) -> None:
+        """As a controller does it: one update, in which no moment is without endpoints."""
+        endpoints = [{"addresses": [ip], "conditions": {"ready": True}} for ip in ready]
+        await self.client.patch(EndpointSlice, f"{name}-x", "default", {"endpoints": endpoints})
+
     async def in_force(self, name: str, endpoints: int | set[str]) -> None:
         """Waits until the table in force has these, or so many, endpoints for the Service's first port."""
         async with asyncio.timeout(5):
@@ -535,3 +540,62 @@ async def test_the_api_address_can_be_listened_on_and_is_reached_by_pods(tmp_pat
         server = await asyncio.start_server(pod._answer, sock=listener)
         assert await pod.ask("10.96.0.1", 443) == f"{pod.ip} {pod.ip}"
         server.close()
+
+
+async def test_no_request_is_lost_while_endpoints_change_under_load(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        pods = [await cluster.pod(f"uid-{n}", f"node-{n % 2 + 1}") for n in range(3)]
+
+        async def http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(0.005)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            writer.close()
+
+        for pod in pods:
+            await pod.listen(8080, http)
+        service = await cluster.service("web", {"type": "NodePort", "ports": [{"port": 80}]})
+        backend = {"service": {"name": "web", "port": {"number": 80}}}
+        body = {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": "web", "namespace": "default"},
+            "spec": {"defaultBackend": backend},
+        }
+        await cluster.client.create(msgspec.convert(body, Ingress))
+        await cluster.endpoints("web", [pod.ip for pod in pods], 8080)
+        await cluster.in_force("web", 3)
+        assert service.spec is not None
+        assert service.spec.ports is not None
+        ports = [service.spec.ports[0].nodePort or 0, cluster.network._http_port or 0]
+        answers: Counter[str] = Counter()
+        is_over = asyncio.Event()
+
+        async def load(port: int) -> None:
+            while not is_over.is_set():
+                try:
+                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.write(b"GET / HTTP/1.1\r\nHost: web\r\nConnection: close\r\n\r\n")
+                    said = await asyncio.wait_for(reader.read(-1), 5)
+                    writer.close()
+                    answers["ok" if said.startswith(b"HTTP/1.1 200") and said.endswith(b"ok") else repr(said)] += 1
+                except OSError as error:
+                    answers[repr(error)] += 1
+
+        loads = [asyncio.create_task(load(port)) for port in ports for _ in range(4)]
+        for round_ in range(20):
+            # One pod goes: out of the Service first, then it stops listening; then it comes back.
+            gone = pods[round_ % 3]
+            await cluster.update_endpoints("web", [pod.ip for pod in pods if pod is not gone])
+            await cluster.in_force("web", {pod.ip for pod in pods if pod is not gone})
+            # What the kernel and the relay had on its way to the pod is accepted before it closes.
+            await asyncio.sleep(0.01)
+            gone._listeners.pop().close()
+            await asyncio.sleep(0.02)
+            await gone.listen(8080, http)
+            await cluster.update_endpoints("web", [pod.ip for pod in pods])
+            await cluster.in_force("web", 3)
+        is_over.set()
+        await asyncio.gather(*loads)
+        assert set(answers) == {"ok"}, answers
+        assert answers["ok"] > 200

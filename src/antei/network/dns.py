@@ -26,6 +26,7 @@ from antei.api.objects import labels_of, namespace_of
 from antei.client.informer import Informers
 from antei.network.addresses import ClusterAddresses
 from antei.network.dns_zone import answer, is_ours
+from antei.network.relay import bound
 from antei.network.services import SERVICE_NAME_LABEL
 from antei.world.sockets import Sockets
 
@@ -109,9 +110,9 @@ class DnsServer:
     async def start(self, port: int = 53) -> None:
         """Raises OSError when the address or the port is not to be had."""
         loop = asyncio.get_running_loop()
-        datagrams = self._bound(socket.SOCK_DGRAM, port)
+        datagrams = self._bound_datagrams(port)
         self._transport, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), sock=datagrams)
-        stream = self._bound(socket.SOCK_STREAM, port)
+        stream = bound(self._sockets.open(socket.AF_INET, socket.SOCK_STREAM), (self._ip, port))
         self._server = await asyncio.start_server(self._serve_stream, sock=stream)
 
     async def aclose(self) -> None:
@@ -226,10 +227,9 @@ class DnsServer:
             with suppress(OSError):
                 await writer.wait_closed()
 
-    def _bound(self, kind: int, port: int) -> socket.socket:
-        opened = self._sockets.open(socket.AF_INET, kind)
+    def _bound_datagrams(self, port: int) -> socket.socket:
+        opened = self._sockets.open(socket.AF_INET, socket.SOCK_DGRAM)
         try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             opened.bind((self._ip, port))
         except OSError:
             opened.close()

@@ -27,7 +27,7 @@ from antei.network.nftables import NftablesBackend
 from antei.network.pods import LoopbackPodNetwork, NamespacePodNetwork, PodAddress
 from antei.network.proxy import Lag, ServiceProxy
 from antei.network.publishing import LOOPBACK, LoopbackBackend, NodePortPublisher, connect
-from antei.network.relay import Relay, listen
+from antei.network.relay import Relay, bound, listen
 from antei.network.resolv_conf import host_settings
 from antei.network.services import Endpoint, ServicePort
 from antei.world import World
@@ -180,15 +180,7 @@ class ClusterNetwork:
 
         Raises OSError where the port is not permitted (loopback without CAP_NET_BIND_SERVICE).
         """
-        opened = self._sockets.open(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            opened.bind((self.addresses.api, _API_PORT))
-            opened.listen(1024)
-        except OSError:
-            opened.close()
-            raise
-        return [opened]
+        return [bound(self._sockets.open(socket.AF_INET, socket.SOCK_STREAM), (self.addresses.api, _API_PORT))]
 
     async def aclose(self) -> None:
         """Stops serving; pods keep their namespaces, addresses and, with nftables, their Services."""
@@ -252,6 +244,7 @@ class ClusterNetwork:
         try:
             await server.start()
         except OSError as error:
+            await server.aclose()
             if not self.addresses.loopback:
                 raise
             _LOG.warning("no cluster DNS at %s: %s; pods find Services by address only", self.addresses.dns, error)

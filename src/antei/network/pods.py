@@ -62,7 +62,9 @@ class Assignments:
             kept = msgspec.json.decode(data, type=_File) if data else _File({}, {})
         except msgspec.MsgspecError as error:
             raise ValueError(f"pod addresses: {error}") from error
-        self.pods = kept.pods
+        # What was given out on loopback is of no use with namespaces, and the other way round.
+        range_of = addresses.api.partition(".")[0] + "."
+        self.pods = {uid: assignment for uid, assignment in kept.pods.items() if assignment.ip.startswith(range_of)}
         self._last = kept.last
         self._taken = {assignment.ip for assignment in self.pods.values()}
 
@@ -103,7 +105,10 @@ class _Kept:
     def __init__(self, path: Path, addresses: ClusterAddresses) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.assignments = Assignments(addresses, path.read_bytes() if path.exists() else None)
+        try:
+            self.assignments = Assignments(addresses, path.read_bytes() if path.exists() else None)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); without it running pods lose their addresses") from error
         self._earlier = tuple(self.assignments.pods)
 
     def left_over(self, pod_uids: frozenset[str]) -> list[str]:

@@ -21,6 +21,7 @@ async def connect(sockets: Sockets, ip: str, port: int) -> socket.socket:
     """A TCP connection from where `sockets` opens. Raises OSError."""
     opened = sockets.open(socket.AF_INET, socket.SOCK_STREAM)
     try:
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         await asyncio.get_running_loop().sock_connect(opened, (ip, port))
     except BaseException:
         opened.close()

@@ -156,7 +156,8 @@ class NamespaceSockets:
         while (order := self._orders.get()) is not None:
             family, kind, for_stock = order
             try:
-                opened = socket.socket(family, kind)
+                # The protocol is named because asyncio sets TCP_NODELAY only on sockets that name it.
+                opened = socket.socket(family, kind, socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else 0)
                 opened.setblocking(False)
             except OSError as error:  # EMFILE: the stock stays smaller, and who waits is told
                 if not for_stock:

@@ -78,3 +78,10 @@ async def test_without_namespaces_pods_get_loopback_addresses_and_keep_them(tmp_
     assert await again.attach("3", "a") == PodAddress("127.244.1.4", None)
     await again.destroy()
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_addresses_of_the_other_mode_are_forgotten() -> None:
+    assignments = Assignments(ADDRESSES)
+    assignments.assign("1", "a")
+    on_loopback_now = Assignments(ClusterAddresses.of(["a", "b"], loopback=True), assignments.encoded())
+    assert on_loopback_now.assign("1", "a").ip == "127.244.1.3"
