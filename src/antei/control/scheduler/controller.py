@@ -64,7 +64,6 @@ class SchedulerController:
         self._world = world
         self._state = ClusterState()
         self._pending = PendingPods()
-        self._binding: set[str] = set()  # uids of pods whose bind is under way
         self._start = 0
         self._queue: WorkQueue | None = None
         self._services: Informer[Service] = informers.of(Service)
@@ -104,14 +103,15 @@ class SchedulerController:
             self._pod_changed(old, None)
         if new.spec is not None and new.spec.nodeName:
             self._assigned(old, new)
-        elif uid_of(new) not in self._binding:
+        elif self._state.node_of(uid_of(new)) is None:  # else it has been assigned, and this state of it is older
             self._unassigned(old, new)
 
     def _assigned(self, old: Pod | None, pod: Pod) -> None:
         self._pending.remove(uid_of(pod))
-        is_news = self._state.node_of(uid_of(pod)) is None or _looks_different(old, pod)
-        self._state.set_pod(pod, (pod.spec.nodeName if pod.spec else None) or "")
-        if is_news:
+        node_name = (pod.spec.nodeName if pod.spec else None) or ""
+        was_assumed = self._state.node_of(uid_of(pod)) == node_name
+        self._state.set_pod(pod, node_name)
+        if not was_assumed or (old is not None and labels_of(old) != labels_of(pod)):
             self._wake()
 
     def _unassigned(self, old: Pod | None, pod: Pod) -> None:
@@ -183,7 +183,6 @@ class SchedulerController:
                 group.create_task(self._select_node(claim, decision.node_name))
             return
         self._state.set_pod(pod, decision.node_name)
-        self._binding.add(uid_of(pod))
         group.create_task(self._bind(pod, decision.node_name))
 
     async def _bind(self, pod: Pod, node_name: str) -> None:
@@ -206,8 +205,6 @@ class SchedulerController:
             self._recorder.event(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
             await self._set_condition(pod, "SchedulerError", f"binding rejected: {error}")
             return
-        finally:
-            self._binding.discard(uid_of(pod))
         self._pending.remove(uid_of(pod))
         where = f"{namespace_of(pod)}/{name_of(pod)} to {node_name}"
         self._recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned {where}")

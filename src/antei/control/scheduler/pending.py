@@ -34,7 +34,7 @@ class _Entry:
     attempts: int = 0
     backoff_until: float = 0.0
     is_out: bool = False  # being scheduled
-    was_woken: bool = False  # the cluster changed while it was being scheduled
+    wakes_seen: int = 0  # how often the cluster had changed when its turn came
 
 
 class PendingPods:
@@ -43,6 +43,8 @@ class PendingPods:
         self._timed: list[tuple[float, int, str]] = []  # (due, sequence, uid), some of them outdated
         self._ready: list[tuple[int, int, str]] = []  # (-priority, sequence, uid), some of them outdated
         self._sequence = 0
+        self._parked: dict[str, None] = {}
+        self._wakes = 0
 
     def __contains__(self, uid: str) -> bool:
         return uid in self._entries
@@ -59,7 +61,8 @@ class PendingPods:
             entry = _Entry(pod, self._sequence, now)
             self._entries[uid] = entry
         entry.pod = pod
-        entry.was_woken = True
+        entry.wakes_seen = -1
+        self._parked.pop(uid, None)
         self._schedule(uid, entry, max(now, entry.backoff_until))
 
     def refresh(self, pod: Pod) -> None:
@@ -70,6 +73,7 @@ class PendingPods:
 
     def remove(self, uid: str) -> None:
         self._entries.pop(uid, None)
+        self._parked.pop(uid, None)
 
     def pop(self, now: float) -> Pod | None:
         """The most important of the pods that are due; it stays known until `remove`, `park` or `retry`."""
@@ -84,7 +88,8 @@ class PendingPods:
             if entry is None or entry.is_out or entry.due > now:
                 continue
             entry.is_out = True
-            entry.was_woken = False
+            entry.wakes_seen = self._wakes
+            self._parked.pop(uid, None)
             return entry.pod
         return None
 
@@ -94,7 +99,11 @@ class PendingPods:
         if entry is None:
             return
         self._back_off(entry, now)
-        self._schedule(uid, entry, entry.backoff_until if entry.was_woken else now + RETRY_SECONDS)
+        if entry.wakes_seen != self._wakes:
+            self._schedule(uid, entry, entry.backoff_until)
+            return
+        self._parked[uid] = None
+        self._schedule(uid, entry, now + RETRY_SECONDS)
 
     def retry(self, uid: str, now: float) -> None:
         """It failed for a reason of its own (a bind that was refused): due after its backoff."""
@@ -105,11 +114,11 @@ class PendingPods:
 
     def wake(self, now: float) -> None:
         """The cluster changed in a way that may help."""
-        for uid, entry in self._entries.items():
-            entry.was_woken = True
-            due = max(now, entry.backoff_until)
-            if not entry.is_out and due < entry.due:
-                self._schedule(uid, entry, due)
+        self._wakes += 1
+        for uid in self._parked:
+            entry = self._entries[uid]
+            self._schedule(uid, entry, max(now, entry.backoff_until))
+        self._parked.clear()
 
     def next_due(self) -> float | None:
         """When the next pod is due, in loop time."""
