@@ -24,7 +24,8 @@ from lightkube.resources.core_v1 import Binding, Event, Pod
 
 from antei.api.errors import ApiError
 from antei.api.objects import is_terminating, name_of, namespace_of, replace, to_time, uid_of
-from antei.client import EventType
+from antei.api.pods import is_active
+from antei.client import EventType, WatchEvent
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
@@ -46,18 +47,53 @@ class Script:
     stop_seconds: float = 1.0
 
 
+class LateClient(LocalClient):
+    """Its watches tell everything so many seconds late, as a busy API server does."""
+
+    late_seconds = 0.0
+
+    async def watch(self, kind: Any, namespace: str | None = None, **options: Any) -> AsyncIterator[WatchEvent[Any]]:
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[tuple[float, WatchEvent[Any]]] = asyncio.Queue()
+
+        async def receive() -> None:
+            async for event in super(LateClient, self).watch(kind, namespace, **options):
+                queue.put_nowait((loop.time() + self.late_seconds, event))
+
+        receiver = asyncio.create_task(receive(), name=f"late watch {kind.__name__}")
+        try:
+            while True:
+                due, event = await queue.get()
+                await asyncio.sleep(due - loop.time())
+                yield event
+        finally:
+            receiver.cancel()
+
+
 class Workloads:
     def __init__(
-        self, controllers: list[type[Any]], script: Callable[[Pod], Script], seed: int, epoch: datetime
+        self,
+        controllers: list[type[Any]],
+        script: Callable[[Pod], Script],
+        seed: int,
+        epoch: datetime,
+        late_seconds: float,
     ) -> None:
         self.world = virtual_world(seed, epoch)
-        self.client = LocalClient(Registry(MemoryStore(), self.world))
-        self.informers = Informers(self.client)
+        registry = Registry(MemoryStore(), self.world)
+        self.client = LocalClient(registry)
+        if late_seconds:
+            late = LateClient(registry)
+            late.late_seconds = late_seconds
+            self.informers = Informers(late)
+        else:
+            self.informers = Informers(self.client)
         self.recorder = EventRecorder(self.client, self.world, "controllers")
         self.controllers = [
             controller(self.client, self.informers, self.recorder, self.world) for controller in controllers
         ]
         self._script = script
+        self.most_active = 0
         self._pods_seen: dict[str, asyncio.Task[None]] = {}
         self._stopping: dict[str, asyncio.Task[None]] = {}
         self.created: list[tuple[float, str]] = []
@@ -108,6 +144,7 @@ class Workloads:
         async for event in self.client.watch(Pod, resource_version=listing.resource_version):
             pod = event.object
             uid = uid_of(pod)
+            self.most_active = max(self.most_active, sum(is_active(p) for p in await self.pods()))
             if event.type is EventType.DELETED:
                 for tasks in (self._pods_seen, self._stopping):
                     if uid in tasks:
@@ -202,9 +239,10 @@ def simulate() -> Callable[..., None]:
         *,
         seed: int = 1,
         epoch: datetime = EPOCH,
+        late_seconds: float = 0.0,
     ) -> None:
         # Built before the loop runs: the first registry of a process looks for all kinds on the disk.
-        workloads = Workloads(controllers, script, seed, epoch)
+        workloads = Workloads(controllers, script, seed, epoch, late_seconds)
 
         async def session() -> None:
             async with workloads.running():

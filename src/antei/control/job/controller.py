@@ -130,8 +130,10 @@ class JobController:
 
     async def _track(self, snapshot: Snapshot, decided: Plan, created: BatchResult, deleted: BatchResult) -> None:
         key = key_of(snapshot.job)
-        # A pod whose finalizer went before its deletion is settled: it counts as nothing.
-        snapshot = dataclasses.replace(snapshot, released=frozenset(self._released.get(key, ())))
+        # A pod whose finalizer went before its deletion is settled: it counts as nothing. What was under way when the
+        # snapshot was taken stays excluded, though the informer may have confirmed it since.
+        released = snapshot.released | self._released.get(key, set())
+        snapshot = dataclasses.replace(snapshot, released=frozenset(released))
         if deleted.errors:
             decided = dataclasses.replace(decided, verdict=None)
         status, to_release = tracking.recorded(
