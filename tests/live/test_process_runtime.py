@@ -219,7 +219,7 @@ def test_users_read_only_roots_and_missing_programs(run: Callable[..., None], tm
 
 def test_a_flood_of_output_stays_bounded(run: Callable[..., None], tmp_path: Path) -> None:
     async def scenario(runtime: ProcessRuntime) -> None:
-        record = await start(runtime, tmp_path, "yes 0123456789abcdef | head -c 30000000; echo last >&2; exit 9")
+        record = await start(runtime, tmp_path, "yes 0123456789abcdef | head -n 1764706; echo last >&2; exit 9")
         assert (await runtime.wait(record.id)).exit_code == 9
 
     run(scenario)
@@ -379,3 +379,24 @@ def test_a_user_without_root_gets_namespaces_too(tmp_path: Path, capabilities: C
         pytest.skip("user namespaces are refused here")
     assert told["mode"] == "directories"
     assert told["said"] == "0\nweb-0\nwritable\n"
+
+
+def test_a_container_over_its_memory_limit_is_oom_killed(
+    run: Callable[..., None], tmp_path: Path, capabilities: Capabilities
+) -> None:
+    if capabilities.cgroups is None or capabilities.cgroups.memory is None:
+        pytest.skip("control groups are not ours to write here")
+    groups = capabilities.cgroups.memory
+
+    async def scenario(runtime: ProcessRuntime) -> None:
+        limit = 32 * 1024 * 1024
+        record = await start(runtime, tmp_path, "exec tail /dev/zero", memory_limit_bytes=limit, cpu_limit_millis=500)
+        async with asyncio.timeout(20):
+            ended = await runtime.wait(record.id)
+        assert (ended.exit_code, ended.oom_killed) == (137, True)
+        assert not (groups / record.id[:32]).exists()
+        modest = await start_in(runtime, record.sandbox_id, tmp_path, "exit 1", memory_limit_bytes=limit)
+        ended = await runtime.wait(modest.id)
+        assert (ended.exit_code, ended.oom_killed) == (1, False)
+
+    run(scenario)

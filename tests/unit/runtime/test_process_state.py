@@ -86,6 +86,17 @@ def test_a_kill_between_log_and_positions_neither_loses_nor_repeats_a_line(tmp_p
     assert messages(log_path) == ["one", "two"]
 
 
+def test_one_stream_does_not_overtake_a_backlog_of_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logs, "_SWEEP_BYTES", 10)
+    log = ContainerLog(tmp_path, tmp_path / "0.log")
+    printed(tmp_path, b"early\n" * 4)
+    printed(tmp_path, b"late\n", "stderr")
+    os.utime(tmp_path / "stdout", ns=(1, 1))
+    while log.sweep(NOW):
+        pass
+    assert messages(tmp_path / "0.log") == ["early"] * 4 + ["late"]
+
+
 def test_what_was_read_is_freed_on_disk(tmp_path: Path) -> None:
     log = ContainerLog(tmp_path, None)
     for _ in range(20):

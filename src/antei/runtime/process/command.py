@@ -192,9 +192,9 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
         messages.append("hostPID: the container keeps a PID namespace of its own")
     if spec.stdin or spec.tty:
         messages.append("stdin and tty: standard input is /dev/null and there is no terminal")
-    if spec.memory_limit_bytes is not None:
+    if spec.memory_limit_bytes is not None and (capabilities.cgroups is None or capabilities.cgroups.memory is None):
         messages.append("resources.limits.memory: counted by the scheduler, not enforced")
-    if spec.cpu_limit_millis is not None:
+    if spec.cpu_limit_millis is not None and (capabilities.cgroups is None or capabilities.cgroups.cpu is None):
         messages.append("resources.limits.cpu: counted by the scheduler, not enforced")
     if spec.run_as_user is not None and capabilities.root and capabilities.setpriv is None:
         messages.append("securityContext.runAsUser: needs setpriv (util-linux); runs as root")

@@ -30,6 +30,7 @@ from antei.runtime.image_map import ImageMap
 from antei.runtime.process import command as commands
 from antei.runtime.process import processes
 from antei.runtime.process.capabilities import Capabilities, detect
+from antei.runtime.process.cgroups import oom_kills, remove_groups
 from antei.runtime.process.command_runner import run_command
 from antei.runtime.process.files import make_sandbox, remove_sandbox, start_container
 from antei.runtime.process.inside import exec_command, exec_result, kill_plain, signal_all, signal_number
@@ -346,8 +347,7 @@ class ProcessRuntime:
         ended = exit_of(status, self._world.clock.now())
         if run.killed and ended.exit_code == 128 + signals.SIGKILL:
             ended = replace(ended, signal=int(signals.SIGKILL))
-        await asyncio.to_thread(_write_end, run, self._world, ended)
-        run.stored = _with_exit(stored, ended)
+        run.stored = await asyncio.to_thread(_write_end, run, self._world, ended)
         run.ended.set()
 
     async def _keep_logs(self) -> None:
@@ -421,17 +421,20 @@ def _close_logs(runs: Sequence[_Run]) -> None:
         run.log.close()
 
 
-def _write_end(run: _Run, world: World, ended: Exit) -> None:
+def _write_end(run: _Run, world: World, ended: Exit) -> StoredContainer:
+    """Takes over the last output, asks the kernel about memory, and stores the end."""
+    groups = [Path(group) for group in run.stored.cgroups]
+    if ended.exit_code != 0 and oom_kills(groups):
+        ended = replace(ended, oom_killed=True)
     try:
         run.log.sweep(world.clock.now(), final=True)
     except OSError as error:
         _log.warning("the last output of container %s could not be logged: %s", run.record.name, error)
+    stored = msgspec.structs.replace(run.stored, record=replace(run.record, exit=ended))
     if run.directory.exists():
-        write(run.directory / "container.json", _with_exit(run.stored, ended))
-
-
-def _with_exit(stored: StoredContainer, ended: Exit) -> StoredContainer:
-    return msgspec.structs.replace(stored, record=replace(stored.record, exit=ended))
+        write(run.directory / "container.json", stored)
+    remove_groups(groups)
+    return stored
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

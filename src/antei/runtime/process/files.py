@@ -11,6 +11,7 @@ from antei.runtime import ContainerRecord, ContainerSpec, Sandbox, SandboxSpec, 
 from antei.runtime.image_map import MappedImage
 from antei.runtime.process import command as commands
 from antei.runtime.process.capabilities import Capabilities
+from antei.runtime.process.cgroups import ENTER_SCRIPT, limit_container, remove_groups
 from antei.runtime.process.launch import launch
 from antei.runtime.process.state import StoredContainer, StoredSandbox, remove_tree, write
 
@@ -79,10 +80,12 @@ def start_container(
             spec.termination_log.parent.mkdir(parents=True, exist_ok=True)
             spec.termination_log.touch()
             spec.termination_log.chmod(0o666)
+        groups = limit_container(capabilities.cgroups, record.id, spec.memory_limit_bytes, spec.cpu_limit_millis)
+        stored = msgspec.structs.replace(stored, cgroups=tuple(map(str, groups)))
         command = _command(spec, image, run, sandbox, capabilities, directory)
         write(directory / "container.json", stored)
         launched = launch(
-            command,
+            ["/bin/sh", "-c", ENTER_SCRIPT, "sh", *stored.cgroups, "--", *command] if groups else command,
             run.env if stored.plain else commands.outer_env(run.env),
             directory,
             plain=stored.plain,
@@ -90,16 +93,21 @@ def start_container(
             working_dir=run.working_dir,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or in the environment
-        remove_tree(directory)
+        _forget(stored, directory)
         raise StartError("CreateContainerError", str(error)) from error
     except StartError:
-        remove_tree(directory)
+        _forget(stored, directory)
         raise
     stored = msgspec.structs.replace(
         stored, monitor=launched.monitor, main=launched.main, pid_namespace=launched.pid_namespace
     )
     write(directory / "container.json", stored)
     return stored
+
+
+def _forget(stored: StoredContainer, directory: Path) -> None:
+    remove_groups(map(Path, stored.cgroups))
+    remove_tree(directory)
 
 
 def _command(

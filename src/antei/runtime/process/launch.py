@@ -87,6 +87,7 @@ def recover(stored: StoredContainer, directory: Path) -> StoredContainer:
         pid_namespace=None if stored.plain else namespace,
         user=stored.user,
         group=stored.group,
+        cgroups=stored.cgroups,
     )
 
 

@@ -79,9 +79,13 @@ class ContainerLog:
                 return False
             if not self._opened:
                 self._open()
-            timestamp = log_timestamp(now)
-            progress = [self._take(index, timestamp, now, final=final) for index in range(len(_STREAMS))]
-        return any(progress)
+            progress = False
+            for index in self._oldest_first():
+                taken, more = self._take(index, now, final=final)
+                progress |= taken
+                if more:  # what the other stream has to say came later
+                    break
+        return progress
 
     def close(self) -> None:
         """From now on nothing is touched: the directory is about to be removed."""
@@ -105,30 +109,35 @@ class ContainerLog:
             else:
                 self._log_bytes = size
 
-    def _take(self, index: int, timestamp: str, now: datetime, *, final: bool) -> bool:
+    def _oldest_first(self) -> list[int]:
+        """The stream last written to comes last: that is all that can be known of the order between the two."""
+        written: dict[int, int] = {}
+        for index, stream in enumerate(_STREAMS):
+            with contextlib.suppress(FileNotFoundError):
+                written[index] = (self._directory / stream).stat().st_mtime_ns
+        return sorted(written, key=written.__getitem__)
+
+    def _take(self, index: int, now: datetime, *, final: bool) -> tuple[bool, bool]:
+        """Takes over one stream, as much as one sweep may; (whether there was something, whether there is more)."""
         path = self._directory / _STREAMS[index]
-        try:
-            size = path.stat().st_size
-        except FileNotFoundError:
-            return False
         begin = self._positions[index]
-        if size <= begin:
-            return False
-        if not final:  # others want their turn
-            size = min(size, begin + _SWEEP_BYTES)
+        printed = path.stat().st_size
+        if printed <= begin:
+            return False, False
+        size = printed if final else min(printed, begin + _SWEEP_BYTES)
+        timestamp = log_timestamp(now)
         with path.open("r+b", buffering=0) as source:
             while (position := self._positions[index]) < size:
                 data = os.pread(source.fileno(), min(_READ_BYTES, size - position), position)
-                lines, consumed = cri_lines(
-                    _STREAMS[index], data, timestamp, final=final and position + len(data) >= size
-                )
+                last = final and position + len(data) >= size
+                lines, consumed = cri_lines(_STREAMS[index], data, timestamp, final=last)
                 if not consumed:
                     break
                 self._append(lines, now)
                 self._positions[index] += consumed
                 self._save()
             _punch_hole(source.fileno(), begin, self._positions[index])
-        return self._positions[index] > begin
+        return self._positions[index] > begin, size < printed
 
     def _append(self, lines: bytes, now: datetime) -> None:
         if self._log_path is None:

@@ -70,6 +70,7 @@ class StoredContainer(msgspec.Struct, frozen=True):
     pid_namespace: str | None = None
     user: int | None = None
     group: int | None = None
+    cgroups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

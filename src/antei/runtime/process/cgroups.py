@@ -1,0 +1,126 @@
+"""Memory and CPU limits where the machine's control groups (version 1 or 2) are ours to write. Blocks on files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ENTER_SCRIPT", "Cgroups", "find_cgroups", "limit_container", "oom_kills", "remove_groups"]
+
+_log = logging.getLogger(__name__)
+_ROOT = Path("/sys/fs/cgroup")
+_PERIOD_MICROSECONDS = 100_000  # the kubelet's default cpu-cfs-quota-period
+_LEAST_QUOTA_MICROSECONDS = 1_000
+
+#: sh -c ENTER_SCRIPT sh GROUP… -- COMMAND…: joins the groups, then becomes the command.
+ENTER_SCRIPT = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class Cgroups:
+    """Directories in which a group for each container may be made; in version 2 both are the same one."""
+
+    memory: Path | None
+    cpu: Path | None
+
+
+def find_cgroups(root: Path = _ROOT) -> Cgroups | None:
+    """Makes (or finds) antei's own groups; None when none can be written."""
+    if (root / "cgroup.controllers").exists():
+        return _unified(root)
+    memory, cpu = (_own(root / controller) for controller in ("memory", "cpu"))
+    return Cgroups(memory, cpu) if memory or cpu else None
+
+
+def limit_container(
+    cgroups: Cgroups | None, container_id: str, memory_bytes: int | None, cpu_millis: int | None
+) -> list[Path]:
+    """The groups the container is to join. A limit that the kernel refuses is logged and not enforced."""
+    groups: dict[Path, None] = {}
+    for parent, settings in (
+        (cgroups.memory if cgroups else None, _memory_settings(memory_bytes)),
+        (cgroups.cpu if cgroups else None, _cpu_settings(cpu_millis)),
+    ):
+        if parent is None or not settings:
+            continue
+        group = parent / container_id[:32]
+        try:
+            group.mkdir(exist_ok=True)
+            for name, value in settings:
+                if (group / name).exists():
+                    (group / name).write_text(value)
+            groups[group] = None
+        except OSError as error:
+            _log.warning("limits of container %s are not enforced: %s", container_id[:12], error)
+    return list(groups)
+
+
+def oom_kills(groups: Iterable[Path]) -> int:
+    """How many processes of the container the kernel killed for want of memory."""
+    found = 0
+    for group in groups:
+        for name in ("memory.oom_control", "memory.events"):
+            with contextlib.suppress(OSError):
+                lines = (line.split() for line in (group / name).read_text().splitlines())
+                found += sum(int(fields[1]) for fields in lines if len(fields) == 2 and fields[0] == "oom_kill")
+    return found
+
+
+def remove_groups(groups: Iterable[Path]) -> None:
+    """Removes empty groups; one that is still in use is left to the next time."""
+    for group in groups:
+        with contextlib.suppress(OSError):
+            group.rmdir()
+
+
+def _own(controller: Path) -> Path | None:
+    if not (controller / "cgroup.procs").exists():
+        return None
+    try:
+        (controller / "antei").mkdir(exist_ok=True)
+    except OSError:
+        return None
+    return controller / "antei" if os.access(controller / "antei/cgroup.procs", os.W_OK) else None
+
+
+def _unified(root: Path) -> Cgroups | None:
+    own = _own(root)
+    if own is None:
+        return None
+    with contextlib.suppress(OSError):
+        for group in (root, own):
+            group.joinpath("cgroup.subtree_control").write_text("+memory +cpu")
+    try:
+        enabled = own.joinpath("cgroup.subtree_control").read_text().split()
+    except OSError:
+        return None
+    memory, cpu = (own if controller in enabled else None for controller in ("memory", "cpu"))
+    return Cgroups(memory, cpu) if memory or cpu else None
+
+
+def _memory_settings(limit_bytes: int | None) -> Sequence[tuple[str, str]]:
+    """Both versions' files; those that are not there are passed over. Swap does not stretch the limit."""
+    if not limit_bytes:
+        return ()
+    return (
+        ("memory.limit_in_bytes", str(limit_bytes)),
+        ("memory.memsw.limit_in_bytes", str(limit_bytes)),
+        ("memory.max", str(limit_bytes)),
+        ("memory.swap.max", "0"),
+        ("memory.oom.group", "1"),
+    )
+
+
+def _cpu_settings(millis: int | None) -> Sequence[tuple[str, str]]:
+    if not millis:
+        return ()
+    quota = max(_LEAST_QUOTA_MICROSECONDS, millis * _PERIOD_MICROSECONDS // 1000)
+    return (
+        ("cpu.cfs_period_us", str(_PERIOD_MICROSECONDS)),
+        ("cpu.cfs_quota_us", str(quota)),
+        ("cpu.max", f"{quota} {_PERIOD_MICROSECONDS}"),
+    )
