@@ -236,6 +236,7 @@ def with_allocations_kept(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
 
     Kubernetes: pkg/registry/core/service/strategy.go, patchAllocatedValues and dropTypeDependentFields.
     """
+    new = _without_what_its_type_lacks(new, old)
     if new.type == "ExternalName":
         return _without_addresses(new, old)
     if old.type != "ExternalName":
@@ -245,6 +246,14 @@ def with_allocations_kept(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
             new, ipFamilies=new.ipFamilies or old.ipFamilies, ipFamilyPolicy=new.ipFamilyPolicy or old.ipFamilyPolicy
         )
     return replace(new, ports=_kept_node_ports(new, old) or None)
+
+
+def _without_what_its_type_lacks(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
+    """Without the fields of the old type that the client left as they were."""
+    balanced = ("allocateLoadBalancerNodePorts", "loadBalancerClass") if new.type != "LoadBalancer" else ()
+    external = ("externalTrafficPolicy", "healthCheckNodePort") if new.type not in ("LoadBalancer", "NodePort") else ()
+    dropped = {name: None for name in (*balanced, *external) if getattr(new, name) == getattr(old, name)}
+    return replace(new, **dropped) if old.type != new.type else new
 
 
 def _without_addresses(new: ServiceSpec, old: ServiceSpec) -> ServiceSpec:
