@@ -1,0 +1,136 @@
+"""Volumes in virtual time: what follows an object, what cannot be mounted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from lightkube.resources.core_v1 import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
+
+
+def pod(*volumes: dict[str, Any], **container: Any) -> dict[str, Any]:
+    mounts = [{"name": v["name"], "mountPath": f"/mnt/{v['name']}"} for v in volumes]
+    return {
+        "volumes": list(volumes),
+        "containers": [{"name": "app", "image": "app", "volumeMounts": mounts, **container}],
+    }
+
+
+def config_map(**data: str) -> ConfigMap:
+    metadata = {"name": "settings", "namespace": "default"}
+    return msgspec.convert({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}, ConfigMap)
+
+
+def contents(node: Any) -> list[dict[str, bytes]]:
+    return [{path: content.data for path, content in payload.items()} for payload in node.files.payloads.values()]
+
+
+def test_a_config_map_volume_follows_its_object_within_a_minute(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.client.create(config_map(key="old"))
+        await node.create(pod({"name": "conf", "configMap": {"name": "settings"}}))
+        await node.at(10)
+        assert contents(node) == [{"key": b"old"}]
+        await node.client.patch(ConfigMap, "settings", "default", {"data": {"key": "new"}})
+        await node.at(75)
+        assert contents(node) == [{"key": b"new"}]
+        assert node.times("started") == [0]
+
+    on_node(main)
+
+
+def test_labels_in_a_volume_follow_the_pod_at_once(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        items = [{"path": "labels", "fieldRef": {"fieldPath": "metadata.labels"}}]
+        await node.create(pod({"name": "me", "downwardAPI": {"items": items}}), labels={"a": "1"})
+        await node.at(10)
+        await node.client.patch(Pod, "web", "default", {"metadata": {"labels": {"a": "2"}}})
+        await node.at(10.1)
+        assert contents(node) == [{"labels": b'a="2"'}]
+
+    on_node(main)
+
+
+def test_a_pod_waits_for_a_config_map_that_is_not_there(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(pod({"name": "conf", "configMap": {"name": "settings"}}))
+        await node.at(3)
+        assert (await node.status()).state.waiting.reason == "ContainerCreating"
+        message = 'MountVolume.SetUp failed for volume "conf" : configmap "settings" not found'
+        assert await node.events("FailedMount") == [("FailedMount", message)]
+        await node.client.create(config_map(key="x"))
+        await node.at(10)
+        assert await node.phase() == "Running"
+
+    on_node(main)
+
+
+def persistent_volume(**source: Any) -> tuple[PersistentVolume, PersistentVolumeClaim]:
+    spec = {"capacity": {"storage": "1Gi"}, "accessModes": ["ReadWriteMany"], **source}
+    volume = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "backup"}, "spec": spec}
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "backup", "namespace": "default"},
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": "1Gi"}},
+            "volumeName": "backup",
+        },
+    }
+    return msgspec.convert(volume, PersistentVolume), msgspec.convert(claim, PersistentVolumeClaim)
+
+
+async def bind(node: Any, **source: Any) -> None:
+    volume, claim = persistent_volume(**source)
+    await node.client.create(volume)
+    await node.client.create(claim)
+    await node.client.patch(
+        PersistentVolumeClaim, "backup", "default", {"status": {"phase": "Bound"}}, subresource="status"
+    )
+
+
+CLAIM = {"name": "data", "persistentVolumeClaim": {"claimName": "backup"}}
+
+
+def test_a_volume_that_this_machine_cannot_mount_names_the_line_to_add(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await bind(node, nfs={"server": "192.168.99.1", "path": "/share"})
+        await node.create(pod(CLAIM))
+        await node.at(2)
+        ((_, message),) = await node.events("FailedMount")
+        assert "this machine cannot mount 192.168.99.1:/share" in message
+        assert message.endswith("under volumes:, the line\n  192.168.99.1:/share: ./a-directory")
+        node.volume_map.mapped["192.168.99.1:/share"] = Path("/srv/share")
+        await node.at(10)
+        assert await node.phase() == "Running"
+        (container,) = node.runtime._containers.values()
+        assert [(str(m.source), m.target) for m in container.spec.mounts] == [("/srv/share", "/mnt/data")]
+
+    on_node(main)
+
+
+def test_a_claim_is_waited_for_until_it_is_bound(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(pod(CLAIM))
+        await node.at(2)
+        assert await node.events("FailedMount") == [("FailedMount", 'persistentvolumeclaim "backup" not found')]
+        await bind(node, hostPath={"path": "/srv/data"})
+        await node.at(10)
+        assert await node.phase() == "Running"
+
+    on_node(main)
+
+
+def test_what_is_the_pods_own_goes_with_the_pod(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.client.create(config_map(key="x"))
+        await node.create(pod({"name": "conf", "configMap": {"name": "settings"}}, {"name": "tmp", "emptyDir": {}}))
+        await node.at(1)
+        assert node.files.payloads
+        await node.delete()
+        await node.at(40)
+        assert (node.files.payloads, node.files.files, node.files.directories) == ({}, {}, set())
+
+    on_node(main)
