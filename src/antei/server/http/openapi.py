@@ -1,7 +1,8 @@
 """OpenAPI v3: an index, and a document for each group and version, made from the Structs when it is first asked for.
 
 kubectl reads it to explain fields, to see that the server validates fields, and to compute strategic merge patches.
-There is no OpenAPI v2, which kubectl asks for only where v3 is missing.
+OpenAPI v2 is an empty document: kubectl wants one before it takes a v1 List, and leaves kinds that are not in it to
+the server's own validation.
 """
 
 from __future__ import annotations
@@ -39,8 +40,6 @@ _SCALARS: Mapping[Kind, dict[str, Any]] = {
     Kind.ANY: {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
 }
 _QUERY = ("dryRun", "fieldManager", "fieldValidation", "pretty")
-#: The values of the lists and maps of Go whose strings are not `null`.
-_DEFAULTS: Mapping[Kind, Any] = {Kind.STRUCT: {}, Kind.STRING: ""}
 
 
 class OpenApi:
@@ -51,7 +50,12 @@ class OpenApi:
     async def serve(self, exchange: Exchange) -> bool:
         """Whether the path was one of OpenAPI v3's."""
         parts = exchange.path.strip("/").split("/")
-        if exchange.method not in ("GET", "HEAD") or parts[:2] != ["openapi", "v3"]:
+        if exchange.method not in ("GET", "HEAD") or parts[0] != "openapi":
+            return False
+        if parts == ["openapi", "v2"]:
+            await _send_version_2(exchange)
+            return True
+        if parts[1:2] != ["v3"]:
             return False
         if len(parts) == 2:
             if self._index is None:
@@ -66,6 +70,22 @@ class OpenApi:
             self._documents[name] = msgspec.json.encode(document(name, served))
         await exchange.respond(self._documents[name], headers=[(b"vary", b"Accept")])
         return True
+
+
+async def _send_version_2(exchange: Exchange) -> None:
+    info = {"title": "Kubernetes", "version": KUBERNETES_VERSION}
+    if exchange.accept is None or b"protobuf" not in exchange.accept:
+        body = msgspec.json.encode({"swagger": "2.0", "info": info, "paths": {}, "definitions": {}})
+        await exchange.respond(body)
+        return
+
+    def field(number: int, content: bytes) -> bytes:
+        return bytes((number << 3 | 2, len(content))) + content  # all shorter than 128 bytes
+
+    # gnostic's openapi.v2.Document: swagger = 1, info = 2 (title = 1, version = 2), paths = 8
+    described = field(1, info["title"].encode()) + field(2, info["version"].encode())
+    body = field(1, b"2.0") + field(2, described) + field(8, b"")
+    await exchange.respond(body, content_type=b"application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
 
 
 @cache
