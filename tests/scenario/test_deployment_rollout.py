@@ -124,3 +124,167 @@ def test_a_rolling_update_never_has_too_many_or_too_few_pods(simulate: Any) -> N
         assert ended == 12.01, bounds
 
     simulate(main, CONTROLLERS)
+
+
+def progressing(w: Any, reason: str) -> Any:
+    async def met() -> bool:
+        status = (await fetch(w)).status
+        condition = conditions.find(status.conditions if status else None, "Progressing")
+        return condition is not None and condition.reason == reason
+
+    return met
+
+
+async def sizes(w: Any) -> dict[str, int]:
+    """By image."""
+    sets = (await w.client.list(ReplicaSet, "default")).items
+    return {rs.spec.template.spec.containers[0].image: rs.spec.replicas for rs in sets}
+
+
+def test_a_rollout_that_makes_no_progress_is_reported_at_its_deadline(simulate: Any, script: Any) -> None:
+    async def main(w: Any) -> None:
+        await w.client.create(deployment(progressDeadlineSeconds=60))
+        await w.until(complete(w, "web:1", 4))
+        await asyncio.sleep(10 - w.seconds)
+        await set_image(w, "broken")
+        assert await w.until(progressing(w, "ProgressDeadlineExceeded")) == 70.0
+        d = await fetch(w)
+        condition = conditions.find(d.status.conditions, "Progressing")
+        (broken,) = [
+            rs
+            for rs in (await w.client.list(ReplicaSet, "default")).items
+            if rs.spec.template.spec.containers[0].image == "broken"
+        ]
+        assert condition.status == "False"
+        assert condition.message == f'ReplicaSet "{name_of(broken)}" has timed out progressing.'
+        # One new pod of the surge, one in the place of the one that may be unavailable.
+        assert await sizes(w) == {"web:1": 3, "broken": 2}
+        assert d.status.availableReplicas == 3
+        assert conditions.find(d.status.conditions, "Available").status == "True"
+        # Rolling back ends it, and the broken version's pods go first.
+        await set_image(w, "web:1")
+        assert await w.until(complete(w, "web:1", 4), 10) <= 72.1
+
+    def of(pod: Any) -> Any:
+        is_broken = pod.spec.containers[0].image == "broken"
+        return script(ready_seconds=None if is_broken else 1.0)
+
+    simulate(main, CONTROLLERS, of)
+
+
+def test_rolling_back_reuses_the_old_replica_set_and_numbers_it_anew(simulate: Any) -> None:
+    async def main(w: Any) -> None:
+        cause = {"kubernetes.io/change-cause": "first"}
+        await w.client.create(deployment())
+        await w.client.patch(Deployment, "web", "default", {"metadata": {"annotations": cause}})
+        await w.until(complete(w, "web:1", 4))
+        cause = {"kubernetes.io/change-cause": "second"}
+        await w.client.patch(Deployment, "web", "default", {"metadata": {"annotations": cause}})
+        await set_image(w, "web:2")
+        await w.until(complete(w, "web:2", 4))
+        await set_image(w, "web:1")
+        await w.until(complete(w, "web:1", 4))
+        sets = (await w.client.list(ReplicaSet, "default")).items
+        assert len(sets) == 2
+        by_image = {rs.spec.template.spec.containers[0].image: meta(rs).annotations for rs in sets}
+        assert by_image["web:1"]["deployment.kubernetes.io/revision"] == "3"
+        assert by_image["web:1"]["deployment.kubernetes.io/revision-history"] == "1"
+        assert by_image["web:2"]["deployment.kubernetes.io/revision"] == "2"
+        assert by_image["web:2"]["kubernetes.io/change-cause"] == "second"
+        assert meta(await fetch(w)).annotations["deployment.kubernetes.io/revision"] == "3"
+
+    simulate(main, CONTROLLERS)
+
+
+def test_a_paused_deployment_does_not_roll_but_scales(simulate: Any) -> None:
+    async def main(w: Any) -> None:
+        await w.client.create(deployment())
+        await w.until(complete(w, "web:1", 4))
+        await w.client.patch(Deployment, "web", "default", {"spec": {"paused": True}})
+        await set_image(w, "web:2")
+        await asyncio.sleep(30)
+        assert await sizes(w) == {"web:1": 4}
+        condition = conditions.find((await fetch(w)).status.conditions, "Progressing")
+        assert (condition.status, condition.reason) == ("Unknown", "DeploymentPaused")
+        await w.client.patch(Deployment, "web", "default", {"spec": {"replicas": 6}})
+        await asyncio.sleep(30)
+        assert await sizes(w) == {"web:1": 6}
+        await w.client.patch(Deployment, "web", "default", {"spec": {"paused": False}})
+        await w.until(complete(w, "web:2", 6))
+        assert await sizes(w) == {"web:1": 0, "web:2": 6}
+
+    simulate(main, CONTROLLERS)
+
+
+def test_recreate_starts_nothing_new_while_an_old_pod_runs(simulate: Any, script: Any) -> None:
+    async def main(w: Any) -> None:
+        await w.client.create(deployment(strategy=DeploymentStrategy(type="Recreate")))
+        await w.until(complete(w, "web:1", 4))
+        await asyncio.sleep(10 - w.seconds)
+        w.created.clear()
+        await set_image(w, "web:2")
+        assert await w.until(complete(w, "web:2", 4)) == 16.01
+        # Five seconds to stop, one to get ready.
+        assert [seconds for seconds, _ in w.created] == [15.0] * 4
+
+    simulate(main, CONTROLLERS, lambda _: script(stop_seconds=5))
+
+
+def test_scaling_amid_a_rollout_is_shared_in_proportion(simulate: Any, script: Any) -> None:
+    async def main(w: Any) -> None:
+        margins = RollingUpdateDeployment(maxSurge=3, maxUnavailable=2)
+        strategy = DeploymentStrategy(type="RollingUpdate", rollingUpdate=margins)
+        await w.client.create(deployment(10, strategy=strategy))
+        await w.until(complete(w, "web:1", 10))
+        await set_image(w, "broken")
+        await asyncio.sleep(30)
+        assert await sizes(w) == {"web:1": 8, "broken": 5}
+        await w.client.patch(Deployment, "web", "default", {"spec": {"replicas": 15}})
+        await asyncio.sleep(30)
+        # The example of Kubernetes' documentation: five more, three to the old, two to the new.
+        assert await sizes(w) == {"web:1": 11, "broken": 7}
+
+    simulate(main, CONTROLLERS, lambda pod: script(None if pod.spec.containers[0].image == "broken" else 1.0))
+
+
+def test_only_so_many_old_replica_sets_are_kept(simulate: Any) -> None:
+    async def main(w: Any) -> None:
+        await w.client.create(deployment(2, revisionHistoryLimit=1))
+        for version in range(1, 5):
+            await set_image(w, f"web:{version}")
+            await w.until(complete(w, f"web:{version}", 2))
+        await asyncio.sleep(5)
+        assert await sizes(w) == {"web:3": 0, "web:4": 2}
+
+    simulate(main, CONTROLLERS)
+
+
+def test_min_ready_seconds_slows_the_rollout(simulate: Any) -> None:
+    async def main(w: Any) -> None:
+        await w.client.create(deployment(minReadySeconds=10))
+        assert await w.until(complete(w, "web:1", 4)) == 11.01
+        await asyncio.sleep(20 - w.seconds)
+        await set_image(w, "web:2")
+        assert await w.until(complete(w, "web:2", 4)) == 42.01
+
+    simulate(main, CONTROLLERS)
+
+
+def test_an_orphan_is_adopted_and_a_pod_that_lost_its_label_is_let_go_and_replaced(simulate: Any) -> None:
+    async def main(w: Any) -> None:
+        await w.client.create(deployment(2))
+        await w.until(complete(w, "web:1", 2))
+        (pod, _) = await w.pods()
+        await w.client.patch(type(pod), name_of(pod), "default", {"metadata": {"labels": {"app": "debug"}}})
+        await asyncio.sleep(5)
+        pods = {name_of(p): p for p in await w.pods()}
+        assert len(pods) == 3
+        assert not meta(pods[name_of(pod)]).ownerReferences
+        await w.client.patch(type(pod), name_of(pod), "default", {"metadata": {"labels": {"app": "web"}}})
+        await asyncio.sleep(5)
+        # Adopted, and then one of three was one too many.
+        pods = {name_of(p): p for p in await w.pods()}
+        assert len(pods) == 2
+        assert all(meta(p).ownerReferences for p in pods.values())
+
+    simulate(main, CONTROLLERS)

@@ -75,6 +75,7 @@ class JobController:
         if state.spec_of(job).managedBy not in (None, _OURS):
             return None
         unseen_seconds = self._expectations.unmet_for_seconds(key)
+        released = frozenset(self._released.get(key, ()))
         pods = await claim(
             self._client, Pod, job, selector_of(state.spec_of(job).selector), candidates_of(self._pods, job)
         )
@@ -82,7 +83,7 @@ class JobController:
         snapshot = Snapshot(
             job=job,
             pods=tuple(pods),
-            released=frozenset(self._released.get(key, ())),
+            released=released,
             backoff=self._backoff.get(key, BackoffRecord()),
             has_unseen_writes=unseen_seconds > 0,
         )
@@ -133,7 +134,7 @@ class JobController:
         # A pod whose finalizer went before its deletion is settled: it counts as nothing. What was under way when the
         # snapshot was taken stays excluded, though the informer may have confirmed it since.
         released = snapshot.released | self._released.get(key, set())
-        snapshot = dataclasses.replace(snapshot, released=frozenset(released))
+        snapshot = dataclasses.replace(snapshot, released=released)
         if deleted.errors:
             decided = dataclasses.replace(decided, verdict=None)
         status, to_release = tracking.recorded(
