@@ -74,7 +74,7 @@ from antei.store.sqlite import SqliteStore
 from antei.world import World
 from antei.world.system import system_world
 
-__all__ = ["Cluster", "Settings", "make_controllers"]
+__all__ = ["Cluster", "Settings", "end_containers", "make_controllers", "remove_leftovers"]
 
 _LOG = logging.getLogger(__name__)
 #: What a container may take to end by itself when the cluster is taken down.
@@ -371,6 +371,28 @@ async def end_containers(runtime: Runtime) -> None:
             wait.cancel()
     for sandbox in await runtime.sandboxes():
         await runtime.remove_sandbox(sandbox.id)
+
+
+async def remove_leftovers(directory: Path) -> int:
+    """Ends the containers and removes the network of a cluster whose process is gone; how many containers still ran."""
+    settings = Settings(directory)
+    world = system_world()
+    runtime = ProcessRuntime(world, directory / "runtime", await asyncio.to_thread(load_maps, ()), hidden=[directory])
+    running = [record for record in await runtime.containers() if record.exit is None]
+    await end_containers(runtime)
+    await runtime.aclose()
+    client = LocalClient(Registry(MemoryStore(), world))
+    network = ClusterNetwork(
+        client,
+        Informers(client),
+        cluster_id=settings.cluster_id,
+        directory=directory / "network",
+        node_names=("node-1",),
+        world=world,
+    )
+    await network.start()
+    await network.destroy()
+    return len(running)
 
 
 def _is_node_ready(node: Node) -> bool:

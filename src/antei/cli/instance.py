@@ -1,19 +1,24 @@
 """One cluster on one data directory: is it running, as which process, and where is what.
 
-    <data>/antei.pid     the process, while one runs       <data>/kubeconfig   for kubectl
-    <data>/antei.log     its log when detached             <data>/antei.db     the objects
+<data>/antei.pid     the process, while one runs       <data>/kubeconfig   for kubectl
+<data>/antei.log     its log when detached             <data>/antei.db     the objects
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
+import click
 import msgspec
 import psutil
 
-__all__ = ["Instance", "default_directory"]
+__all__ = ["Instance", "data_option", "default_directory", "fail", "until"]
 
 
 class _PidFile(msgspec.Struct):
@@ -28,6 +33,32 @@ class _PidFile(msgspec.Struct):
 def default_directory() -> Path:
     """$ANTEI_DATA, or ~/.antei."""
     return Path(os.environ.get("ANTEI_DATA") or Path.home() / ".antei")
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=default_directory,
+    show_default="$ANTEI_DATA or ~/.antei",
+    help="The cluster's data directory; clusters with different ones run side by side.",
+)
+
+
+async def until(condition: Callable[[], bool], at_most_seconds: float) -> bool:
+    """Waits for what another process does; False when it took too long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + at_most_seconds
+    while not condition():
+        if loop.time() > deadline:
+            return False
+        await asyncio.sleep(0.02)
+    return True
+
+
+def fail(exit_code: int, message: str) -> NoReturn:
+    """Ends the command with one line on standard error."""
+    click.echo(f"antei: {message}", err=True)
+    sys.exit(exit_code)
 
 
 @dataclass(frozen=True, slots=True)

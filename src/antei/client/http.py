@@ -22,6 +22,7 @@ from antei.api.errors import ApiError
 from antei.api.objects import Object, meta, replace
 from antei.api.resources import Resource, resource_of
 from antei.client import EventType, Listing, PatchType, WatchEvent
+from antei.client.apply import RawReply
 
 __all__ = ["HttpClient"]
 
@@ -155,6 +156,15 @@ class HttpClient:
         path = _path(resource_of(kind), namespace, name, subresource)
         await self._call("POST", path, msgspec.json.encode(body))
 
+    async def call(
+        self, method: str, path: str, body: Any = None, *, content_type: str = "application/json"
+    ) -> RawReply:
+        """Any request, for kinds that are not known as types (`antei.client.apply.RawApi`); `path` with its query."""
+        data = msgspec.json.encode(body) if body is not None else None
+        async with self._request(method, path, data, content_type=content_type) as response:
+            warnings = tuple(_warning_text(value) for value in response.headers.getall("Warning", ()))
+            return RawReply(msgspec.json.decode(await response.read(), type=dict[str, Any]), warnings)
+
     async def aclose(self) -> None:
         await self._session.close()
 
@@ -267,6 +277,12 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
             pending.clear()
         if rest:
             pending.append(rest)
+
+
+def _warning_text(header: str) -> str:
+    """`299 - "text"` without the quotes (RFC 9111; Kubernetes: apimachinery/pkg/util/net/http.go)."""
+    quoted = header.partition('"')[2].rpartition('"')[0]
+    return quoted.replace('\\"', '"').replace("\\\\", "\\") or header
 
 
 def _failure(status: int, body: bytes) -> ApiError:

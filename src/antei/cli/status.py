@@ -1,0 +1,74 @@
+"""`antei status`: what runs, where it is reached, what is not ready."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+from lightkube.resources.apps_v1 import DaemonSet, Deployment, StatefulSet
+from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.policy_v1 import PodDisruptionBudget
+from rich.console import Console
+from rich.table import Table
+
+from antei.api.errors import ApiError
+from antei.api.objects import meta, name_of, namespace_of
+from antei.api.rollout_status import RolloutState, rollout_status
+from antei.cli.instance import Instance, data_option, fail
+from antei.client.http import HttpClient
+
+__all__ = ["status"]
+
+
+@click.command()
+@data_option
+def status(data: Path) -> None:
+    """What runs, where it is reached, and what is not ready. Exit code 0 when all is, 1 when not, 3 when none runs."""
+    instance = Instance(data.absolute())
+    pid = instance.running_pid()
+    if pid is None:
+        fail(3, f"no cluster runs on {instance.directory}: antei up" + _left(instance))
+    try:
+        all_ready = asyncio.run(_show(instance, pid, Console(highlight=False)))
+    except (ApiError, OSError) as error:
+        fail(1, f"the cluster (pid {pid}) does not answer: {error}")
+    raise SystemExit(0 if all_ready else 1)
+
+
+def _left(instance: Instance) -> str:
+    return "; what it left can be ended with: antei down" if instance.kubeconfig.exists() else ""
+
+
+async def _show(instance: Instance, pid: int, console: Console) -> bool:
+    client = HttpClient.from_kubeconfig(instance.kubeconfig)
+    try:
+        nodes = (await client.list(Node)).items
+        budgets = (await client.list(PodDisruptionBudget)).items
+        workloads = [obj for kind in (Deployment, StatefulSet, DaemonSet) for obj in (await client.list(kind)).items]
+        pods = (await client.list(Pod)).items
+    finally:
+        await client.aclose()
+    console.print(f"cluster on {instance.directory}: pid {pid}, {len(nodes)} nodes, {len(pods)} pods", soft_wrap=True)
+    for note in instance.notes():
+        console.print(f"note: {note}", soft_wrap=True)
+    all_ready = True
+    table = Table(box=None, pad_edge=False)
+    for column in ("NAMESPACE", "WORKLOAD", "STATE"):
+        table.add_column(column)
+    for obj in workloads:
+        state = rollout_status(obj)
+        all_ready = all_ready and state.state is RolloutState.DONE
+        style = {RolloutState.DONE: "green", RolloutState.WAITING: "yellow", RolloutState.FAILED: "red"}[state.state]
+        table.add_row(namespace_of(obj), f"{(obj.kind or '').lower()}/{name_of(obj)}", f"[{style}]{state.message}[/]")
+    for budget in budgets:
+        found = budget.status
+        allowed = found.disruptionsAllowed if found is not None else 0
+        message = f"{allowed} disruptions allowed" if meta(budget).generation else "not computed yet"
+        table.add_row(namespace_of(budget), f"poddisruptionbudget/{name_of(budget)}", message)
+    if table.row_count:
+        console.print(table)
+    for what, where in instance.published():
+        console.print(f"{what}: {where}", soft_wrap=True)
+    console.print(f"export KUBECONFIG={instance.kubeconfig}", soft_wrap=True)
+    return all_ready

@@ -1,0 +1,262 @@
+"""`antei up`: a cluster on this machine, with these manifests applied and everything ready."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import click
+import uvloop
+from rich.console import Console
+
+from antei.cli.durations import DURATION
+from antei.cli.instance import Instance, data_option, default_directory, fail, until
+from antei.cli.progress import wait_ready
+from antei.client.apply import Applied, Applier
+from antei.client.http import HttpClient
+from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents
+from antei.cluster import Cluster, Settings
+from antei.runtime.image_map import ImageMapError, load_maps
+from antei.store import StoreError
+from antei.world.system import SystemClock
+
+__all__ = ["up"]
+
+_MAP_NAMES = ("antei.yaml", "antei.yml")
+_START_SECONDS = 30.0
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
+@data_option
+@click.option("--ephemeral", is_flag=True, help="Keep nothing: a temporary data directory, removed at the end.")
+@click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="How many virtual nodes.")
+@click.option(
+    "--runtime", default="auto", show_default=True, type=click.Choice(["auto", "process"]), help="How containers run."
+)
+@click.option(
+    "--map",
+    "maps",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Image and volume map; by default antei.yaml beside the manifests.",
+)
+@click.option("--endpoint-lag", default="0s", type=DURATION, help="Delay between an endpoint change and its effect.")
+@click.option("--detach", is_flag=True, help="Return when ready; the cluster goes on until `antei down`.")
+@click.option("--wait", default="120s", show_default=True, type=DURATION, help="How long to wait until all is ready.")
+@click.option("--verbose", is_flag=True, help="Log what the cluster does.")
+def up(
+    paths: tuple[Path, ...],
+    data: Path,
+    ephemeral: bool,
+    nodes: int,
+    runtime: str,
+    maps: tuple[Path, ...],
+    endpoint_lag: float,
+    detach: bool,
+    wait: float,
+    verbose: bool,
+) -> None:
+    """Start a cluster, apply the manifests of PATH (files, directories, - for standard input), wait until ready.
+
+    Without --detach it runs until Ctrl-C, which ends the workloads too; their data stay in --data. On a cluster
+    that runs already, the manifests are applied to it.
+
+    \b
+    antei up                                     an empty cluster
+    antei up examples/mattermost                 the example
+    antei up --detach --data /tmp/two app.yaml   a second one, in the background
+    """
+    if ephemeral and detach:
+        raise click.UsageError("--ephemeral ends with the command, --detach outlives it: choose one")
+    console = Console(stderr=False, highlight=False)
+    try:
+        documents = _read(paths)
+        chosen_maps = maps or _maps_beside(paths)
+        load_maps(chosen_maps)
+    except (ManifestError, ImageMapError) as error:
+        fail(1, str(error))
+    directory = Path(tempfile.mkdtemp(prefix="antei-")) if ephemeral else data.absolute()
+    instance = Instance(directory)
+    try:
+        pid = instance.running_pid()
+        if pid is not None:
+            console.print(f"the cluster on {directory} runs already (pid {pid})")
+            sys.exit(asyncio.run(_deploy(instance, documents, wait, console)))
+        if detach:
+            _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose)
+            code = asyncio.run(_deploy(instance, documents, wait, console))
+            console.print("stop it with: antei down" + _data_option_of(directory))
+            sys.exit(code)
+        settings = Settings(
+            directory=directory,
+            nodes=nodes,
+            maps=tuple(chosen_maps),
+            runtime=runtime,
+            endpoint_lag_seconds=endpoint_lag,
+            is_persistent=not ephemeral,
+        )
+        logging.basicConfig(
+            level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+        )
+        sys.exit(_run(_serve(settings, instance, documents, wait, console)))
+    finally:
+        if ephemeral:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _run(main: object) -> int:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main)  # type: ignore[arg-type]
+
+
+async def _serve(
+    settings: Settings, instance: Instance, documents: Sequence[Document], wait_seconds: float, console: Console
+) -> int:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    cluster = Cluster(settings)
+    try:
+        await cluster.start()
+    except (OSError, StoreError) as error:
+        click.echo(f"antei: the cluster could not be started: {error}", err=True)
+        return 1
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    tasks: list[asyncio.Task[object]] = []
+    try:
+        instance.register(cluster.url, is_ready=True, published=cluster.published, notes=cluster.notes)
+        console.print(f"Kubernetes {cluster.version} with {settings.nodes} nodes, up in {loop.time() - began:.2f} s")
+        for note in cluster.notes:
+            console.print(f"note: {note}")
+        failed = asyncio.create_task(cluster.wait_failed())
+        stopped = asyncio.create_task(stop.wait())
+        deployed = asyncio.create_task(_deploy(instance, documents, wait_seconds, console, cluster))
+        tasks += [failed, stopped, deployed]
+        refresh = asyncio.create_task(_keep_registered(cluster, instance))
+        tasks.append(refresh)
+        await asyncio.wait({failed, stopped, deployed}, return_when=asyncio.FIRST_COMPLETED)
+        if deployed.done():
+            console.print("running; Ctrl-C stops it")
+            await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            failed.result()
+        return deployed.result() if deployed.done() else 1
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await cluster.stop(end_workloads=True)
+        instance.unregister()
+
+
+async def _keep_registered(cluster: Cluster, instance: Instance) -> None:
+    """What is published changes as Services and Ingresses come and go."""
+    known = cluster.published
+    while True:
+        await asyncio.sleep(1)
+        published = cluster.published
+        if published != known:
+            known = published
+            await asyncio.to_thread(
+                instance.register, cluster.url, is_ready=True, published=published, notes=cluster.notes
+            )
+
+
+async def _deploy(
+    instance: Instance,
+    documents: Sequence[Document],
+    wait_seconds: float,
+    console: Console,
+    cluster: Cluster | None = None,
+) -> int:
+    """Applies, waits and says where things are; the exit code."""
+    client = HttpClient.from_kubeconfig(instance.kubeconfig)
+    try:
+        results = await Applier(client).apply(documents)
+        for result in results:
+            _print_applied(result, console)
+        progress = await wait_ready(
+            client if cluster is None else cluster.client,
+            SystemClock(),
+            [result.object for result in results if result.error is None],
+            wait_seconds,
+            console,
+        )
+    finally:
+        await client.aclose()
+    for line in progress.unsettled:
+        console.print(f"[red]not ready[/] {line}", soft_wrap=True)
+    for name, status, event in progress.pods if progress.unsettled else ():
+        console.print(f"  {name}: {status}{f' ({event})' if event else ''}", soft_wrap=True, markup=False)
+    if results and not progress.unsettled:
+        console.print(f"[green]all {len(progress.workloads)} workloads are ready[/]")
+    for what, where in cluster.published if cluster is not None else instance.published():
+        console.print(f"{what}: {where}", soft_wrap=True)
+    console.print(f"export KUBECONFIG={instance.kubeconfig}", soft_wrap=True)
+    return 1 if progress.unsettled or any(result.error is not None for result in results) else 0
+
+
+def _print_applied(result: Applied, console: Console) -> None:
+    for warning in result.warnings:
+        console.print(f"[yellow]warning[/] {result.document.where}: {warning}", soft_wrap=True)
+    if result.error is not None:
+        console.print(f"[red]failed[/] {result.line}", soft_wrap=True)
+    else:
+        console.print(result.line, style="dim", soft_wrap=True)
+
+
+def _read(paths: Sequence[Path]) -> list[Document]:
+    documents: list[Document] = []
+    for path in manifest_files(path for path in paths if str(path) != "-"):
+        try:
+            documents += parse_documents(path.read_text(encoding="utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ManifestError(f"{path}: {error}") from error
+    if any(str(path) == "-" for path in paths):
+        documents += parse_documents(sys.stdin.read(), "standard input")
+    return documents
+
+
+def _maps_beside(paths: Sequence[Path]) -> list[Path]:
+    """antei.yaml in the directories of the manifests."""
+    found: list[Path] = []
+    for path in paths:
+        directory = path if path.is_dir() else path.parent
+        found += [m for name in _MAP_NAMES if (m := directory / name).exists() and m not in found]
+    return found
+
+
+def _detach(
+    instance: Instance, nodes: int, runtime: str, maps: Sequence[Path], endpoint_lag: float, verbose: bool
+) -> None:
+    """Starts the cluster as a process of its own and returns when it is ready; fails the command when it is not."""
+    instance.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "antei", "up", "--data", str(instance.directory), "--nodes", str(nodes)]
+    command += ["--runtime", runtime, "--endpoint-lag", f"{endpoint_lag}s", *(["--verbose"] if verbose else [])]
+    for path in maps:
+        command += ["--map", str(path.absolute())]
+    with instance.log_file.open("ab") as log:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/"
+        )
+    asyncio.run(until(lambda: instance.is_ready() or process.poll() is not None, _START_SECONDS))
+    if not instance.is_ready():
+        with suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGTERM)
+        tail = instance.log_file.read_text(errors="replace").strip().splitlines()[-5:]
+        fail(1, f"the cluster did not start; the end of {instance.log_file}:\n" + "\n".join(tail))
+
+
+def _data_option_of(directory: Path) -> str:
+    return "" if directory == default_directory().absolute() else f" --data {directory}"
