@@ -229,6 +229,22 @@ def test_a_flood_of_output_stays_bounded(run: Callable[..., None], tmp_path: Pat
     assert (tmp_path / "main.log").read_text().endswith(" stderr F last\n")
 
 
+@pytest.mark.parametrize("user", [None, 1234])
+def test_output_is_a_pipe_that_can_be_opened_by_name(
+    run: Callable[..., None], tmp_path: Path, user: int | None
+) -> None:
+    script = "for n in 1 2 3; do echo $n >/dev/stdout; echo e$n | tee /dev/stderr >/proc/1/fd/1; done"
+
+    async def scenario(runtime: ProcessRuntime) -> None:
+        record = await start(runtime, tmp_path, script, run_as_user=user)
+        assert (await runtime.wait(record.id)).exit_code == 0
+
+    run(scenario)
+    lines = [line.split(" ", 3) for line in (tmp_path / "main.log").read_text().splitlines()]
+    assert [text for _, stream, _, text in lines if stream == "stdout"] == ["1", "e1", "2", "e2", "3", "e3"]
+    assert [text for _, stream, _, text in lines if stream == "stderr"] == ["e1", "e2", "e3"]
+
+
 def test_an_exit_that_nobody_could_tell_is_137(run: Callable[..., None], tmp_path: Path) -> None:
     async def scenario(runtime: ProcessRuntime) -> None:
         record = await start(runtime, tmp_path, FOREVER)

@@ -2,8 +2,8 @@
 
     images:
       mysql:5.7.33:                      # exact, or without tag, or a glob ("registry.local/*")
-        command: [./mysql/entrypoint.sh] # a relative path that exists beside the file means that one
-        args: [mysqld]
+        command: [./mysql/entrypoint.sh] # what exists beside the file means that; ${python}: antei's own
+        args: [mysqld]                   # ./… and ../… likewise
         env: {LANG: C.UTF-8}
         workdir: /var/lib/mysql          # ./… is beside the file; otherwise a path in the container
         files:                           # laid over the container's root, read-only
@@ -18,6 +18,7 @@ An exact name with tag comes before one without, and that before a glob. Later f
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -215,9 +216,9 @@ class _Reader:
             pattern=name,
             command=(
                 self._existing_beside(_expanded(parsed.command[0])),
-                *(_expanded(word) for word in parsed.command[1:]),
+                *(self._argument(_expanded(word)) for word in parsed.command[1:]),
             ),
-            args=tuple(_expanded(word) for word in parsed.args),
+            args=tuple(self._argument(_expanded(word)) for word in parsed.args),
             env=parsed.env,
             workdir=str(self._local(parsed.workdir)) if parsed.workdir else None,
             files=tuple(
@@ -253,12 +254,17 @@ class _Reader:
         return FileOverRoot(target, None, inline.content, inline.mode)
 
     def _local(self, path: str) -> Path:
-        return (self._beside / Path(path).expanduser()).resolve() if path else self._beside
+        """A path beside the map. Links stay links: a virtual environment's python is one."""
+        return Path(os.path.normpath(self._beside / Path(path).expanduser()))
 
     def _existing_beside(self, word: str) -> str:
         """A program given by a relative path beside the map; a bare name stays one for $PATH."""
-        beside = self._beside / word
-        return str(beside.resolve()) if "/" in word and not word.startswith("/") and beside.exists() else word
+        beside = self._local(word)
+        return str(beside) if "/" in word and not word.startswith("/") and beside.exists() else word
+
+    def _argument(self, word: str) -> str:
+        """Only `./…` and `../…` are taken for paths beside the map, and only where something is there."""
+        return self._existing_beside(word) if word.startswith(("./", "../")) else word
 
 
 def _expanded(word: str) -> str:

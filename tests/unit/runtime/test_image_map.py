@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ volumes:
     assert found.volumes.local_directory(NFSVolumeSource("/share", "192.168.99.1")) == beside / "share"
     image = found.image("mysql:5.7", "IfNotPresent")
     assert (image.command, image.args) == (entry.command, ("mysqld",))
+
+
+def test_the_interpreter_of_antei_and_paths_beside_the_map_are_found_without_following_links(beside: Path) -> None:
+    (beside / "venv-python").symlink_to("/usr/bin/env")
+    text = 'images: {a: {command: ["${python}", ./entry.sh, ./gone, entry.sh], args: [./venv-python, ../x]}}'
+    entry = parse_map(text, beside / "antei.yaml").resolve("a")
+    assert entry.command == (sys.executable, str(beside / "entry.sh"), "./gone", "entry.sh")
+    assert entry.args == (str(beside / "venv-python"), "../x")
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ _log = logging.getLogger(__name__)
 _LOG_SECONDS = 0.1
 _BUSY_LOG_SECONDS = 0.02
 _KILL_SECONDS = 10.0
+_COLLECT_SECONDS = 2.0
 _PLAIN_WARNING = (
     "no namespaces on this machine: the container runs as a plain child process. It sees the host's name, files,"
     " processes and resolver (cluster names do not resolve), and its first process gets the default actions of signals,"
@@ -344,6 +345,7 @@ class ProcessRuntime:
             await processes.ended(stored.main)  # somebody killed the monitor
         if stored.plain and stored.monitor is not None:
             await asyncio.to_thread(kill_plain, stored)
+        await _collected(stored)
         ended = exit_of(status, self._world.clock.now())
         if run.killed and ended.exit_code == 128 + signals.SIGKILL:
             ended = replace(ended, signal=int(signals.SIGKILL))
@@ -419,6 +421,17 @@ def _sweep(logs: Sequence[ContainerLog], world: World) -> bool:
 def _close_logs(runs: Sequence[_Run]) -> None:
     for run in runs:
         run.log.close()
+        for collector in run.stored.collectors:
+            processes.send(collector, signals.SIGKILL)
+
+
+async def _collected(stored: StoredContainer) -> None:
+    """Waits until the output of an ended container is in its files; a stray process may keep it open for ever."""
+    try:
+        async with asyncio.timeout(_COLLECT_SECONDS):
+            await asyncio.gather(*(processes.ended(collector) for collector in stored.collectors))
+    except TimeoutError:
+        _log.warning("a process of container %s outlives it and keeps its output open", stored.record.name)
 
 
 def _write_end(run: _Run, world: World, ended: Exit) -> StoredContainer:

@@ -91,6 +91,7 @@ def start_container(
             plain=stored.plain,
             program=run.argv[0],
             working_dir=run.working_dir,
+            owner=(spec.run_as_user or 0, spec.run_as_group or 0) if capabilities.root and spec.run_as_user else None,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or in the environment
         _forget(stored, directory)
@@ -99,7 +100,11 @@ def start_container(
         _forget(stored, directory)
         raise
     stored = msgspec.structs.replace(
-        stored, monitor=launched.monitor, main=launched.main, pid_namespace=launched.pid_namespace
+        stored,
+        monitor=launched.monitor,
+        main=launched.main,
+        pid_namespace=launched.pid_namespace,
+        collectors=launched.collectors,
     )
     write(directory / "container.json", stored)
     return stored

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal as signals
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from antei.runtime import StartError
 from antei.runtime.process.command import start_failure
@@ -27,6 +31,8 @@ _LOOK_AGAIN_SECONDS = 0.001
 #: A start takes 10 to 30 ms; this long only a machine without memory or a dead network file system takes.
 _GIVE_UP_LOOKS = 60_000
 _COMPLAINT_BYTES = 4096
+_COLLECT_LOOKS = 1000
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +42,52 @@ class Launched:
     monitor: Process | None
     main: Process | None
     pid_namespace: str | None
+    collectors: tuple[Process, ...] = ()
 
 
 def launch(
-    command: Sequence[str], env: Mapping[str, str], directory: Path, *, plain: bool, program: str, working_dir: str
+    command: Sequence[str],
+    env: Mapping[str, str],
+    directory: Path,
+    *,
+    plain: bool,
+    program: str,
+    working_dir: str,
+    owner: tuple[int, int] | None = None,
 ) -> Launched:
-    """Returns once the container's own program runs (or has run); raises StartError when it cannot."""
-    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    files: dict[int, tuple[str, int] | int] = {
-        0: (os.devnull, os.O_RDONLY),
-        1: (str(directory / "stdout"), append),
-        2: (str(directory / "stderr"), append),
-    }
-    if not plain:
-        files[3] = (str(directory / "status"), append)
-    pid = spawn(command, env, files)
+    """Returns once the container's own program runs (or has run); raises StartError when it cannot.
+
+    owner: user and group of the program when they are not antei's: it must be able to open /dev/stdout.
+    """
+    writers: list[int] = []
+    collectors: list[int] = []
+    try:
+        for stream in ("stdout", "stderr"):
+            collectors.append(_collector(directory / stream, writers, owner))
+        files: dict[int, tuple[str, int] | int] = {0: (os.devnull, os.O_RDONLY), 1: writers[0], 2: writers[1]}
+        if not plain:
+            files[3] = (str(directory / "status"), _APPEND)
+        pid = spawn(command, env, files)
+    except BaseException:
+        _close(writers)
+        _finish(collectors)
+        raise
+    _close(writers)
+    try:
+        launched = _begun(pid, directory, plain=plain, program=program)
+    except _NotBegun as failure:
+        _finish(collectors)  # what it complained of is in the file then
+        raise (failure.error or start_failure(program, _complaint(directory), working_dir)) from None
+    identified = (identify(collector) for collector in collectors)
+    return replace(launched, collectors=tuple(process for process in identified if process is not None))
+
+
+class _NotBegun(Exception):
+    def __init__(self, error: StartError | None = None) -> None:
+        self.error = error
+
+
+def _begun(pid: int, directory: Path, *, plain: bool, program: str) -> Launched:
     monitor = identify(pid)
     pause = threading.Event()
     for _ in range(_GIVE_UP_LOOKS):
@@ -59,12 +96,47 @@ def launch(
         if status.exit_code is not None:
             return Launched(None if ended else monitor, None, None)
         if ended:
-            raise start_failure(program, _complaint(directory), working_dir)
+            raise _NotBegun
         if status.child_pid is not None and (plain or _runs_its_program(status.child_pid)):
             return Launched(monitor, identify(status.child_pid), None if plain else pid_namespace(status.child_pid))
         pause.wait(_LOOK_AGAIN_SECONDS)
     kill_tree(pid)
-    raise StartError("CreateContainerError", "the container did not begin to run within a minute")
+    raise _NotBegun(StartError("CreateContainerError", f"{program} did not begin to run within a minute"))
+
+
+def _collector(path: Path, writers: list[int], owner: tuple[int, int] | None) -> int:
+    """A `cat` that outlives antei, from a pipe to a file; appends the pipe's other end to `writers`.
+
+    A container's output is a pipe, as everywhere: were it the file itself, `echo x >/dev/stdout` would truncate it.
+    """
+    reader, writer = os.pipe()
+    try:
+        writers.append(writer)
+        if owner is not None:
+            os.fchown(writer, *owner)
+        cat = shutil.which("cat") or "/bin/cat"
+        return spawn([cat], {}, {0: reader, 1: (str(path), _APPEND), 2: (os.devnull, os.O_WRONLY)})
+    finally:
+        os.close(reader)
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _finish(collectors: Sequence[int]) -> None:
+    """Reaps collectors that have nothing more to collect."""
+    pause = threading.Event()
+    left = list(collectors)
+    for _ in range(_COLLECT_LOOKS):
+        left = [pid for pid in left if reap(pid) is None]
+        if not left:
+            return
+        pause.wait(_LOOK_AGAIN_SECONDS)
+    for pid in left:
+        os.kill(pid, signals.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 def recover(stored: StoredContainer, directory: Path) -> StoredContainer:
@@ -76,18 +148,8 @@ def recover(stored: StoredContainer, directory: Path) -> StoredContainer:
     namespace = pid_namespace(status.child_pid)
     if main is None or (not stored.plain and (namespace is None or namespace != status.pid_namespace)):
         return stored
-    return StoredContainer(
-        record=stored.record,
-        log_path=stored.log_path,
-        env=stored.env,
-        working_dir=stored.working_dir,
-        plain=stored.plain,
-        monitor=_parent(main),
-        main=main,
-        pid_namespace=None if stored.plain else namespace,
-        user=stored.user,
-        group=stored.group,
-        cgroups=stored.cgroups,
+    return msgspec.structs.replace(
+        stored, monitor=_parent(main), main=main, pid_namespace=None if stored.plain else namespace
     )
 
 

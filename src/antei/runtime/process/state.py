@@ -71,6 +71,7 @@ class StoredContainer(msgspec.Struct, frozen=True):
     user: int | None = None
     group: int | None = None
     cgroups: tuple[str, ...] = ()
+    collectors: tuple[Process, ...] = ()  # they bring its output to the files `stdout` and `stderr`
 
 
 @dataclass(frozen=True, slots=True)
