@@ -76,9 +76,13 @@ class DisruptionController:
 
         def pod_changed(old: Pod | None, new: Pod | None) -> None:
             for pod in (old, new):
-                if pod is not None:
-                    for budget in self._budgets_of(pod):
-                        queue.add(key_of(budget))
+                found = self._budgets_of(pod) if pod is not None else []
+                for budget in found:
+                    queue.add(key_of(budget))
+            if new is not None and len(found) > 1 and (old is None or labels_of(old) != labels_of(new)):
+                which = f'Pod "{namespace_of(new)}"/"{name_of(new)}" matches multiple PodDisruptionBudgets.'
+                text = f'{which}  Chose "{name_of(found[0])}" arbitrarily.'
+                self._recorder.event(new, "Warning", "MultiplePodDisruptionBudgets", text)
             if new is not None and stale_for(new, self._world.clock.now()) is not None:
                 queue.add((_POD_KEY + namespace_of(new), name_of(new)))
 

@@ -14,7 +14,7 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.conditions import find
 from antei.api.errors import ApiError
-from antei.api.objects import owner_reference, replace, to_time
+from antei.api.objects import owner_reference, replace, replace_meta, to_time
 from antei.control.disruption import DisruptionController
 
 WEB = {"app": "web"}
@@ -212,5 +212,22 @@ def test_a_disruption_target_condition_is_cleared_when_nothing_came_of_it_for_12
             return find(pod_now.status.conditions, "DisruptionTarget").status == "False"
 
         assert await stage.until(is_cleared) == 120.0
+
+    play(main, [DisruptionController])
+
+
+def test_two_budgets_over_one_pod_are_told_of_and_let_nothing_go(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        second = budget(minAvailable=0)
+        await stage.client.create(budget(minAvailable=0))
+        await stage.client.create(replace_meta(second, name="again"))
+        await asyncio.sleep(0.1)
+        await add_ready(stage, 1)
+        text = 'Pod "default"/"web-0" matches multiple PodDisruptionBudgets.  Chose "web" arbitrarily.'
+        assert await stage.events("MultiplePodDisruptionBudgets") == [text]
+        assert await status(stage) == (1, 0, 1, 1)
+        with pytest.raises(ApiError) as refused:
+            await evict(stage, "web-0")
+        assert refused.value.code == 500
 
     play(main, [DisruptionController])

@@ -8,18 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lightkube.resources.core_v1 import PersistentVolume, PersistentVolumeClaim, Pod
+from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
+from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api.errors import ApiError
 from antei.api.objects import meta
 from antei.control.persistentvolume import (
+    PROVISIONER,
     ImaginaryDirectories,
     PersistentVolumeController,
     VolumeProtectionController,
-    default_storage_class,
 )
+from antei.control.scheduler import SchedulerController
 
 ROOT = Path("/data/volumes")
+
+
+def storage_class(name: str = "standard", **more: Any) -> StorageClass:
+    annotations = {"storageclass.kubernetes.io/is-default-class": "true"} if name == "standard" else {}
+    return StorageClass.from_dict(
+        {
+            "apiVersion": "storage.k8s.io/v1",
+            "kind": "StorageClass",
+            "metadata": {"name": name, "annotations": annotations},
+            "provisioner": PROVISIONER,
+            "reclaimPolicy": "Delete",
+            **more,
+        }
+    )
 
 
 def claim(name: str, **spec: Any) -> PersistentVolumeClaim:
@@ -70,7 +86,7 @@ def test_a_claim_without_a_class_gets_a_directory_of_its_own_which_goes_with_it(
     play: Any, controllers: Any, directories: ImaginaryDirectories
 ) -> None:
     async def main(stage: Any) -> None:
-        await stage.client.create(default_storage_class())
+        await stage.client.create(storage_class())
         await asyncio.sleep(0.01)
         await stage.client.create(claim("data"))
         await asyncio.sleep(0.1)
@@ -97,7 +113,7 @@ def test_a_claim_without_a_class_gets_a_directory_of_its_own_which_goes_with_it(
 
 def test_the_nfs_claim_waits_for_the_nfs_volume_and_keeps_it_after_its_end(play: Any, controllers: Any) -> None:
     async def main(stage: Any) -> None:
-        await stage.client.create(default_storage_class())
+        await stage.client.create(storage_class())
         wanted = claim(
             "backup-mysql",
             storageClassName="nfs",
@@ -127,7 +143,7 @@ def test_the_nfs_claim_waits_for_the_nfs_volume_and_keeps_it_after_its_end(play:
 
 def test_a_claim_in_use_stays_until_its_pod_is_gone(play: Any, controllers: Any) -> None:
     async def main(stage: Any) -> None:
-        await stage.client.create(default_storage_class())
+        await stage.client.create(storage_class())
         await stage.client.create(claim("data"))
         pod = Pod.from_dict(
             {
@@ -181,3 +197,35 @@ def test_a_bound_claim_without_its_volume_is_lost(play: Any, controllers: Any) -
         assert await phase_of(stage, PersistentVolumeClaim, "a") == "Lost"
 
     play(main, controllers)
+
+
+def test_a_claim_that_waits_for_its_first_consumer_is_made_when_the_pod_has_a_node(
+    play: Any, controllers: list[Any], directories: ImaginaryDirectories
+) -> None:
+    async def main(stage: Any) -> None:
+        await stage.client.create(storage_class("late", volumeBindingMode="WaitForFirstConsumer"))
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "a"}}
+        await stage.add(Node.from_dict({**node, "status": {"allocatable": {"pods": "10"}}}))
+        await asyncio.sleep(0.1)
+        await stage.client.create(claim("data", storageClassName="late"))
+        await asyncio.sleep(60)
+        assert await phase_of(stage, PersistentVolumeClaim, "data") == "Pending"
+        assert directories.paths == []
+        text = "waiting for first consumer to be created before binding"
+        assert await stage.events("WaitForFirstConsumer") == [text]
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "db", "namespace": "default"},
+            "spec": {
+                "containers": [{"name": "main", "image": "main"}],
+                "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+            },
+        }
+        await stage.client.create(Pod.from_dict(pod))
+        await asyncio.sleep(0.1)
+        assert await phase_of(stage, PersistentVolumeClaim, "data") == "Bound"
+        assert (await stage.get(Pod, "db")).spec.nodeName == "a"
+        assert len(directories.paths) == 1
+
+    play(main, [*controllers, SchedulerController])

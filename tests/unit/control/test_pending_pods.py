@@ -22,7 +22,7 @@ def test_the_most_important_comes_first_and_among_equals_the_oldest() -> None:
     assert [name(pending.pop(0.0)) for _ in range(4)] == ["b", "c", "a", None]
 
 
-def test_a_pod_that_did_not_fit_waits_for_a_change_and_for_its_backoff() -> None:
+def test_a_pod_that_did_not_fit_waits_for_a_change_and_when_there_is_much_to_do_for_its_backoff() -> None:
     pending = PendingPods()
     pending.add(pod("a"), 0.0)
     for now, backoff_seconds in ((0.0, 1), (1.0, 2), (3.0, 4), (7.0, 8), (15.0, 10), (25.0, 10)):
@@ -57,3 +57,49 @@ def test_a_pod_that_is_removed_never_gets_its_turn() -> None:
     pending.remove("a")
     assert pending.pop(0.0) is None
     assert pending.next_due() is None
+
+
+def test_with_nothing_else_to_do_a_change_is_followed_at_once() -> None:
+    pending = PendingPods()
+    for each in (pod("a"), pod("b", 10)):
+        pending.add(each, 0.0)
+        pending.pop(0.0)
+    pending.park("a", 0.0)
+    pending.park("b", 0.0)
+    assert pending.pop(0.1) is None
+    pending.wake(0.1)
+    pending.add(pod("new"), 0.1)
+    assert [name(pending.pop(0.1)) for _ in range(4)] == ["new", "b", "a", None]
+
+
+def test_very_many_pods_wait_their_backoff_out() -> None:
+    pending = PendingPods()
+    for number in range(101):
+        pending.add(pod(str(number)), 0.0)
+        pending.pop(0.0)
+    for number in range(101):
+        pending.park(str(number), 0.0)
+    pending.wake(0.1)
+    assert pending.pop(0.1) is None
+    assert name(pending.pop(1.0)) == "0"
+
+
+def test_a_pod_without_its_volume_is_not_tried_again_for_a_change_of_nodes() -> None:
+    pending = PendingPods()
+    pending.add(pod("a"), 0.0)
+    pending.pop(0.0)
+    pending.park("a", 0.0, waits_for_storage=True)
+    pending.wake(0.1)
+    assert pending.pop(0.1) is None
+    pending.wake(0.1, storage=True)
+    assert name(pending.pop(0.1)) == "a"
+
+
+def test_a_bind_that_was_refused_waits_for_its_backoff() -> None:
+    pending = PendingPods()
+    pending.add(pod("a"), 0.0)
+    pending.pop(0.0)
+    pending.retry("a", 0.0)
+    pending.wake(0.1)
+    assert pending.pop(0.9) is None
+    assert name(pending.pop(1.0)) == "a"

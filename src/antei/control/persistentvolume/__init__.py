@@ -3,7 +3,7 @@
 from antei.control.persistentvolume.controller import PersistentVolumeController
 from antei.control.persistentvolume.directories import Directories, HostDirectories, ImaginaryDirectories
 from antei.control.persistentvolume.protection import VolumeProtectionController
-from antei.control.persistentvolume.provision import PROVISIONER, default_storage_class
+from antei.control.persistentvolume.provision import PROVISIONER
 
 __all__ = [
     "PROVISIONER",
@@ -12,5 +12,4 @@ __all__ = [
     "ImaginaryDirectories",
     "PersistentVolumeController",
     "VolumeProtectionController",
-    "default_storage_class",
 ]

@@ -14,22 +14,9 @@ from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api.objects import meta, name_of, namespace_of, uid_of
 
-__all__ = ["PROVISIONER", "default_storage_class", "provisioned_volume", "volume_directory", "volume_name"]
+__all__ = ["PROVISIONER", "provisioned_volume", "volume_directory", "volume_name"]
 
 PROVISIONER = "antei.dev/local-path"
-
-
-def default_storage_class() -> StorageClass:
-    """`standard`, for the composition root to create where it is missing."""
-    return StorageClass(
-        apiVersion="storage.k8s.io/v1",
-        kind="StorageClass",
-        metadata=ObjectMeta(name="standard", annotations={"storageclass.kubernetes.io/is-default-class": "true"}),
-        provisioner=PROVISIONER,
-        reclaimPolicy="Delete",
-        volumeBindingMode="Immediate",
-        allowVolumeExpansion=False,
-    )
 
 
 def volume_name(claim: PersistentVolumeClaim) -> str:

@@ -115,8 +115,7 @@ class SchedulerController:
             self._wake()
 
     def _unassigned(self, old: Pod | None, pod: Pod) -> None:
-        spec = pod.spec
-        if spec is None or is_terminating(pod) or (spec.schedulerName or DEFAULT_SCHEDULER) != DEFAULT_SCHEDULER:
+        if not _is_ours(pod):
             self._pending.remove(uid_of(pod))
             return
         if uid_of(pod) in self._pending and not _looks_different(old, pod):
@@ -142,11 +141,11 @@ class SchedulerController:
             self._state.remove_namespace(name_of(old))
 
     def _storage_changed(self, _old: object, _new: object) -> None:
-        self._wake()
+        self._wake(storage=True)
 
-    def _wake(self) -> None:
+    def _wake(self, *, storage: bool = False) -> None:
         if len(self._pending):
-            self._pending.wake(_now())
+            self._pending.wake(_now(), storage=storage)
             self._enqueue()
 
     def _enqueue(self) -> None:
@@ -164,21 +163,16 @@ class SchedulerController:
         return Requeue(max(due - _now(), 0.001)) if due is not None else None
 
     def _schedule(self, pod: Pod, group: asyncio.TaskGroup) -> None:
-        if pod.spec is not None and pod.spec.schedulingGates:
-            self._pending.park(uid_of(pod), _now())
-            text = "Scheduling is blocked due to non-empty scheduling gates"
-            group.create_task(self._set_condition(pod, "SchedulingGated", text))
-            return
         volumes = volumes_of(pod, self._lookup())
         decision = decide(facts_of(pod), self._state, volumes, self._siblings(pod), self._start)
         if not isinstance(decision, Chosen):
-            self._pending.park(uid_of(pod), _now())
+            self._pending.park(uid_of(pod), _now(), waits_for_storage=bool(volumes.problem))
             self._recorder.event(pod, "Warning", "FailedScheduling", decision.message)
             group.create_task(self._set_condition(pod, "Unschedulable", decision.message))
             return
         self._start = (self._start + decision.examined) % len(self._state.nodes)
         if volumes.waiting:
-            self._pending.park(uid_of(pod), _now())
+            self._pending.park(uid_of(pod), _now(), waits_for_storage=True)
             for claim in volumes.waiting:
                 group.create_task(self._select_node(claim, decision.node_name))
             return
@@ -278,6 +272,14 @@ class SchedulerController:
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _is_ours(pod: Pod) -> bool:
+    """Not another scheduler's, not going, and without scheduling gates, of which the API server tells."""
+    spec = pod.spec
+    if spec is None or spec.schedulingGates or is_terminating(pod):
+        return False
+    return (spec.schedulerName or DEFAULT_SCHEDULER) == DEFAULT_SCHEDULER
 
 
 def _looks_different(old: Pod | None, new: Pod) -> bool:

@@ -4,8 +4,10 @@
                  ▲                    └── park: no node takes it
                  │                          │
                  └── backoff over ◄── wake: the cluster changed (or 5 minutes went by)
+                     or nothing else to do
 
-Source: pkg/scheduler/backend/queue (priority sort, backoff, flush of what waits too long).
+Source: pkg/scheduler/backend/queue (priority sort, backoff, flush of what waits too long; what is in backoff is taken
+when nothing else is due: SchedulerPopFromBackoffQ, on since Kubernetes 1.33).
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ FIRST_BACKOFF_SECONDS = 1.0
 BACKOFF_CAP_SECONDS = 10.0
 #: After so long a pod is tried again although nothing seems to have changed.
 RETRY_SECONDS = 300.0
+#: With more pods than this in backoff each waits it out: all of them again at every change would be too much.
+EAGER_PODS = 100
 
 
 @dataclass(slots=True)
@@ -34,6 +38,7 @@ class _Entry:
     attempts: int = 0
     backoff_until: float = 0.0
     is_out: bool = False  # being scheduled
+    waits_for_storage: bool = False  # no node will do before its claims are bound
     wakes_seen: int = 0  # how often the cluster had changed when its turn came
 
 
@@ -44,6 +49,7 @@ class PendingPods:
         self._ready: list[tuple[int, int, str]] = []  # (-priority, sequence, uid), some of them outdated
         self._sequence = 0
         self._parked: dict[str, None] = {}
+        self._woken: dict[str, None] = {}  # in backoff, after a change that may help
         self._wakes = 0
 
     def __contains__(self, uid: str) -> bool:
@@ -63,6 +69,8 @@ class PendingPods:
         entry.pod = pod
         entry.wakes_seen = -1
         self._parked.pop(uid, None)
+        if not entry.is_out and entry.backoff_until > now:
+            self._woken[uid] = None
         self._schedule(uid, entry, max(now, entry.backoff_until))
 
     def refresh(self, pod: Pod) -> None:
@@ -74,6 +82,7 @@ class PendingPods:
     def remove(self, uid: str) -> None:
         self._entries.pop(uid, None)
         self._parked.pop(uid, None)
+        self._woken.pop(uid, None)
 
     def pop(self, now: float) -> Pod | None:
         """The most important of the pods that are due; it stays known until `remove`, `park` or `retry`."""
@@ -85,21 +94,29 @@ class PendingPods:
         while self._ready:
             _, _, uid = heapq.heappop(self._ready)
             entry = self._entries.get(uid)
-            if entry is None or entry.is_out or entry.due > now:
-                continue
-            entry.is_out = True
-            entry.wakes_seen = self._wakes
-            self._parked.pop(uid, None)
-            return entry.pod
+            if entry is not None and not entry.is_out and entry.due <= now:
+                return self._take(uid, entry)
+        if 0 < len(self._woken) <= EAGER_PODS:
+            uid = min(self._woken, key=lambda u: (-priority_of(self._entries[u].pod), self._entries[u].sequence))
+            return self._take(uid, self._entries[uid])
         return None
 
-    def park(self, uid: str, now: float) -> None:
-        """No node takes it: it waits for a change of the cluster, at least for its backoff."""
+    def _take(self, uid: str, entry: _Entry) -> Pod:
+        entry.is_out = True
+        entry.wakes_seen = self._wakes
+        self._parked.pop(uid, None)
+        self._woken.pop(uid, None)
+        return entry.pod
+
+    def park(self, uid: str, now: float, *, waits_for_storage: bool = False) -> None:
+        """No node takes it: it waits for a change of the cluster, or of volumes and claims."""
         entry = self._entries.get(uid)
         if entry is None:
             return
         self._back_off(entry, now)
+        entry.waits_for_storage = waits_for_storage
         if entry.wakes_seen != self._wakes:
+            self._woken[uid] = None
             self._schedule(uid, entry, entry.backoff_until)
             return
         self._parked[uid] = None
@@ -112,13 +129,14 @@ class PendingPods:
             self._back_off(entry, now)
             self._schedule(uid, entry, entry.backoff_until)
 
-    def wake(self, now: float) -> None:
-        """The cluster changed in a way that may help."""
+    def wake(self, now: float, *, storage: bool = False) -> None:
+        """Pods and nodes, or else volumes and claims, changed in a way that may help."""
         self._wakes += 1
-        for uid in self._parked:
+        for uid in [uid for uid in self._parked if self._entries[uid].waits_for_storage is storage]:
             entry = self._entries[uid]
+            del self._parked[uid]
+            self._woken[uid] = None
             self._schedule(uid, entry, max(now, entry.backoff_until))
-        self._parked.clear()
 
     def next_due(self) -> float | None:
         """When the next pod is due, in loop time."""
