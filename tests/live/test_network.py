@@ -446,7 +446,6 @@ async def test_after_a_restart_pods_keep_address_and_namespace_and_gone_ones_are
         before = os.stat(f"/run/netns/{pods[0].namespace}").st_ino
 
         again = await asyncio.to_thread(Cluster, tmp_path, "namespaces", cluster.cluster_id)
-        again.network._http_ports = ()
         # The first antei was killed: nothing was closed or detached. (Its DNS server must make room, as it would.)
         assert cluster.network._dns is not None
         await cluster.network._dns.aclose()
@@ -505,7 +504,7 @@ async def test_an_ingress_leads_by_host_and_path_and_says_where_it_is_reached(tm
         }
         await cluster.client.create(msgspec.convert(body, Ingress))
         await cluster.in_force("chat", 1)
-        port = cluster.network._http_port
+        port = cluster.network._ingress.http_port
         assert ("Ingress default/chat host chat.example", f"http://127.0.0.1:{port}/") in cluster.network.published
 
         async def get(host: str) -> str:
@@ -567,7 +566,7 @@ async def test_no_request_is_lost_while_endpoints_change_under_load(tmp_path: Pa
         await cluster.in_force("web", 3)
         assert service.spec is not None
         assert service.spec.ports is not None
-        ports = [service.spec.ports[0].nodePort or 0, cluster.network._http_port or 0]
+        ports = [service.spec.ports[0].nodePort or 0, cluster.network._ingress.http_port or 0]
         answers: Counter[str] = Counter()
         is_over = asyncio.Event()
 

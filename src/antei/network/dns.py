@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import socket
 import struct
-from collections import deque
 from contextlib import suppress
 
 import dns.asyncquery
@@ -105,7 +104,6 @@ class DnsServer:
         self._transport: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
         self._forwarding: set[asyncio.Task[None]] = set()
-        self._turn = 0
 
     async def start(self, port: int = 53) -> None:
         """Raises OSError when the address or the port is not to be had."""
@@ -141,11 +139,7 @@ class DnsServer:
     def _own(self, query: dns.message.QueryMessage) -> tuple[dns.message.Message | None, dns.name.Name | None]:
         if not is_ours(query.question[0].name, self._view):
             return None, None
-        response, outside = answer(query, self._view)
-        self._turn += 1
-        # Clients that take the first address shall not all take the same one.
-        response.answer = [_rotated(rrset, self._turn) for rrset in response.answer]
-        return response, outside
+        return answer(query, self._view)  # sent in random order (dnspython): not every client takes the same address
 
     def _send(self, query: dns.message.Message, response: dns.message.Message, client: tuple[str, int]) -> None:
         if self._transport is None or self._transport.is_closing():
@@ -235,12 +229,6 @@ class DnsServer:
             opened.close()
             raise
         return opened
-
-
-def _rotated(rrset: dns.rrset.RRset, turn: int) -> dns.rrset.RRset:
-    records = deque(rrset)
-    records.rotate(-turn)
-    return dns.rrset.from_rdata_list(rrset.name, rrset.ttl, records)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

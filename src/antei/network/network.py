@@ -12,22 +12,20 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from lightkube.resources.core_v1 import Pod
-from lightkube.resources.networking_v1 import Ingress, IngressClass
 
-from antei.api.objects import name_of, namespace_of, uid_of
+from antei.api.objects import uid_of
 from antei.client import Client
 from antei.client.informer import Informers
 from antei.network.addresses import OWN_SERVICE_IPS, ClusterAddresses
 from antei.network.dns import DnsServer, InformerView
-from antei.network.ingress import IngressServer
+from antei.network.ingress_controller import HTTP_PORTS, HTTPS_PORTS, IngressController
 from antei.network.ingress_rules import Backend as IngressBackend
-from antei.network.ingress_rules import ingress_table, is_served, served_classes
 from antei.network.load_balancer import LoadBalancerStatus
 from antei.network.nftables import NftablesBackend
 from antei.network.pods import LoopbackPodNetwork, NamespacePodNetwork, PodAddress
 from antei.network.proxy import Lag, ServiceProxy
 from antei.network.publishing import LOOPBACK, LoopbackBackend, NodePortPublisher, connect
-from antei.network.relay import Relay, bound, listen
+from antei.network.relay import Relay, bound
 from antei.network.resolv_conf import host_settings
 from antei.network.services import Endpoint, ServicePort
 from antei.world import World
@@ -38,8 +36,6 @@ __all__ = ["ClusterNetwork", "Mode", "Pods"]
 
 _LOG = logging.getLogger(__name__)
 Mode = Literal["auto", "namespaces", "loopback"]
-#: Tried in this order for the Ingress; 0 is any free port.
-_HTTP_PORTS = (80, 8080, 0)
 _API_PORT = 443
 
 
@@ -73,7 +69,8 @@ class ClusterNetwork:
         world: World,
         endpoint_lag: Lag = 0.0,
         mode: Mode = "auto",
-        http_ports: tuple[int, ...] = _HTTP_PORTS,
+        http_ports: tuple[int, ...] = HTTP_PORTS,
+        https_ports: tuple[int, ...] = HTTPS_PORTS,
     ) -> None:
         """`cluster_id`: at most 30 lower-case characters, the same for the same data directory; `directory` is where
         pod addresses are kept. Raises ValueError for more nodes than there are subnets."""
@@ -85,17 +82,17 @@ class ClusterNetwork:
         self._world = world
         self._endpoint_lag = endpoint_lag
         self._asked_mode = mode
-        self._http_ports = http_ports
         self._relay = Relay()
         self._nftables: NftablesBackend | None = None
         self._dns: DnsServer | None = None
-        self._http_port: int | None = None
         self.addresses = ClusterAddresses.of(node_names, loopback=mode == "loopback")
         self.reason = ""  # why this mode
         self._pods: Pods | None = None
         self._sockets: Sockets = HostSockets()
         self._proxy: ServiceProxy | None = None
-        self._ingress = IngressServer(self._find_port, self._dial_endpoint, world.chance)
+        self._ingress = IngressController(
+            informers, self._find_port, self._dial_endpoint, world.chance, http_ports, https_ports
+        )
 
     @property
     def mode(self) -> Literal["namespaces", "loopback"]:
@@ -120,15 +117,7 @@ class ClusterNetwork:
     @property
     def published(self) -> list[tuple[str, str]]:
         """(what, where) on the host's loopback, and in words what could not be published."""
-        found: list[tuple[str, str]] = []
-        classes = self._classes()
-        for ingress in self._informers.of(Ingress).items():
-            if self._http_port is None or not is_served(ingress, classes):
-                continue
-            url = f"http://{LOOPBACK}" + (f":{self._http_port}" if self._http_port != 80 else "") + "/"
-            for rule in (ingress.spec.rules if ingress.spec else None) or ():
-                host = f" host {rule.host}" if rule.host else ""
-                found.append((f"Ingress {namespace_of(ingress)}/{name_of(ingress)}{host}", url))
+        found = self._ingress.published
         failures = self._relay.failures
         for entry in self._proxy.table.ports if self._proxy else ():
             if entry.node_port is None:
@@ -161,17 +150,16 @@ class ClusterNetwork:
                 self._informers, backend, endpoint_lag=self._endpoint_lag, own_ips=OWN_SERVICE_IPS
             )
         await self._start_dns(host.nameservers)
-        self._informers.of(Ingress).add_handler(self._ingress_changed)
-        self._informers.of(IngressClass).add_handler(self._ingress_changed)
-        await self._start_http()
+        await self._ingress.start()
 
     async def run(self) -> None:
         """Keeps Services, Ingresses and their status in force until cancelled."""
         if self._proxy is None:
             raise OSError("the network has not been started")
-        status = LoadBalancerStatus(self._client, self._informers, lambda item: is_served(item, self._classes()))
+        status = LoadBalancerStatus(self._client, self._informers, self._ingress.serves)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._proxy.run(), name="service proxy")
+            group.create_task(self._ingress.run(), name="ingress")
             group.create_task(status.run(), name="load balancer status")
             group.create_task(self._forget_gone_pods(), name="gone pods' networks")
 
@@ -251,32 +239,11 @@ class ClusterNetwork:
         else:
             self._dns = server
 
-    async def _start_http(self) -> None:
-        for port in self._http_ports:
-            try:
-                listener = listen((LOOPBACK, port))
-            except OSError as error:
-                _LOG.info("Ingress: port %d is not to be had: %s", port, error)
-                continue
-            self._http_port = listener.getsockname()[1]
-            await self._ingress.listen(listener)
-            return
-        _LOG.warning("Ingress is not published: none of the ports %s is to be had", self._http_ports)
-
     async def _forget_gone_pods(self) -> None:
         """Once, when all pods are known: those that went while antei was away."""
         informer = self._informers.of(Pod)
         await informer.wait_synced()
         await self.pods.keep_only(frozenset(uid_of(pod) for pod in informer.items()))
-
-    def _classes(self) -> frozenset[str]:
-        return served_classes(self._informers.of(IngressClass).items())
-
-    def _ingress_changed(self, old: object, new: object) -> None:
-        classes = self._classes()
-        self._ingress.table = ingress_table(
-            item for item in self._informers.of(Ingress).items() if is_served(item, classes)
-        )
 
     def _find_port(self, backend: IngressBackend) -> ServicePort | None:
         return self._proxy.table.find(backend.namespace, backend.service, backend.port) if self._proxy else None
