@@ -20,7 +20,12 @@ __all__ = ["cron_job", "cron_job_update", "job", "job_update"]
 
 _CRON_JOB_NAME_LIMIT = 52
 _INDEXED_PARALLELISM_LIMIT = 100_000
-_GENERATED_LABELS = {"controller-uid", "batch.kubernetes.io/controller-uid"}
+_GENERATED_LABELS = {
+    "controller-uid",
+    "batch.kubernetes.io/controller-uid",
+    "job-name",
+    "batch.kubernetes.io/job-name",
+}
 
 
 def job(obj: Job) -> list[FieldError]:
@@ -42,7 +47,10 @@ def _generated_selector(path: str, spec: JobSpec) -> list[FieldError]:
     """Unless manualSelector is set, the selector is the registry's to generate, from the Job's uid."""
     if spec.manualSelector:
         return [] if spec.selector is not None else [required(path)]
-    if spec.selector is None or set(spec.selector.matchLabels or {}) & _GENERATED_LABELS:
+    if spec.selector is None:
+        return []
+    has_own = spec.selector.matchExpressions or set(spec.selector.matchLabels or {}) - _GENERATED_LABELS
+    if spec.selector.matchLabels and not has_own:
         return []
     return [invalid(path, spec.selector, "`selector` not auto-generated")]
 
