@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lightkube.resources.core_v1 import Pod
 
+from antei.api.errors import ApiError
 from antei.api.objects import name_of, uid_of
 from antei.api.pods import is_terminal
 from antei.client import Client
@@ -39,6 +40,7 @@ __all__ = ["NodeAgent"]
 _LOG = logging.getLogger(__name__)
 #: After a worker died of something unforeseen.
 _WORKER_RETRY_SECONDS = 10.0
+_LIST_RETRY_SECONDS = 1.0
 
 
 class NodeAgent:
@@ -162,15 +164,28 @@ class NodeAgent:
 
     async def _end_orphans(self) -> None:
         """Ends what belongs to no pod of any node: its object was deleted while nobody looked."""
-        if not self._left_over:
-            return
-        pods = (await self._context.client.list(Pod)).items
-        known = {uid_of(pod) for pod in pods}
+        known = {uid_of(pod) for pod in await self._all_pods()}
         orphans = {uid: left for uid, left in self._left_over.items() if uid not in known}
         self._left_over.clear()
         async with asyncio.TaskGroup() as group:
             for uid, left_over in orphans.items():
                 group.create_task(self._end_orphan(uid, left_over))
+        files, directory = self._context.files, self._context.directory
+        for name in await files.names(directory / "pods"):
+            if name not in known and name not in self._workers:
+                await files.remove_tree(directory / "pods" / name)
+        for name in await files.names(directory / "logs"):
+            uid = name.rpartition("_")[2]
+            if uid not in known and uid not in self._workers:
+                await files.remove_tree(directory / "logs" / name)
+
+    async def _all_pods(self) -> Sequence[Pod]:
+        while True:
+            try:
+                return (await self._context.client.list(Pod)).items
+            except (ApiError, OSError) as error:
+                _LOG.warning("node %s: pods not listed: %s", self.name, error)
+            await asyncio.sleep(_LIST_RETRY_SECONDS)
 
     async def _end_orphan(self, uid: str, left_over: LeftOver) -> None:
         try:
@@ -180,6 +195,5 @@ class NodeAgent:
             if left_over.sandbox is not None:
                 await self._context.runtime.remove_sandbox(left_over.sandbox.id)
             await self._context.network.detach(uid)
-            await self._context.files.remove_tree(self._context.pod_directory(uid))
         except (RuntimeFailure, OSError) as error:
             _LOG.warning("node %s: orphan pod %s not ended: %s", self.name, uid, error)

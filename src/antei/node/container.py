@@ -151,37 +151,46 @@ class ContainerWorker:
     def adopt(self, adopted: Adopted) -> None:
         """Takes over what is left from before a restart of the node; to be called before `run`, if at all."""
         status = adopted.status
-        state = (status.state if status else None) or ContainerState()
-        last_end = status.lastState.terminated if status and status.lastState else None
-        if status is not None and (status.containerID or status.restartCount):
+        if status is not None:
             self._attempt = status.restartCount
             self._container_id = status.containerID or ""
             self._image_id = status.imageID
-            # A container that ran and cannot be found was lost with the machine: that is how its run ended.
-            end = state.terminated or (_LOST if state.running else last_end)
-            self._state = ContainerState(terminated=end) if end else self._state
-            self._last_end = last_end if end is not last_end else None
-        record = adopted.records[-1] if adopted.records else None
-        if record is not None:
-            self._adopt_run(record, status, state)
-        elif self.role is Role.INIT and self.has_succeeded and not adopted.has_sandbox:
-            # A new sandbox has to be initialised anew.
-            self._state = waiting("PodInitializing")
-            self._attempt += 1
+            self._last_end = status.lastState.terminated if status.lastState else None
+        if adopted.records:
+            self._adopt_run(adopted.records[-1], status)
+        elif status is not None and (status.containerID or status.restartCount):
+            self._adopt_end(status, adopted.has_sandbox)
 
-    def _adopt_run(self, record: ContainerRecord, status: ContainerStatus | None, state: ContainerState) -> None:
+    def _adopt_run(self, record: ContainerRecord, status: ContainerStatus | None) -> None:
+        """The runtime still has the latest run; the API may know of it, of its end, or not yet."""
         is_told = status is not None and status.containerID == self._id_of(record)
-        if is_told and state.terminated is not None:
-            self._record = record
+        end = status.state.terminated if status is not None and status.state is not None else None
+        if is_told and end is not None:
+            self._record, self._state = record, ContainerState(terminated=end)
             return
+        if end is not None:
+            self._last_end = end
+        elif self._last_end is not None and self._last_end.containerID == self._id_of(record):
+            self._last_end = None  # between runs: this is the run that ended, and it is told of once more
         self._attempt = record.attempt
-        if is_told and self._last_end is None and self._state.terminated is _LOST:
-            self._state = waiting("ContainerCreating")
         prior = PriorVerdicts(
             has_started=bool(is_told and status and status.started), is_ready=bool(is_told and status and status.ready)
         )
         self._run = self._new_run(record, prior)
         self._run_changed()
+
+    def _adopt_end(self, status: ContainerStatus, has_sandbox: bool) -> None:
+        """The runtime has nothing. A run that the API still calls running was lost with the machine."""
+        state = status.state or ContainerState()
+        end = state.terminated or (_LOST if state.running else self._last_end)
+        if end is None:
+            return
+        if self.role is Role.INIT and end.exitCode == 0 and not has_sandbox:
+            self._attempt += 1  # a new sandbox is initialised anew
+            return
+        if end is self._last_end:
+            self._last_end = None
+        self._state = ContainerState(terminated=end)
 
     async def run(self) -> None:
         """Runs the container until it is over. Cancelled, it leaves a running container as it is."""
@@ -235,8 +244,7 @@ class ContainerWorker:
             try:
                 image = await self._unless_stopped(self._context.runtime.ensure_image(name, policy))
             except ImageError as error:
-                self._event("Warning", "Failed", f'Failed to pull image "{name}": {error.message}')
-                self._event("Warning", "Failed", f"Error: {error.reason}")
+                self._note_image_error(name, error)
                 backoff = after_restart(backoff, loop.time(), loop.time())
                 await self._image_back_off(name, error, backoff.delay_seconds)
                 continue
@@ -244,6 +252,14 @@ class ContainerWorker:
                 self._note_pulled(image, policy, loop.time() - began)
             return image
         return None
+
+    def _note_image_error(self, name: str, error: ImageError) -> None:
+        reasons = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "ErrImageNeverPull"}
+        message = error.message
+        if error.reason == "ErrImagePull" and not message.startswith("Failed to pull image"):
+            message = f'Failed to pull image "{name}": {message}'
+        self._event("Warning", reasons.get(error.reason, "Failed"), message)
+        self._event("Warning", "Failed", f"Error: {error.reason}")
 
     async def _image_back_off(self, name: str, error: ImageError, delay_seconds: float) -> None:
         self._wait_for(error.reason, error.message)

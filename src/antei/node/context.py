@@ -23,8 +23,12 @@ __all__ = ["NodeContext", "TokenSource", "VolumeMap"]
 class VolumeMap(Protocol):
     """Stand-ins for volume sources that this machine cannot mount (`volumes:` of antei.yaml)."""
 
-    def local_directory(self, source: str) -> Path | None:
-        """The directory for a source, written as mount(8) would: `192.168.99.1:/share`; or `csi:DRIVER:HANDLE`."""
+    def local_directory(self, source: object) -> Path | None:
+        """The directory that stands in for a volume source (NFSVolumeSource, …); None where none is named."""
+        ...
+
+    def line_for(self, source: object) -> str | None:
+        """What to write under `volumes:` to map this source; None for a kind that cannot be mapped."""
         ...
 
 

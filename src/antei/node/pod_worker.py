@@ -32,6 +32,7 @@ from antei.api.pods import is_terminal
 from antei.node.container import Adopted, ContainerWorker
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
+from antei.node.pod_network import PodAddress
 from antei.node.restarts import Role, roles
 from antei.node.sandbox import sandbox_spec
 from antei.node.status import PodFacts, pod_status, waiting_to_be_created
@@ -240,9 +241,11 @@ class PodWorker:
 
     async def _make_sandbox(self) -> None:
         """The address is the same after a restart of antei, and so is the sandbox, which is kept."""
-        address = await self._context.network.attach(uid_of(self._pod), self._context.node_name)
-        spec = self._spec
-        self._pod_ip = self._context.node_ip if spec.hostNetwork else address.ip
+        if self._spec.hostNetwork:
+            address = PodAddress(self._context.node_ip, None)
+        else:
+            address = await self._context.network.attach(uid_of(self._pod), self._context.node_name)
+        self._pod_ip = address.ip
         if self._sandbox is None:
             resolv_conf = self._context.network.resolv_conf(self._pod)
             wanted = sandbox_spec(self._context, self._pod, address, resolv_conf)

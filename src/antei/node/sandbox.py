@@ -29,7 +29,10 @@ def sandbox_spec(context: NodeContext, pod: Pod, address: PodAddress, resolv_con
     hostname = hostname_of(pod)
     names: tuple[str, ...] = (hostname,)
     if spec is not None and spec.subdomain and not spec.hostnameOverride:
-        names = (f"{hostname}.{spec.subdomain}.{namespace_of(pod)}.svc.{_CLUSTER_DOMAIN}", hostname)
+        qualified = f"{hostname}.{spec.subdomain}.{namespace_of(pod)}.svc.{_CLUSTER_DOMAIN}"
+        names = (qualified, hostname)
+        if spec.setHostnameAsFQDN:
+            hostname = qualified
     aliases = [
         HostAlias(alias.ip, tuple(alias.hostnames or ())) for alias in (spec.hostAliases if spec else None) or ()
     ]

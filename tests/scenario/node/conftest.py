@@ -21,6 +21,7 @@ from antei.client.local import LocalClient
 from antei.node.agent import NodeAgent
 from antei.node.files import MemoryFiles
 from antei.node.pod_network import PodAddress
+from antei.runtime.image_map import VolumeMap
 from antei.runtime.simulated import ContainerProfile, SimulatedRuntime
 from antei.server.registry import Registry
 from antei.simulate.loop import run_virtual
@@ -52,14 +53,6 @@ class Addresses:
         return "nameserver 10.96.0.10\n"
 
 
-class NoVolumes:
-    def __init__(self) -> None:
-        self.mapped: dict[str, Path] = {}
-
-    def local_directory(self, source: str) -> Path | None:
-        return self.mapped.get(source)
-
-
 class SimulatedNode:
     def __init__(self, profiles: Mapping[str, ContainerProfile], capacity: Mapping[str, str], seed: int) -> None:
         self.world = virtual_world(seed)
@@ -67,7 +60,7 @@ class SimulatedNode:
         self.runtime = SimulatedRuntime(self.world, profiles)
         self.network = Addresses(self.runtime)
         self.files = MemoryFiles()
-        self.volume_map = NoVolumes()
+        self.volume_map = VolumeMap({})
         self.recorder = EventRecorder(self.client, self.world, "kubelet", "node-1")
         self.seen: list[tuple[float, Pod]] = []  # every state of every pod, with the second it was seen at
         self._capacity = capacity

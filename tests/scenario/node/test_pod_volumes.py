@@ -100,9 +100,11 @@ def test_a_volume_that_this_machine_cannot_mount_names_the_line_to_add(on_node: 
         await node.create(pod(CLAIM))
         await node.at(2)
         ((_, message),) = await node.events("FailedMount")
-        assert "this machine cannot mount 192.168.99.1:/share" in message
-        assert message.endswith("under volumes:, the line\n  192.168.99.1:/share: ./a-directory")
-        node.volume_map.mapped["192.168.99.1:/share"] = Path("/srv/share")
+        assert message == (
+            'MountVolume.SetUp failed for volume "backup" : this machine cannot mount it; '
+            "add to antei.yaml, under volumes: nfs: {'192.168.99.1:/share': ./directory}"
+        )
+        node.volume_map.directories["nfs", "192.168.99.1:/share"] = Path("/srv/share")
         await node.at(10)
         assert await node.phase() == "Running"
         (container,) = node.runtime._containers.values()

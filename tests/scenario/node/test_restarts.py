@@ -276,3 +276,61 @@ def test_a_pod_that_does_not_fit_is_rejected(on_node: Any) -> None:
         assert await node.get("two") is None
 
     on_node(main)
+
+
+def test_a_restarted_node_keeps_what_was_told_of_the_run_before(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(30)
+        before = await node.status()
+        assert (before.restartCount, before.lastState.terminated.exitCode) == (2, 1)
+        await node.restart_agent()
+        await node.at(40)
+        assert await node.status() == before
+
+    on_node(main, ContainerProfile(ends_at_attempt={0: ScheduledExit(1, 1), 1: ScheduledExit(1, 1)}))
+
+
+def test_a_restarted_node_forgets_the_back_off_but_not_the_count(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(15)
+        assert (await node.status()).state.waiting.reason == "CrashLoopBackOff"
+        await node.restart_agent()
+        await node.at(15.5)
+        status = await node.status()
+        assert (status.restartCount, status.lastState.terminated.exitCode) == (3, 3)
+        assert node.times("started")[-1] == 15
+
+    on_node(main, CRASHES)
+
+
+def test_a_completed_pod_stays_completed_over_a_restart_of_the_node(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app() | {"restartPolicy": "Never"})
+        await node.at(5)
+        await node.restart_agent()
+        await node.at(10)
+        assert await node.phase() == "Succeeded"
+        assert node.times("started") == [0]
+        await node.delete()
+        await node.at(11)
+        assert await node.get() is None
+
+    on_node(main, ContainerProfile(ends=ScheduledExit(1, 0)))
+
+
+def test_a_worker_that_fails_of_something_unforeseen_takes_its_pod_up_again(on_node: Any, caplog: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(5)
+        resolve, node.network.resolv_conf = node.network.resolv_conf, lambda pod: 1 / 0
+        await node.create(app(), "other")
+        await node.at(6)
+        node.network.resolv_conf = resolve
+        await node.at(20)
+        assert await node.phase("other") == "Running"
+        assert node.times("started") == [0, 15]
+
+    on_node(main)
+    assert "division by zero" in caplog.text

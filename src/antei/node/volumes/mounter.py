@@ -11,7 +11,9 @@ What cannot be mounted is a VolumeError, whose message is the event's; the pod w
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +40,8 @@ __all__ = ["VolumeError", "VolumeMounter", "follows_objects"]
 
 T = TypeVar("T", ConfigMap, Secret, PersistentVolumeClaim)
 _TOKEN_SECONDS = 3600
+#: The part of its life after which a token is replaced (kubelet: pkg/kubelet/token/token_manager.go).
+_TOKEN_RENEWAL = 0.8
 
 
 class VolumeError(Exception):
@@ -48,12 +52,19 @@ def follows_objects(volume: Volume) -> bool:
     return any((volume.configMap, volume.secret, volume.downwardAPI, volume.projected))
 
 
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str
+    renew_at: float  # on the loop's clock
+
+
 class VolumeMounter:
     """The volumes of one pod. `mount_all` may be called again and again; it finishes what is missing."""
 
     def __init__(self, context: NodeContext) -> None:
         self._context = context
         self._paths: dict[str, Path] = {}
+        self._tokens: dict[tuple[str, str], _Token] = {}  # by audience and path
 
     async def mount_all(self, pod: Pod, node: NodeFacts) -> None:
         """Raises VolumeError for the first volume that cannot be mounted."""
@@ -79,12 +90,17 @@ class VolumeMounter:
     ) -> tuple[Mount, ...]:
         """A container's volumeMounts as the runtime takes them, subPaths made where they are missing."""
         result = []
+        following = {v.name for v in (pod.spec.volumes if pod.spec else None) or () if follows_objects(v)}
         for mount in mounts or ():
+            if mount.name not in self._paths:
+                raise VolumeError(f'volume "{mount.name}" is not mounted')
             source = self._paths[mount.name]
             below = expand(mount.subPathExpr, environment.get) if mount.subPathExpr else mount.subPath or ""
             if below:
                 source = await self._sub_path(source, below, mount.name)
-            result.append(Mount(source=source, target=mount.mountPath, read_only=bool(mount.readOnly)))
+            # What follows an object is the node's to write, whatever the mount asks for.
+            read_only = bool(mount.readOnly) or mount.name in following
+            result.append(Mount(source=source, target=mount.mountPath, read_only=read_only))
         return tuple(result)
 
     async def unmount_all(self, pod: Pod) -> None:
@@ -111,26 +127,21 @@ class VolumeMounter:
         if volume.emptyDir is not None:
             await self._context.files.make_directory(own, 0o777)
             return own
+        mapped = self._context.volume_map.local_directory(_source_of(volume))
+        if mapped is not None:
+            return mapped
         if volume.hostPath is not None:
             return await self._host_path(volume.hostPath)
         if volume.persistentVolumeClaim is not None:
             return await self._claim(pod, volume.persistentVolumeClaim.claimName)
         if volume.ephemeral is not None:
             return await self._claim(pod, f"{name_of(pod)}-{volume.name}")
-        if volume.nfs is not None:
-            return self._mapped(f"{volume.nfs.server}:{volume.nfs.path}", volume.name)
-        if volume.csi is not None:
-            return self._mapped(f"csi:{volume.csi.driver}:{volume.name}", volume.name)
-        raise VolumeError(f'volume "{volume.name}" is of a kind that this node cannot mount')
+        raise self._unmountable(_source_of(volume), volume.name)
 
-    def _mapped(self, source: str, name: str) -> Path:
-        directory = self._context.volume_map.local_directory(source)
-        if directory is None:
-            remedy = f"add to antei.yaml, under volumes:, the line\n  {source}: ./a-directory"
-            raise VolumeError(
-                f'MountVolume.SetUp failed for volume "{name}" : this machine cannot mount {source}; {remedy}'
-            )
-        return directory
+    def _unmountable(self, source: object, name: str) -> VolumeError:
+        failed = f'MountVolume.SetUp failed for volume "{name}" : this machine cannot mount it'
+        line = self._context.volume_map.line_for(source)
+        return VolumeError(f"{failed}; add to antei.yaml, under volumes: {line}" if line else failed)
 
     async def _host_path(self, source: HostPathVolumeSource) -> Path:
         """The path of a hostPath volume under its type's rule (Kubernetes: pkg/volume/hostpath/host_path.go)."""
@@ -170,16 +181,15 @@ class VolumeMounter:
         return await self._persistent_volume(volume.spec, volume_name)
 
     async def _persistent_volume(self, spec: PersistentVolumeSpec, name: str) -> Path:
+        mapped = self._context.volume_map.local_directory(_source_of(spec))
+        if mapped is not None:
+            return mapped
         if spec.hostPath is not None:
             path = await self._host_path(spec.hostPath)
         elif spec.local is not None:
             path = Path(spec.local.path)
-        elif spec.nfs is not None:
-            return self._mapped(f"{spec.nfs.server}:{spec.nfs.path}", name)
-        elif spec.csi is not None:
-            return self._mapped(f"csi:{spec.csi.driver}:{spec.csi.volumeHandle}", name)
         else:
-            raise VolumeError(f'PersistentVolume "{name}" is of a kind that this node cannot mount')
+            raise self._unmountable(_source_of(spec), name)
         if await self._context.files.kind(path) is None:
             raise VolumeError(
                 f'MountVolume.NewMounter initialization failed for volume "{name}" : path "{path}" does not exist'
@@ -232,11 +242,16 @@ class VolumeMounter:
         if self._context.tokens is None:
             return {}
         seconds = wanted.expirationSeconds or _TOKEN_SECONDS
-        try:
-            token = await self._context.tokens.token(pod, wanted.audience or "", seconds)
-        except ApiError as error:
-            raise MissingSource(f"failed to fetch token: {error}") from error
-        return {wanted.path: FileContent(token.encode(), 0o644 if mode is None else mode)}
+        known = self._tokens.get((wanted.audience or "", wanted.path))
+        now = asyncio.get_running_loop().time()
+        if known is None or now >= known.renew_at:
+            try:
+                text = await self._context.tokens.token(pod, wanted.audience or "", seconds)
+            except ApiError as error:
+                raise MissingSource(f"failed to fetch token: {error}") from error
+            known = _Token(text, now + _TOKEN_RENEWAL * seconds)
+            self._tokens[wanted.audience or "", wanted.path] = known
+        return {wanted.path: FileContent(known.text.encode(), 0o644 if mode is None else mode)}
 
     async def _get(self, kind: type[T], name: str, namespace: str) -> T | None:
         """The object, or None where there is none."""
@@ -246,3 +261,12 @@ class VolumeMounter:
             if error.code == 404:
                 return None
             raise MissingSource(str(error)) from error
+
+
+def _source_of(volume: Volume | PersistentVolumeSpec) -> object:
+    """The one field of a volume that says where it comes from; None where there is none."""
+    for name in volume.__struct_fields__:
+        value = getattr(volume, name)
+        if type(value).__name__.endswith("VolumeSource"):
+            return value
+    return None
