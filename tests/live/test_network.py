@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,13 @@ import msgspec
 import pytest
 from lightkube.models.core_v1 import PodSpec
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources.core_v1 import Namespace, Pod, Service
+from lightkube.resources.core_v1 import Namespace, Pod, Secret, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.resources.networking_v1 import Ingress
 
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
-from antei.network.network import ClusterNetwork, Mode
+from antei.network.network import ClusterNetwork, Mode, remove_network
 from antei.network.pods import PodAddress
 from antei.server.registry import Registry
 from antei.store.memory import MemoryStore
@@ -352,6 +355,8 @@ async def test_a_node_port_answers_on_the_hosts_loopback(tmp_path: Path, mode: M
         await cluster.in_force("web", 2)
         answers = Counter([(await _ask(_host_socket(), "127.0.0.1", port)).split()[0] for _ in range(40)])
         assert set(answers) == {pod.ip for pod in pods}
+        for node_ip in cluster.network.addresses.nodes.values():
+            assert (await pods[0].ask(node_ip, port)).split()[0] in {pod.ip for pod in pods}
         assert ("Service default/web:80", f"127.0.0.1:{port}") in cluster.network.published
         if mode == "loopback":
             stand_in = cluster.network.addresses.placed_service(service.spec.clusterIP or "")
@@ -598,3 +603,61 @@ async def test_no_request_is_lost_while_endpoints_change_under_load(tmp_path: Pa
         await asyncio.gather(*loads)
         assert set(answers) == {"ok"}, answers
         assert answers["ok"] > 200
+
+
+async def test_what_a_killed_antei_left_can_be_removed_without_starting_it(tmp_path: Path) -> None:
+    cluster = await asyncio.to_thread(Cluster, tmp_path, "namespaces", f"k{os.getpid()}")
+    await cluster.network.start()
+    await cluster.network.pods.attach("one", "node-1")
+    await cluster.network.aclose()
+    await remove_network(cluster.cluster_id, tmp_path)
+    assert [name for name in os.listdir("/run/netns") if name.startswith(f"antei-{cluster.cluster_id}")] == []
+    assert os.listdir(tmp_path) == []
+    await remove_network(cluster.cluster_id, tmp_path)  # again: no error
+
+
+async def test_a_load_balancer_service_says_that_the_loopback_reaches_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        await cluster.service("web", {"type": "LoadBalancer", "ports": [{"port": 80}]})
+        await cluster.service("inner", {"ports": [{"port": 80}]})
+        async with asyncio.timeout(5):
+            while True:
+                service = await cluster.client.get(Service, "web", "default")
+                if service.status and service.status.loadBalancer and service.status.loadBalancer.ingress:
+                    break
+                await asyncio.sleep(0.01)
+        assert [item.ip for item in service.status.loadBalancer.ingress] == ["127.0.0.1"]
+        inner = await cluster.client.get(Service, "inner", "default")
+        assert not (inner.status and inner.status.loadBalancer and inner.status.loadBalancer.ingress)
+
+
+async def test_an_ingress_with_a_secret_is_served_over_tls(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        cluster.network._ingress._https_ports = (0,)
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        command += ["-days", "1", "-subj", "/CN=chat.example", "-keyout", "key", "-out", "crt"]
+        done = await asyncio.to_thread(partial(subprocess.run, command, cwd=tmp_path, capture_output=True))
+        assert done.returncode == 0, done
+        data = {
+            name: base64.b64encode((tmp_path / file).read_bytes()).decode()
+            for name, file in (("tls.crt", "crt"), ("tls.key", "key"))
+        }
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "chat-tls", "namespace": "default"}}
+        await cluster.client.create(msgspec.convert(body | {"type": "kubernetes.io/tls", "data": data}, Secret))
+        tls = [{"hosts": ["chat.example"], "secretName": "chat-tls"}]
+        backend = {"service": {"name": "none", "port": {"number": 80}}}
+        paths = [{"path": "/", "pathType": "Prefix", "backend": backend}]
+        spec = {"tls": tls, "rules": [{"host": "chat.example", "http": {"paths": paths}}]}
+        body = {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}
+        body |= {"metadata": {"name": "chat", "namespace": "default"}, "spec": spec}  # type: ignore[dict-item]
+        await cluster.client.create(msgspec.convert(body, Ingress))
+        async with asyncio.timeout(5):
+            while cluster.network._ingress.https_port is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        port = cluster.network._ingress.https_port
+        assert ("Ingress default/chat host chat.example", f"https://127.0.0.1:{port}/") in cluster.network.published
+        trusting = await asyncio.to_thread(partial(ssl.create_default_context, cafile=str(tmp_path / "crt")))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="chat.example")
+        writer.write(b"GET / HTTP/1.1\r\nHost: chat.example\r\nConnection: close\r\n\r\n")
+        assert (await asyncio.wait_for(reader.read(-1), 5)).startswith(b"HTTP/1.1 503")
+        writer.close()

@@ -50,8 +50,8 @@ class IngressController:
         self._dirty = asyncio.Event()
         self.http_port: int | None = None
         self.https_port: int | None = None
-        self._ingresses.add_handler(self._changed)
-        self._classes.add_handler(self._changed)
+        self._ingresses.add_handler(self._ingress_changed)
+        self._classes.add_handler(lambda old, new: self._rebuild())
         self._secrets.add_handler(self._secret_changed)
 
     def serves(self, ingress: Ingress) -> bool:
@@ -124,7 +124,13 @@ class IngressController:
             known = self._contexts[key] = version, context
         return known[1]
 
-    def _changed(self, old: object, new: object) -> None:
+    def _ingress_changed(self, old: Ingress | None, new: Ingress | None) -> None:
+        if old is None and new is not None and not self.serves(new):
+            # Not an error: its class may be another controller's, or be created in a moment.
+            _LOG.warning("Ingress %s/%s is of a class that antei does not serve", *key_of(new))
+        self._rebuild()
+
+    def _rebuild(self) -> None:
         self._server.table = ingress_table(item for item in self._ingresses.items() if self.serves(item))
         self._dirty.set()
 

@@ -24,7 +24,16 @@ from pyroute2 import IPRoute, NetlinkError
 from antei.network.addresses import ClusterAddresses
 from antei.world import namespaces
 
-__all__ = ["PodLink", "attach", "detach", "is_attached", "prepare_cluster", "remove_all", "remove_stale"]
+__all__ = [
+    "PodLink",
+    "attach",
+    "detach",
+    "is_attached",
+    "prepare_cluster",
+    "remove_all",
+    "remove_cluster",
+    "remove_stale",
+]
 
 _LOG = logging.getLogger(__name__)
 _GATEWAY = "169.254.1.1"
@@ -147,6 +156,16 @@ def remove_all(cluster_namespace: str) -> None:
     for name in namespaces.names(f"{cluster_namespace}-"):
         namespaces.remove(name)
     namespaces.remove(cluster_namespace)
+
+
+def remove_cluster(cluster_namespace: str) -> None:
+    """`remove_all` for a cluster whose antei is not running; the calling thread is to be thrown away afterwards."""
+    if namespaces.exists(cluster_namespace):
+        namespaces.enter(cluster_namespace)
+        remove_all(cluster_namespace)
+        return
+    for name in (*namespaces.names(f"{cluster_namespace}-"), cluster_namespace):
+        namespaces.remove(name)
 
 
 def _join(link: PodLink, cluster: int) -> None:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import socket
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol
@@ -20,9 +21,10 @@ from antei.network.addresses import OWN_SERVICE_IPS, ClusterAddresses
 from antei.network.dns import DnsServer, InformerView
 from antei.network.ingress_controller import HTTP_PORTS, HTTPS_PORTS, IngressController
 from antei.network.ingress_rules import Backend as IngressBackend
+from antei.network.links import remove_cluster
 from antei.network.load_balancer import LoadBalancerStatus
 from antei.network.nftables import NftablesBackend
-from antei.network.pods import LoopbackPodNetwork, NamespacePodNetwork, PodAddress
+from antei.network.pods import ADDRESS_FILE, LoopbackPodNetwork, NamespacePodNetwork, PodAddress
 from antei.network.proxy import Lag, ServiceProxy
 from antei.network.publishing import LOOPBACK, LoopbackBackend, NodePortPublisher, connect
 from antei.network.relay import Relay, bound
@@ -32,11 +34,22 @@ from antei.world import World
 from antei.world.namespaces import NamespaceSockets
 from antei.world.sockets import HostSockets, Sockets
 
-__all__ = ["ClusterNetwork", "Mode", "Pods"]
+__all__ = ["ClusterNetwork", "Mode", "Pods", "remove_network"]
 
 _LOG = logging.getLogger(__name__)
 Mode = Literal["auto", "namespaces", "loopback"]
 _API_PORT = 443
+
+
+async def remove_network(cluster_id: str, directory: Path) -> None:
+    """Removes what is left of a cluster whose antei is not running. Raises OSError (EPERM without privileges)."""
+    loop = asyncio.get_running_loop()
+    thread = ThreadPoolExecutor(1, "network removal")
+    try:
+        await loop.run_in_executor(thread, partial(remove_cluster, f"antei-{cluster_id}"))
+        await loop.run_in_executor(thread, partial((directory / ADDRESS_FILE).unlink, missing_ok=True))
+    finally:
+        thread.shutdown(wait=False)
 
 
 class Pods(Protocol):

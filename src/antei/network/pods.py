@@ -28,10 +28,11 @@ from antei.network.addresses import FIRST_POD, LAST_POD, ClusterAddresses
 from antei.network.resolv_conf import ResolverSettings, host_settings, resolv_conf
 from antei.world import namespaces
 
-__all__ = ["Assignment", "Assignments", "LoopbackPodNetwork", "NamespacePodNetwork", "PodAddress"]
+__all__ = ["ADDRESS_FILE", "Assignment", "Assignments", "LoopbackPodNetwork", "NamespacePodNetwork", "PodAddress"]
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
+ADDRESS_FILE = "pod-addresses.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ class NamespacePodNetwork:
     def __init__(self, cluster_namespace: str, addresses: ClusterAddresses, directory: Path) -> None:
         self.cluster_namespace = cluster_namespace
         self._addresses = addresses
-        self._path = directory / "pod-addresses.json"
+        self._path = directory / ADDRESS_FILE
         self._attaching = ThreadPoolExecutor(1, "pod network")
         self._detaching = ThreadPoolExecutor(1, "pod network removal")
         self._locks: dict[str, asyncio.Lock] = {}
@@ -236,7 +237,7 @@ class LoopbackPodNetwork:
 
     def __init__(self, addresses: ClusterAddresses, directory: Path) -> None:
         self._addresses = addresses
-        self._path = directory / "pod-addresses.json"
+        self._path = directory / ADDRESS_FILE
         self._kept: _Kept | None = None
         self._thread = ThreadPoolExecutor(1, "pod addresses")
         self._host = ResolverSettings()

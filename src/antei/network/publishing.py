@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 
 from antei.network.addresses import ClusterAddresses
@@ -13,6 +14,7 @@ from antei.world.sockets import Sockets
 
 __all__ = ["LOOPBACK", "LoopbackBackend", "NodePortPublisher", "connect"]
 
+_LOG = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 _AFFINITY_KEPT_MOST = 65536
 
@@ -62,12 +64,16 @@ class LoopbackBackend:
         self._sockets = sockets
         self._addresses = addresses
         self._chance = chance
+        self._said: set[str] = set()
         self._affinity: dict[tuple[str, str], tuple[Endpoint, float]] = {}  # (port, client) to (endpoint, last used)
 
     async def apply(self, table: ServiceTable) -> None:
         wanted: dict[tuple[str, int], Dial] = {}
         for entry in table.ports:
             if entry.protocol != "TCP":
+                if str(entry) not in self._said:
+                    _LOG.warning("Service %s is %s: not served without network namespaces", entry, entry.protocol)
+                    self._said.add(str(entry))
                 continue
             dial = self._dial(entry)
             for ip in entry.ips:
