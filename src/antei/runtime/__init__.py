@@ -181,6 +181,10 @@ class Runtime(Protocol):
         """Creates and starts a container. Raises StartError."""
         ...
 
+    async def unsupported(self, spec: ContainerSpec) -> Sequence[str]:
+        """What of this spec the driver will ignore on this machine, one sentence each: for one event on the pod."""
+        ...
+
     async def wait(self, container_id: str) -> Exit:
         """Returns when the container has ended; at once when it has ended before. Any number may wait."""
         ...

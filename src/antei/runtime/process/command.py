@@ -251,9 +251,9 @@ def _as_user(spec: ContainerSpec, capabilities: Capabilities) -> list[str]:
 def _own_file_systems(spec: ContainerSpec, sandbox: SandboxView) -> list[str]:
     arguments = ["--proc", "/proc", *(["--dev-bind", "/dev", "/dev"] if spec.privileged else ["--dev", "/dev"])]
     arguments += ["--ro-bind", "/sys", "/sys", "--tmpfs", "/run", "--perms", "1777", "--dir", "/run/lock"]
-    homes = (Path.home() / name for name in _SECRET_DIRECTORIES)
-    for hidden in (*sandbox.hidden, *(home for home in homes if home.is_dir())):
-        arguments += ["--tmpfs", str(hidden)]
+    for hidden in (*sandbox.hidden, *(Path.home() / name for name in _SECRET_DIRECTORIES)):
+        if hidden.is_dir():
+            arguments += ["--tmpfs", str(hidden)]
     return arguments
 
 

@@ -174,6 +174,9 @@ class SimulatedRuntime:
         self._containers[record.id] = container
         return record
 
+    async def unsupported(self, spec: ContainerSpec) -> Sequence[str]:
+        return ()
+
     async def wait(self, container_id: str) -> Exit:
         return await self._container(container_id).ended()
 
