@@ -129,7 +129,7 @@ class VolumeMounter:
             return own
         mapped = self._context.volume_map.local_directory(_source_of(volume))
         if mapped is not None:
-            return mapped
+            return await self._stand_in(mapped)
         if volume.hostPath is not None:
             return await self._host_path(volume.hostPath)
         if volume.persistentVolumeClaim is not None:
@@ -137,6 +137,12 @@ class VolumeMounter:
         if volume.ephemeral is not None:
             return await self._claim(pod, f"{name_of(pod)}-{volume.name}")
         raise self._unmountable(_source_of(volume), volume.name)
+
+    async def _stand_in(self, directory: Path) -> Path:
+        """A mapped directory is made where it is missing: an export that nobody has written to yet is empty."""
+        if await self._context.files.kind(directory) is None:
+            await self._context.files.make_directory(directory, 0o777)
+        return directory
 
     def _unmountable(self, source: object, name: str) -> VolumeError:
         failed = f'MountVolume.SetUp failed for volume "{name}" : this machine cannot mount it'
@@ -183,7 +189,7 @@ class VolumeMounter:
     async def _persistent_volume(self, spec: PersistentVolumeSpec, name: str) -> Path:
         mapped = self._context.volume_map.local_directory(_source_of(spec))
         if mapped is not None:
-            return mapped
+            return await self._stand_in(mapped)
         if spec.hostPath is not None:
             path = await self._host_path(spec.hostPath)
         elif spec.local is not None:
