@@ -331,6 +331,22 @@ async def test_a_database_that_cannot_be_understood_is_refused(
         await SqliteStore.open(path)
 
 
+def _modes(directory: Path) -> set[int]:
+    return {path.stat().st_mode & 0o777 for path in directory.iterdir()}
+
+
+async def test_nobody_else_may_read_the_database(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "state.db")
+    await store.create(key("a"), config_map("a"))
+    assert _modes(tmp_path) == {0o600}
+    await store.aclose()
+
+
+async def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(Damaged, match="cannot be opened"):
+        await SqliteStore.open(tmp_path / "nowhere" / "state.db")
+
+
 async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     path.write_bytes(b"certainly not a database" * 100)

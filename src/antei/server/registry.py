@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import msgspec
+from lightkube.models.meta_v1 import StatusCause, StatusDetails
 
 from antei.api.conversion import stored_resource, to_stored
 from antei.api.decode import decode_data
@@ -22,6 +23,7 @@ from antei.api.defaults import apply_defaults
 from antei.api.errors import (
     ApiError,
     FieldError,
+    FieldErrorType,
     already_exists,
     bad_request,
     conflict,
@@ -31,7 +33,7 @@ from antei.api.errors import (
     not_found,
     timeout,
 )
-from antei.api.objects import meta, name_of, replace_meta, to_time
+from antei.api.objects import meta, name_of, replace, replace_meta, to_time
 from antei.api.patch import apply_patch, check_patch_type
 from antei.api.resources import Resource, Subresource
 from antei.api.retired import served_versions
@@ -137,8 +139,7 @@ class Registry:
         """
         wanted = predicate_of(resource, label_selector, field_selector)
         if after_revision > self.store.revision:
-            # Kubernetes: storage.NewTooLargeResourceVersionError; clients list again.
-            raise timeout(f"Too large resource version: {after_revision}, current: {self.store.revision}")
+            raise _too_large(after_revision, self.store.revision)
         changes = self.store.watch(resource.bucket, namespace, after_revision)
         return SelectedWatch(changes, wanted, lambda stored: answered(resource, stored), after_revision)
 
@@ -225,11 +226,17 @@ class Registry:
         obj = in_namespace(resource, namespace, typed(resource, obj))
         check_name(obj, name)
         obj = to_stored(resource, obj)
-        may_create = not subresource and strategy_of(stored_resource(resource)).creates_on_update
+        strategy = strategy_of(stored_resource(resource))
+        may_create = not subresource and strategy.creates_on_update
         if may_create and not (meta(obj).resourceVersion or meta(obj).uid):
             key = Key(resource.bucket, namespace if resource.namespaced else "", name)
             if self.store.get(key) is None:
-                return await self.create(stored_resource(resource), namespace, obj, dry_run=dry_run)
+                created = await self.create(stored_resource(resource), namespace, obj, dry_run=dry_run)
+                return answered(resource, created)
+        if not (meta(obj).resourceVersion or strategy.allows_unconditional_update):
+            detail = "must be specified for an update"
+            error = FieldError(FieldErrorType.INVALID, "metadata.resourceVersion", 0, detail)
+            raise invalid(resource.kind, name, [error], resource.group)
         stored = await self.modify(resource, namespace, name, lambda _: obj, subresource=subresource, dry_run=dry_run)
         return answered(resource, stored)
 
@@ -441,6 +448,16 @@ def _errors_of_change(resource: Resource, new: Any, old: Any, subresource: str) 
 def _refuse(resource: Resource, name: str, errors: Sequence[FieldError]) -> None:
     if errors:
         raise invalid(resource.kind, name, errors, resource.group)
+
+
+def _too_large(revision: int, current: int) -> ApiError:
+    """The revision is yet to come, or another cluster's; clients list again by this cause.
+
+    Kubernetes: apiserver/pkg/storage/errors.go, NewTooLargeResourceVersionError.
+    """
+    status = timeout(f"Too large resource version: {revision}, current: {current}").status
+    cause = StatusCause(reason="ResourceVersionTooLarge", message="Too large resource version")
+    return ApiError(replace(status, details=StatusDetails(causes=[cause], retryAfterSeconds=1)))
 
 
 def _fail(error: StoreError) -> NoReturn:

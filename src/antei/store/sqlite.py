@@ -32,9 +32,13 @@ _APPLICATION_ID = 0x616E7465
 
 _SCHEMA = (
     "CREATE TABLE objects (bucket TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,"
-    " revision INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (bucket, namespace, name)) WITHOUT ROWID",
+    " revision INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (bucket, namespace, name))",
     "CREATE TABLE counter (revision INTEGER NOT NULL)",
     "INSERT INTO counter VALUES (0)",
+)
+_UPSERT = (
+    "INSERT INTO objects VALUES (?, ?, ?, ?, ?) ON CONFLICT (bucket, namespace, name)"
+    " DO UPDATE SET revision = excluded.revision, data = excluded.data"
 )
 
 
@@ -221,6 +225,8 @@ class _Database:
             if "locked" in str(error):
                 raise InUse(f"{self._path} is in use by another antei") from error
             raise Damaged(f"{self._path} cannot be opened: {error}") from error
+        except OSError as error:
+            raise Damaged(f"{self._path} cannot be opened: {error}") from error
         except sqlite3.DatabaseError as error:
             self.close()
             raise Damaged(f"{self._path} is no database of antei's: {error}") from error
@@ -229,6 +235,8 @@ class _Database:
             raise
 
     def _connected(self) -> sqlite3.Connection:
+        # It holds Secrets: nobody else may read it. SQLite gives its side files the same mode.
+        self._path.touch(mode=0o600)
         connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
         # The lock is held until the file is closed, or the process is gone.
         connection.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -291,7 +299,7 @@ class _Database:
                     connection.execute("DELETE FROM objects WHERE bucket = ? AND namespace = ? AND name = ?", key)
                 else:
                     connection.execute(
-                        "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?)",
+                        _UPSERT,
                         (*key, change.revision, change.stored.data),
                     )
             connection.execute("UPDATE counter SET revision = ?", (changes[-1].revision,))

@@ -10,11 +10,13 @@ from lightkube.models.apps_v1 import DeploymentSpec
 from lightkube.models.batch_v1 import JobSpec
 from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
+from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.authentication_v1 import TokenReview
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import ConfigMap, Event, Namespace, Node, Pod, Secret
+from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.errors import ApiError
 from antei.api.objects import meta, replace, replace_meta
@@ -284,6 +286,19 @@ async def test_a_put_creates_a_lease_that_is_not_there(registry: Registry) -> No
     lease = Lease(metadata=ObjectMeta(name="l"), spec={"holderIdentity": "me"})  # type: ignore[arg-type]
     stored = await registry.update(resource_of(Lease), "kube-node-lease", "l", lease)
     assert stored.object.spec.holderIdentity == "me"
+
+
+async def test_a_budget_is_replaced_only_by_who_has_read_it(registry: Registry) -> None:
+    budgets = resource_of(PodDisruptionBudget)
+    budget = PodDisruptionBudget(metadata=ObjectMeta(name="b"), spec=PodDisruptionBudgetSpec(minAvailable=1))
+    created = (await registry.create(budgets, "default", budget)).object
+    error = await refusal(registry.update(budgets, "default", "b", budget))
+    assert (error.code, error.message) == (
+        422,
+        'PodDisruptionBudget.policy "b" is invalid: metadata.resourceVersion: Invalid value: 0: '
+        "must be specified for an update",
+    )
+    assert (await registry.update(budgets, "default", "b", created)).object == created
 
 
 async def test_each_type_of_patch_is_applied(registry: Registry) -> None:

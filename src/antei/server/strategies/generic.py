@@ -38,6 +38,8 @@ class Strategy:
     returns_deleted_object = False
     #: May a PUT create it?
     creates_on_update = False
+    #: May a PUT leave out the resourceVersion, and so overwrite whatever is there?
+    allows_unconditional_update = True
     #: What becomes of dependents where a DELETE does not say: Background, Orphan, or Unsupported (it has none).
     default_propagation = "Background"
 

@@ -63,6 +63,21 @@ _CREATED_ON_UPDATE = frozenset(
         "rbac.authorization.k8s.io/roles",
     }
 )
+#: Kinds whose PUT must name a resourceVersion (Kubernetes: AllowUnconditionalUpdate is false).
+_COMPARED_ON_UPDATE = frozenset(
+    {
+        "admissionregistration.k8s.io/mutatingwebhookconfigurations",
+        "admissionregistration.k8s.io/validatingwebhookconfigurations",
+        "apiextensions.k8s.io/customresourcedefinitions",
+        "apiregistration.k8s.io/apiservices",
+        "coordination.k8s.io/leases",
+        "node.k8s.io/runtimeclasses",
+        "policy/poddisruptionbudgets",
+        "storage.k8s.io/csidrivers",
+        "storage.k8s.io/csinodes",
+        "storage.k8s.io/volumeattachments",
+    }
+)
 #: Kinds whose immediate DELETE answers with the object (Kubernetes: ReturnDeletedObject).
 _RETURNED_ON_DELETE = frozenset(
     {
@@ -98,5 +113,6 @@ def strategy_of(resource: Resource) -> Strategy:
     strategy = _OWN.get(resource.bucket, Strategy)(resource)
     strategy.has_generation = strategy.has_generation or resource.bucket in _WITH_GENERATION
     strategy.creates_on_update = resource.bucket in _CREATED_ON_UPDATE
+    strategy.allows_unconditional_update = resource.bucket not in _COMPARED_ON_UPDATE
     strategy.returns_deleted_object = resource.bucket in _RETURNED_ON_DELETE
     return strategy
