@@ -111,9 +111,7 @@ class NamespaceSockets:
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=f"sockets in {namespace_name}", daemon=True)
         self._thread.start()
-        answer = self._answers.get(timeout=_ANSWER_SECONDS)
-        if isinstance(answer, OSError):
-            raise answer
+        self._answer()
         for _ in range(self.STOCK):
             self._orders.put((socket.AF_INET, socket.SOCK_STREAM, True))
 
@@ -135,16 +133,27 @@ class NamespaceSockets:
             return
         self._closed = True
         self._orders.put(None)
-        self._answers.get(timeout=_ANSWER_SECONDS)
+        self._answer()
         while not self._stock.empty():
             self._stock.get_nowait().close()
 
     def _order(self, family: int, kind: int) -> socket.socket:
         self._orders.put((family, kind, False))
-        answer = self._answers.get(timeout=_ANSWER_SECONDS)
-        if isinstance(answer, socket.socket):
-            return answer
-        raise answer if answer is not None else OSError(f"the sockets of namespace {self._name} are closed")
+        answer = self._answer()
+        if answer is None:
+            raise OSError(f"the sockets of namespace {self._name} are closed")
+        return answer
+
+    def _answer(self) -> socket.socket | None:
+        """What the thread says next. Raises OSError; a thread that is silent is not asked again."""
+        try:
+            answer = self._answers.get(timeout=_ANSWER_SECONDS)
+        except queue.Empty:
+            self._closed = True  # a late answer must not be taken for that of another question
+            raise OSError(f"the thread in namespace {self._name} does not answer") from None
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
 
     def _serve(self) -> None:
         try:
