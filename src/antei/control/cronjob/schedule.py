@@ -56,6 +56,11 @@ class _Every:
         return after.replace(microsecond=0) + timedelta(seconds=self.seconds)
 
 
+class _Never:
+    def next(self, after: datetime) -> datetime | None:
+        return None
+
+
 def location_of(time_zone: str | None) -> ZoneInfo:
     """Raises LookupError for a zone that nobody knows."""
     try:
@@ -83,11 +88,20 @@ def parse_schedule(text: str, zone: ZoneInfo) -> Schedule:
     if "7" in re.split(r"[,\-]", re.sub(r"/\d+", "", fields[4])):
         raise ValueError(f"end of range (7) above maximum (6): {fields[4]}")
     expression = " ".join(field.replace("?", "*") for field in fields)
+    if _is_readable(expression):
+        return _Fields(expression, zone)
+    any_month = " ".join([*fields[:3], "*", fields[4]]).replace("?", "*")
+    if _is_readable(any_month) and _is_readable(f"0 0 1 {fields[3]} *"):
+        return _Never()  # each field is in order, but no month of these has such a day
+    raise ValueError(f"failed to parse {text}")
+
+
+def _is_readable(expression: str) -> bool:
     try:
         CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
-    except CronSimError as error:
-        raise ValueError(f"{error}: {text}") from error
-    return _Fields(expression, zone)
+    except CronSimError:
+        return False
+    return True
 
 
 def _duration_seconds(text: str) -> int:
@@ -118,11 +132,22 @@ def most_recent(schedule: Schedule, earliest: datetime, now: datetime) -> Recent
         return Recent(first)
     spacing_seconds = round((second - first).total_seconds())
     missed = int((now - first).total_seconds()) // spacing_seconds + 1
-    # One step back, for unevenly spaced times; from there the last steps are taken one by one.
-    moment = max(first + timedelta(seconds=(missed - 2) * spacing_seconds), earliest)
+    # Back from now by one spacing, two, four, …, until a time lies in between: one step does for even spacings, and
+    # whole spacings from the first time keep `@every` in step.
+    back = 1
+    while True:
+        spacings = missed - 1 - back
+        moment = first + timedelta(seconds=spacings * spacing_seconds) if spacings > 0 else earliest
+        last = _last_between(schedule, moment, now)
+        if last is not None:
+            return Recent(last, missed)
+        back *= 2
+
+
+def _last_between(schedule: Schedule, moment: datetime, now: datetime) -> datetime | None:
     last: datetime | None = None
     following = schedule.next(moment)
     while following is not None and following <= now:
         last = following
         following = schedule.next(following)
-    return Recent(last if last is not None else first, missed)
+    return last

@@ -236,8 +236,10 @@ class _Step:
             if pod is None or is_terminating(pod) or is_terminal(pod) or not self._is_outdated(pod):
                 continue
             costs_one = not self._is_unavailable(pod)
-            if in_update >= limit or (costs_one and unavailable >= limit):
+            if in_update >= limit:
                 return
+            if costs_one and unavailable >= limit:
+                continue
             self._actions.append(DeletePod(pod))
             in_update += 1
             unavailable += costs_one
