@@ -35,6 +35,9 @@ _INT32 = range(-(2**31), 2**31)
 _INT64 = range(-(2**63), 2**63)
 #: As many unknown or duplicate fields as are told of (sigs.k8s.io/json stops there too).
 _STRICT_ERRORS_LIMIT = 100
+_SUMMARY_BYTES = 30
+#: What clients and their tests see of a real API server here.
+_SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +51,8 @@ def decode(body: bytes, type: type[T], *, field_validation: str = "Warn") -> Dec
 
     `field_validation` is Ignore, Warn or Strict. Raises ApiError 400 BadRequest; its causes name the field.
     """
-    try:
-        data = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise bad_request(f"couldn't get version/kind; json parse error: {error}") from error
-    except RecursionError as error:
-        raise bad_request("couldn't get version/kind; json parse error: exceeded max depth") from error
-    if not isinstance(data, dict):
-        raise bad_request(
-            "couldn't get version/kind; json parse error: json: cannot unmarshal "
-            f"{_json_type(data)} into Go value of type struct {{ APIVersion string; Kind string }}"
-        )
     kind, api_version = _expected(type)
+    data = _parsed(body, kind)
     key_count = _check_identity(data, type, kind, api_version)
     try:
         return _decode_object(body, data, type, field_validation, key_count)
@@ -78,6 +71,39 @@ def decode_data(data: Any, type: type[T], *, field_validation: str = "Warn") -> 
     except (TypeError, ValueError, RecursionError) as error:
         raise bad_request(f"error converting YAML to JSON: {error}") from error
     return decode(body, type, field_validation=field_validation)
+
+
+def _parsed(body: bytes, kind: str) -> dict[str, Any]:
+    """The body as plain data. Raises what Kubernetes says when it cannot even tell the kind."""
+    try:
+        data = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        is_cut = not body.strip() or "truncated" in str(error)
+        raise _unrecognized(kind, "unexpected end of JSON input" if is_cut else str(error), body) from error
+    except RecursionError as error:
+        raise _unrecognized(kind, "exceeded max depth", body) from error
+    if not isinstance(data, dict):
+        target = "value of type struct { APIVersion string; Kind string }"
+        raise _unrecognized(kind, f"json: cannot unmarshal {_json_type(data)} into Go {target}", body)
+    for name in ("apiVersion", "kind"):
+        if not isinstance(data.get(name, ""), str | None):
+            text = f"json: cannot unmarshal {_json_type(data[name])} into Go struct field .{name} of type string"
+            raise _unrecognized(kind, text, body)
+    return data
+
+
+def _unrecognized(kind: str, problem: str, body: bytes) -> ApiError:
+    """Ends with the start of the body, as it is if it looks like an object, else in hexadecimal."""
+    if not body:
+        summary = "<empty>"
+    else:
+        start = body[:_SUMMARY_BYTES]
+        summary = start.decode(errors="replace") if start.startswith(b"{") else start.hex()
+        summary += " ..." if len(body) > _SUMMARY_BYTES else ""
+    return bad_request(
+        f"the object provided is unrecognized (must be of type {kind}): "
+        f"couldn't get version/kind; json parse error: {problem} ({summary})"
+    )
 
 
 class _Unreadable(Exception):
@@ -147,17 +173,13 @@ def _check_identity(data: dict[str, Any], type: Any, kind: str, api_version: str
         if value is None or value == "":
             filled += name not in data
             data[name] = expected
-        elif not isinstance(value, str):
-            raise bad_request(
-                "couldn't get version/kind; json parse error: json: cannot unmarshal "
-                f"{_json_type(value)} into Go struct field .{name} of type string"
-            )
     given_kind, given_version = data["kind"], data["apiVersion"]
     if (given_kind, given_version) == (kind, api_version):
         return filled
     if resource_for_kind(given_version, given_kind) is None:
-        where = f'no kind "{given_kind}" is registered for version "{given_version}" in scheme'
-        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {where}")
+        where = f'no kind "{given_kind}" is registered for version "{given_version}" in scheme {_SCHEME}'
+        version = _version(given_version)
+        raise bad_request(f'{given_kind} in version "{version}" cannot be handled as a {kind}: {where}')
     if given_kind == kind:
         raise bad_request(
             f"the API version in the data ({given_version}) does not match the expected API version ({api_version})"
