@@ -15,6 +15,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
+from lightkube.core.exceptions import ConfigError
 from lightkube.models.meta_v1 import ListMeta, ObjectMeta, Status
 
 from antei.api.decode import decode
@@ -40,22 +41,25 @@ class HttpClient:
     """Implements `antei.client.Client`. Besides ApiError its calls raise OSError when the server cannot be reached."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> None:
-        """Must be made while a loop runs, and closed on it."""
         self._url = url.rstrip("/")
-        connector = aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=0)
-        self._session = aiohttp.ClientSession(connector=connector, headers=headers, timeout=_TIMEOUT)
+        self._headers = headers
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None  # made on the loop that makes the first call
 
     @classmethod
     def from_kubeconfig(cls, path: Path | str | None = None, context: str | None = None) -> HttpClient:
         """By a kubeconfig file, or the one that $KUBECONFIG or ~/.kube/config names; its current context, or another.
 
-        Raises ValueError where the file names no such context, or credentials that are not understood (an exec
-        plug-in or an auth provider).
+        Reads files, so not on a loop that serves others. Raises ValueError where the file names no such context, or
+        credentials that are not understood (an exec plug-in or an auth provider).
         """
-        config = KubeConfig.from_file(str(path)) if path is not None else KubeConfig.from_env()
-        chosen = config.get(context_name=context)
+        try:
+            config = KubeConfig.from_file(str(path)) if path is not None else KubeConfig.from_env()
+            chosen = config.get(context_name=context)
+        except ConfigError as error:
+            raise ValueError(f"kubeconfig: {error}") from error
         if chosen is None:
-            raise ValueError(f"the kubeconfig has no context {context!r}" if context else "the kubeconfig is empty")
+            raise ValueError("kubeconfig: there is no context")
         return cls(chosen.cluster.server, headers=_credentials(chosen), tls=_tls(chosen))
 
     async def get(self, kind: type[T], name: str, namespace: str = "") -> T:
@@ -166,7 +170,8 @@ class HttpClient:
             return RawReply(msgspec.json.decode(await response.read(), type=dict[str, Any]), warnings)
 
     async def aclose(self) -> None:
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
 
     async def _call(
         self,
@@ -194,6 +199,9 @@ class HttpClient:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = content_type
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit=0)
+            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=_TIMEOUT)
         try:
             async with self._session.request(
                 method, self._url + path, params=query, data=body, headers=headers, timeout=timeout
