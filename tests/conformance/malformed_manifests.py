@@ -514,12 +514,12 @@ METADATA = [
         "Service",
         [
             (
-                "a name that starts with a digit",
-                {"metadata.name": "1a"},
+                "a name with an underscore",
+                {"metadata.name": "a_b"},
                 "metadata.name",
-                "a DNS-1035 label must consist of",
+                "a lowercase RFC 1123 label must consist of",
             ),
-            ("a name with a dot", {"metadata.name": "a.b"}, "metadata.name", "a DNS-1035 label"),
+            ("a name with a dot", {"metadata.name": "a.b"}, "metadata.name", "must not contain dots"),
         ],
     ),
     *_invalid(
@@ -539,6 +539,13 @@ METADATA = [
                 "must be no more than 52 characters",
             )
         ],
+    ),
+    *_invalid(
+        "StatefulSet", [("a name with a dot", {"metadata.name": "a.b"}, "metadata.name", "must not contain dots")]
+    ),
+    *_invalid(
+        "PodDisruptionBudget",
+        [("a name with a slash", {"metadata.name": "a/b"}, "metadata.name", "may not contain '/'")],
     ),
     *_invalid("Role", [("a name with a slash", {"metadata.name": "a/b"}, "metadata.name", "may not contain '/'")]),
 ]

@@ -64,6 +64,7 @@ _CHECKS: Mapping[tuple[str, str], tuple[Create, Update | None]] = {
     ("discovery.k8s.io", "EndpointSlice"): (service.endpoint_slice, service.endpoint_slice_update),
     ("storage.k8s.io", "StorageClass"): (storage.storage_class, storage.storage_class_update),
     ("coordination.k8s.io", "Lease"): (config.lease, None),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): (config.custom_resource_definition, None),
     ("scheduling.k8s.io", "PriorityClass"): (config.priority_class, config.priority_class_update),
     (_RBAC, "Role"): (rbac.role, None),
     (_RBAC, "ClusterRole"): (rbac.cluster_role, None),

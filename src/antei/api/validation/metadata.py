@@ -32,13 +32,14 @@ _STANDARD_FINALIZERS = {"kubernetes", "orphan", "foregroundDeletion"}
 #: What is not a DNS-1123 subdomain.
 _NAME_RULES: Mapping[tuple[str, str], Callable[[str], list[str]]] = {
     ("", "Namespace"): names.dns1123_label,
-    ("", "Service"): names.dns1035_label,
+    ("", "Service"): names.dns1123_label,  # since 1.37 (RelaxedServiceNameValidation); RFC 1035 before
     ("apps", "StatefulSet"): names.dns1123_label,
     ("rbac.authorization.k8s.io", "Role"): names.path_segment,
     ("rbac.authorization.k8s.io", "RoleBinding"): names.path_segment,
     ("rbac.authorization.k8s.io", "ClusterRole"): names.path_segment,
     ("rbac.authorization.k8s.io", "ClusterRoleBinding"): names.path_segment,
     ("networking.k8s.io", "IPAddress"): names.path_segment,
+    ("policy", "PodDisruptionBudget"): names.path_segment,
 }
 
 

@@ -128,7 +128,7 @@ def _backend(path: str, backend: IngressBackend) -> list[FieldError]:
     if not service.name:
         errors.append(required(f"{path}.service.name"))
     else:
-        errors += messages(f"{path}.service.name", service.name, names.dns1035_label(service.name))
+        errors += messages(f"{path}.service.name", service.name, names.dns1123_label(service.name))
     port = service.port
     if port is not None and port.name and port.number:
         errors.append(invalid(path, "", "cannot set both port name & port number"))
