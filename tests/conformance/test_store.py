@@ -286,6 +286,39 @@ async def test_a_failed_commit_fails_its_writes_and_those_built_on_them(
     await store.aclose()
 
 
+async def test_a_commit_that_breaks_off_leaves_nobody_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = await SqliteStore.open(tmp_path / "state.db")
+
+    def broken(changes: list[Change]) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._database, "commit", broken)
+        with pytest.raises(WriteFailed, match="broke off: ZeroDivisionError"):
+            await store.create(key("a"), config_map("a"))
+    await store.create(key("a"), config_map("a"))
+    await store.aclose()
+
+
+async def test_a_database_that_fills_the_disk_keeps_what_it_had(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "state.db")
+    await store.create(key("a"), config_map("a"))
+
+    def limit(pages: int) -> None:
+        assert store._database._connection is not None
+        store._database._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    await store._database.run(limit, 10)
+    with pytest.raises(WriteFailed, match="full"):
+        await store.create(key("b"), config_map("b", "x" * 100_000))
+    await store._database.run(limit, 1000)
+    await store.create(key("b"), config_map("b", "x" * 100_000))
+    await store.aclose()
+    again = await SqliteStore.open(tmp_path / "state.db")
+    assert [stored.key.name for stored in again.list(BUCKET).items] == ["a", "b"]
+    await again.aclose()
+
+
 async def test_a_database_cannot_be_opened_twice(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     store = await SqliteStore.open(path)

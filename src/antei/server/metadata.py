@@ -1,4 +1,4 @@
-"""What requests may say about an object's identity, and what of its metadata is the server's alone.
+"""What a request may say about an object's identity, what of its metadata is the server's, and what is valid at all.
 
 Kubernetes: apiserver/pkg/registry/rest/update.go (BeforeUpdate), apimachinery/pkg/api/validation/objectmeta.go,
 apiserver/pkg/endpoints/handlers/rest.go (checkName).
@@ -6,6 +6,7 @@ apiserver/pkg/endpoints/handlers/rest.go (checkName).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,15 +16,20 @@ from antei.api.conversion import from_stored
 from antei.api.errors import FieldError, FieldErrorType, bad_request, conflict, invalid
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
+from antei.api.validation import validate_create, validate_update
+from antei.api.validation.metadata import object_meta, object_meta_update
 from antei.store import Stored
 
 __all__ = [
     "MODIFIED",
     "answered",
+    "check_changed",
     "check_identity",
     "check_name",
+    "check_new",
     "derived",
     "in_namespace",
+    "require_revision",
     "typed",
     "with_system_metadata",
 ]
@@ -90,6 +96,36 @@ def with_system_metadata(resource: Resource, new: Any, old: Any) -> Any:
         managedFields=None,
         selfLink=None,
     )
+
+
+def require_revision(resource: Resource, obj: Any) -> None:
+    """Raises 422 where a PUT would overwrite an object that it has not read."""
+    if not meta(obj).resourceVersion:
+        detail = "must be specified for an update"
+        error = FieldError(FieldErrorType.INVALID, "metadata.resourceVersion", 0, detail)
+        raise invalid(resource.kind, meta(obj).name or "", [error], resource.group)
+
+
+def check_new(resource: Resource, obj: Any) -> None:
+    """Raises 422 for an object that must not be stored; `resource` is the stored version."""
+    _refuse(resource, obj, validate_create(resource, obj))
+
+
+def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> None:
+    """Raises 422 for a change that must not be stored.
+
+    A subresource leaves the spec as it is, or has checked it already: there only metadata is looked at.
+    """
+    if subresource:
+        errors = [*object_meta_update(meta(new), meta(old)), *object_meta(resource, meta(new))]
+    else:
+        errors = validate_update(resource, new, old)
+    _refuse(resource, old, errors)
+
+
+def _refuse(resource: Resource, obj: Any, errors: Sequence[FieldError]) -> None:
+    if errors:
+        raise invalid(resource.kind, meta(obj).name or "", errors, resource.group)
 
 
 def answered(resource: Resource, stored: Stored) -> Stored:

@@ -15,33 +15,27 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import msgspec
-from lightkube.models.meta_v1 import StatusCause, StatusDetails
 
 from antei.api.conversion import stored_resource, to_stored
 from antei.api.decode import decode_data
 from antei.api.defaults import apply_defaults
 from antei.api.errors import (
     ApiError,
-    FieldError,
-    FieldErrorType,
     already_exists,
     bad_request,
     conflict,
     internal_error,
-    invalid,
     method_not_supported,
     not_found,
-    timeout,
 )
-from antei.api.objects import meta, name_of, replace, replace_meta, to_time
+from antei.api.objects import meta, replace_meta, to_time
 from antei.api.patch import apply_patch, check_patch_type
-from antei.api.resources import Resource, Subresource
+from antei.api.resources import Resource
 from antei.api.retired import served_versions
-from antei.api.validation import validate_create, validate_update
-from antei.api.validation.metadata import object_meta, object_meta_update
 from antei.server.admission import require_open_namespace
 from antei.server.allocation import ServiceAllocator
 from antei.server.binding import bound, check_binding
+from antei.server.commands import command_of
 from antei.server.deletion import DeleteOptions, Deletion, Step, is_finished, plan_deletion, validate_options
 from antei.server.eviction import Evictions
 from antei.server.expiry import EVENT_BUCKET, EventExpiry
@@ -49,15 +43,18 @@ from antei.server.listing import Page, Pager
 from antei.server.metadata import (
     MODIFIED,
     answered,
+    check_changed,
     check_identity,
     check_name,
+    check_new,
     derived,
     in_namespace,
+    require_revision,
     typed,
     with_system_metadata,
 )
 from antei.server.scale import scale_of, scaled
-from antei.server.selection import SelectedWatch, predicate_of
+from antei.server.selection import SelectedWatch, predicate_of, require_past_revision
 from antei.server.strategies import Context, strategy_of
 from antei.store import Conflict, Exists, Key, Missing, Store, Stored, StoreError
 from antei.store.state import stored_as
@@ -138,8 +135,7 @@ class Registry:
         Iterating raises 410 when the revision is no longer kept, or when the reader is too slow.
         """
         wanted = predicate_of(resource, label_selector, field_selector)
-        if after_revision > self.store.revision:
-            raise _too_large(after_revision, self.store.revision)
+        require_past_revision(after_revision, self.store.revision)
         changes = self.store.watch(resource.bucket, namespace, after_revision)
         return SelectedWatch(changes, wanted, lambda stored: answered(resource, stored), after_revision)
 
@@ -188,7 +184,7 @@ class Registry:
         )
         obj = strategy.admit(apply_defaults(strategy.normalise(obj)), self._context)
         obj = strategy.prepare_create(obj, self._context)
-        _refuse(strategy.resource, meta(obj).name or "", validate_create(strategy.resource, obj))
+        check_new(strategy.resource, obj)
         key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
         obj, release = strategy.allocate(obj, None, self._context)
         try:
@@ -233,10 +229,8 @@ class Registry:
             if self.store.get(key) is None:
                 created = await self.create(stored_resource(resource), namespace, obj, dry_run=dry_run)
                 return answered(resource, created)
-        if not (meta(obj).resourceVersion or strategy.allows_unconditional_update):
-            detail = "must be specified for an update"
-            error = FieldError(FieldErrorType.INVALID, "metadata.resourceVersion", 0, detail)
-            raise invalid(resource.kind, name, [error], resource.group)
+        if not strategy.allows_unconditional_update:
+            require_revision(resource, obj)
         stored = await self.modify(resource, namespace, name, lambda _: obj, subresource=subresource, dry_run=dry_run)
         return answered(resource, stored)
 
@@ -321,7 +315,7 @@ class Registry:
             new = strategy.prepare_subresource(subresource, new, old, self._context)
         else:
             new = strategy.prepare_update(apply_defaults(new), old, self._context)
-        _refuse(resource, name_of(old), _errors_of_change(resource, new, old, subresource))
+        check_changed(strategy.resource, new, old, subresource)
         return new
 
     async def _commit(self, resource: Resource, current: Stored, new: Any, dry_run: bool) -> Stored:
@@ -410,7 +404,7 @@ class Registry:
             raise not_found(f"{resource.plural}/{subresource}", name, resource.group)
         if subresource not in ("binding", "eviction"):
             raise method_not_supported(f"{resource.plural}/{subresource}", "create", resource.group)
-        body = _command(served, body)
+        body = command_of(served, body)
         if subresource == "eviction":
             await self._evictions.evict(namespace, name, body, dry_run=dry_run)
             return
@@ -423,41 +417,6 @@ class Registry:
             subresource="binding",
             dry_run=dry_run,
         )
-
-
-def _command(served: Subresource, body: Any) -> Any:
-    """A Binding or Eviction, typed. Raises 400 for what is none; an Eviction may be of policy/v1beta1."""
-    data = msgspec.to_builtins(body, str_keys=True)
-    if not isinstance(data, dict):
-        raise bad_request(f"not a {served.kind} object: {type(body).__name__}")
-    api_version = f"{served.group}/{served.version}" if served.group else served.version
-    if data.get("apiVersion") in (None, "", "policy/v1beta1" if served.kind == "Eviction" else ""):
-        data["apiVersion"] = api_version
-    data.setdefault("kind", served.kind)
-    return decode_data(data, served.type).object
-
-
-def _errors_of_change(resource: Resource, new: Any, old: Any, subresource: str) -> Sequence[FieldError]:
-    """A subresource leaves the spec as it is, or has checked it already: there only metadata is looked at."""
-    stored = stored_resource(resource)
-    if not subresource:
-        return validate_update(stored, new, old)
-    return [*object_meta_update(meta(new), meta(old)), *object_meta(stored, meta(new))]
-
-
-def _refuse(resource: Resource, name: str, errors: Sequence[FieldError]) -> None:
-    if errors:
-        raise invalid(resource.kind, name, errors, resource.group)
-
-
-def _too_large(revision: int, current: int) -> ApiError:
-    """The revision is yet to come, or another cluster's; clients list again by this cause.
-
-    Kubernetes: apiserver/pkg/storage/errors.go, NewTooLargeResourceVersionError.
-    """
-    status = timeout(f"Too large resource version: {revision}, current: {current}").status
-    cause = StatusCause(reason="ResourceVersionTooLarge", message="Too large resource version")
-    return ApiError(replace(status, details=StatusDetails(causes=[cause], retryAfterSeconds=1)))
 
 
 def _fail(error: StoreError) -> NoReturn:

@@ -6,15 +6,17 @@ from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
 from typing import Any
 
-from antei.api.errors import ApiError, bad_request, expired, internal_error
-from antei.api.objects import meta
+from lightkube.models.meta_v1 import StatusCause, StatusDetails
+
+from antei.api.errors import ApiError, bad_request, expired, internal_error, timeout
+from antei.api.objects import meta, replace
 from antei.api.resources import Resource
 from antei.api.selectors import Selector, parse_label_selector
 from antei.server.fields import compile_field_selector
 from antei.store import Change, ChangeType, Expired, Stored, StoreError
 from antei.store.state import stored_as
 
-__all__ = ["Predicate", "SelectedWatch", "predicate_of"]
+__all__ = ["Predicate", "SelectedWatch", "predicate_of", "require_past_revision"]
 
 Predicate = Callable[[Any], bool]
 
@@ -42,6 +44,18 @@ def predicate_of(resource: Resource, label_selector: str, field_selector: str) -
     if by_fields is None:
         return by_labels
     return lambda obj: by_fields(obj) and by_labels(obj)
+
+
+def require_past_revision(revision: int, current: int) -> None:
+    """Raises 504 for a revision that is yet to come, or another cluster's; clients list again by its cause.
+
+    Kubernetes: apiserver/pkg/storage/errors.go, NewTooLargeResourceVersionError.
+    """
+    if revision <= current:
+        return
+    status = timeout(f"Too large resource version: {revision}, current: {current}").status
+    cause = StatusCause(reason="ResourceVersionTooLarge", message="Too large resource version")
+    raise ApiError(replace(status, details=StatusDetails(causes=[cause], retryAfterSeconds=1)))
 
 
 class SelectedWatch:

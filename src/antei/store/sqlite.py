@@ -164,9 +164,11 @@ class SqliteStore:
                 try:
                     await self._database.run(self._database.commit, [pending.change for pending in batch])
                 except WriteFailed as failure:
-                    # What queued up meanwhile was checked against states that never came to be.
-                    self._refuse([*batch, *self._queue], failure)
-                    self._queue = []
+                    self._refuse(batch, failure)
+                except BaseException as error:
+                    # A fault of our own, or the loop is going: nobody may be left waiting.
+                    self._refuse(batch, WriteFailed(f"the commit broke off: {error!r}"))
+                    raise
                 else:
                     self._publish(batch)
         finally:
@@ -179,7 +181,9 @@ class SqliteStore:
             pending.durable.set_result(None)
 
     def _refuse(self, batch: Sequence[_Pending], failure: WriteFailed) -> None:
-        for pending in batch:
+        """Fails the batch, and what queued up meanwhile: it was checked against states that never came to be."""
+        queued, self._queue = self._queue, []
+        for pending in (*batch, *queued):
             self._forget(pending)
             pending.durable.set_exception(failure)
             pending.durable.exception()  # it is no news to the loop where the caller was cancelled
