@@ -20,7 +20,6 @@ from antei.world.virtual import EPOCH
 CONTROLLERS = [CronJobController, JobController]
 #: Reading a zone is file access; it happens once a process, here before any loop runs.
 TOKYO = ZoneInfo("Asia/Tokyo")
-UTC_ZONE = ZoneInfo("UTC")
 
 
 def cron_job(schedule: str, **spec: Any) -> CronJob:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -40,7 +40,7 @@ class Schedule(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Fields:
     expression: str
-    zone: ZoneInfo
+    zone: tzinfo
 
     def next(self, after: datetime) -> datetime | None:
         times = CronSim(self.expression, after.astimezone(self.zone))
@@ -61,15 +61,17 @@ class _Never:
         return None
 
 
-def location_of(time_zone: str | None) -> ZoneInfo:
-    """Raises LookupError for a zone that nobody knows."""
+def location_of(time_zone: str | None) -> tzinfo:
+    """UTC where none is named. Raises LookupError for a zone that nobody knows."""
+    if time_zone in (None, "", "UTC", "Etc/UTC"):
+        return UTC  # without a look at the disk
     try:
-        return ZoneInfo(time_zone or "UTC")
+        return ZoneInfo(time_zone or "")
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise LookupError(f"unknown time zone {time_zone}") from error
 
 
-def parse_schedule(text: str, zone: ZoneInfo) -> Schedule:
+def parse_schedule(text: str, zone: tzinfo) -> Schedule:
     """Raises ValueError with what is wrong."""
     text = text.strip()
     if text.startswith("@every "):

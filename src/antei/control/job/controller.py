@@ -10,7 +10,7 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import ApiError
-from antei.api.objects import controller_of, key_of, meta, name_of, namespace_of, replace, uid_of
+from antei.api.objects import controller_of, key_of, labels_of, meta, name_of, namespace_of, replace, uid_of
 from antei.api.pods import is_ready
 from antei.api.selectors import selector_of
 from antei.client import Client
@@ -113,10 +113,7 @@ class JobController:
         self._expectations.forget(key)
         released = self._released.pop(key, set())
         for pod in self._pods.items(key[0]):
-            owner = controller_of(pod)
-            is_its = owner is not None and owner.kind == "Job" and owner.name == key[1]
-            is_current = job is not None and owner is not None and owner.uid == uid_of(job)
-            if is_its and (job is None or is_current) and state.has_finalizer(pod) and uid_of(pod) not in released:
+            if state.has_finalizer(pod) and uid_of(pod) not in released and _belonged_to(pod, key[1], job):
                 await self._release(pod)
 
     async def _perform(self, job: Job, decided: Plan) -> tuple[BatchResult, BatchResult]:
@@ -215,6 +212,14 @@ class JobController:
                 raise
             if uid_of(current) != uid_of(pod) or not state.has_finalizer(current):
                 return
+
+
+def _belonged_to(pod: Pod, name: str, job: Job | None) -> bool:
+    """A pod of that very Job; where the Job is gone, one of its name's, orphans by `--cascade=orphan` included."""
+    owner = controller_of(pod)
+    if owner is None:
+        return job is None and labels_of(pod).get("batch.kubernetes.io/job-name") == name
+    return owner.kind == "Job" and owner.name == name and (job is None or owner.uid == uid_of(job))
 
 
 def _version(job: Job) -> int:
