@@ -23,6 +23,7 @@ from lightkube.resources.apps_v1 import ControllerRevision, StatefulSet
 from lightkube.resources.core_v1 import PersistentVolumeClaim, Pod
 
 from antei.api.objects import labels_of, name_of, uid_of
+from antei.client import PatchType
 from antei.control.statefulset import StatefulSetController
 
 CONTROLLERS = [StatefulSetController]
@@ -212,3 +213,39 @@ def test_a_failed_pod_is_deleted_and_made_again_under_its_name(simulate: Any, sc
         assert again.status.phase == "Running"
 
     simulate(main, CONTROLLERS)
+
+
+def test_rollout_undo_applies_the_old_revisions_data(simulate: Any) -> None:
+    """As `kubectl rollout undo` does: a strategic merge patch of what the ControllerRevision keeps."""
+
+    async def main(w: Any) -> None:
+        await w.client.create(stateful_set(1))
+        await w.until(ready(w, 1))
+        await set_image(w, "mysql:2")
+        await asyncio.sleep(30)
+        revisions = (await w.client.list(ControllerRevision, "default")).items
+        (first,) = [r for r in revisions if r.revision == 1]
+        await w.client.patch(StatefulSet, "mysql", "default", first.data, patch_type=PatchType.STRATEGIC)
+        await asyncio.sleep(30)
+        assert await images(w) == {"mysql-0": "mysql:1"}
+        revisions = (await w.client.list(ControllerRevision, "default")).items
+        assert {name_of(r): r.revision for r in revisions}[name_of(first)] == 3
+        status = (await w.client.get(StatefulSet, "mysql", "default")).status
+        assert status.currentRevision == status.updateRevision == name_of(first)
+
+    simulate(main, CONTROLLERS)
+
+
+def test_a_run_is_a_function_of_its_seed(simulate: Any) -> None:
+    runs: list[Any] = []
+
+    async def main(w: Any) -> None:
+        await w.client.create(stateful_set())
+        await w.until(ready(w, 3))
+        await set_image(w, "mysql:2")
+        await asyncio.sleep(30)
+        runs.append((w.created, [uid_of(p) for p in await w.pods()], await w.events()))
+
+    simulate(main, CONTROLLERS, seed=7)
+    simulate(main, CONTROLLERS, seed=7)
+    assert runs[0] == runs[1]
