@@ -223,7 +223,7 @@ class Cluster:
             name,
             self.client,
             self.runtime,
-            self.network.pods,  # type: ignore[arg-type]
+            self.network.pods,
             self._transport,
             DiskFiles(),
             volumes,  # type: ignore[arg-type]

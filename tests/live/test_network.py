@@ -29,10 +29,10 @@ from lightkube.resources.networking_v1 import Ingress
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
 from antei.network.network import ClusterNetwork, Mode, remove_network
-from antei.network.pods import PodAddress
 from antei.server.registry import Registry
 from antei.store.memory import MemoryStore
 from antei.world.namespaces import NamespaceSockets
+from antei.world.sockets import PodAddress
 from antei.world.system import system_world
 
 pytestmark = [

@@ -24,7 +24,7 @@ from antei.network.ingress_rules import Backend as IngressBackend
 from antei.network.links import remove_cluster
 from antei.network.load_balancer import LoadBalancerStatus
 from antei.network.nftables import NftablesBackend
-from antei.network.pods import ADDRESS_FILE, LoopbackPodNetwork, NamespacePodNetwork, PodAddress
+from antei.network.pods import ADDRESS_FILE, LoopbackPodNetwork, NamespacePodNetwork
 from antei.network.proxy import Lag, ServiceProxy
 from antei.network.publishing import LOOPBACK, LoopbackBackend, NodePortPublisher, connect
 from antei.network.relay import Relay, bound
@@ -32,7 +32,7 @@ from antei.network.resolv_conf import host_settings
 from antei.network.services import Endpoint, ServicePort
 from antei.world import World
 from antei.world.namespaces import NamespaceSockets
-from antei.world.sockets import HostSockets, Sockets
+from antei.world.sockets import HostSockets, PodAddress, Sockets
 
 __all__ = ["ClusterNetwork", "Mode", "Pods", "remove_network"]
 

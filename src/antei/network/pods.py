@@ -15,7 +15,6 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,20 +26,13 @@ from antei.network import links
 from antei.network.addresses import FIRST_POD, LAST_POD, ClusterAddresses
 from antei.network.resolv_conf import ResolverSettings, host_settings, resolv_conf
 from antei.world import namespaces
+from antei.world.sockets import PodAddress
 
-__all__ = ["ADDRESS_FILE", "Assignment", "Assignments", "LoopbackPodNetwork", "NamespacePodNetwork", "PodAddress"]
+__all__ = ["ADDRESS_FILE", "Assignment", "Assignments", "LoopbackPodNetwork", "NamespacePodNetwork"]
 
 _LOG = logging.getLogger(__name__)
 _T = TypeVar("_T")
 ADDRESS_FILE = "pod-addresses.json"
-
-
-@dataclass(frozen=True, slots=True)
-class PodAddress:
-    """What `antei.node.pod_network.PodAddress` says, in the same shape: this package does not know the node's."""
-
-    ip: str
-    namespace: str | None
 
 
 class Assignment(msgspec.Struct, frozen=True):

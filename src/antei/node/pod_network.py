@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 from lightkube.resources.core_v1 import Pod
 
-__all__ = ["PodAddress", "PodNetwork"]
+from antei.world.sockets import PodAddress
 
-
-@dataclass(frozen=True, slots=True)
-class PodAddress:
-    ip: str
-    namespace: str | None  # the network namespace's name under /run/netns; None: pods share the host's
+__all__ = ["PodNetwork"]
 
 
 class PodNetwork(Protocol):

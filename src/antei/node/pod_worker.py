@@ -32,7 +32,6 @@ from antei.api.pods import is_terminal
 from antei.node.container import Adopted, ContainerWorker
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
-from antei.node.pod_network import PodAddress
 from antei.node.restarts import Role, roles
 from antei.node.sandbox import sandbox_spec
 from antei.node.status import PodFacts, pod_status, waiting_to_be_created
@@ -40,6 +39,7 @@ from antei.node.status_writer import StatusWriter
 from antei.node.termination import FORCED_GRACE_SECONDS, grace_for_deletion, pod_grace, predecessors
 from antei.node.volumes.mounter import VolumeError, VolumeMounter, follows_objects
 from antei.runtime import ContainerRecord, RuntimeFailure, Sandbox
+from antei.world.sockets import PodAddress
 
 __all__ = ["LeftOver", "PodWorker"]
 
@@ -71,10 +71,11 @@ class PodWorker:
         self._failure: tuple[str, str] | None = None
         self._is_over = is_terminal(pod)
         self._lives = False  # what is left of it is adopted, and its containers' facts are true
+        self._prepared = asyncio.Event()  # volumes, address and sandbox are there
         self._end_asked = asyncio.Event()
         self._deleted = asyncio.Event()  # the object has a deletionTimestamp
         self._gone = asyncio.Event()  # the object is no more
-        self._touched = asyncio.Event()  # the object has changed
+        self._touched = asyncio.Event()  # its labels or annotations have changed
         spec = self._spec
         has_init = bool(spec.initContainers)
         self._containers: Mapping[str, ContainerWorker] = {
@@ -105,6 +106,9 @@ class PodWorker:
     def volumes(self) -> VolumeMounter:
         return self._volumes
 
+    async def wait_prepared(self) -> None:
+        await self._prepared.wait()
+
     def changed(self) -> None:
         """Publishes the status as the facts have it now."""
         if self._gone.is_set() or not (self._lives or self._failure):
@@ -117,7 +121,8 @@ class PodWorker:
             host_ip=self._context.node_ip,
             has_sandbox=self._sandbox is not None,
             is_over=self._is_over,
-            failure=self._failure,
+            # The phase is not Failed before the last container has ended (Kubernetes: mergePodStatus).
+            failure=self._failure if self._is_over else None,
         )
         now = self._context.world.clock.now()
         self._status.publish(pod_status(self._pod, facts, self._status.latest, now))
@@ -126,12 +131,14 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """The object has changed. A deletion ends the pod; another, with a shorter grace period, sooner."""
-        self._pod = pod
-        self._touched.set()
+        before, self._pod = meta(self._pod), pod
+        if (before.labels, before.annotations) != (meta(pod).labels, meta(pod).annotations):
+            self._touched.set()
         if is_terminating(pod):
             self._deleted.set()
             self._stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
-        if not self._is_over:
+        if self._lives and not self._is_over:
+            self._status.observe(pod.status)
             self.changed()
 
     def removed(self) -> None:
@@ -157,8 +164,8 @@ class PodWorker:
 
     async def run(self) -> None:
         """Returns when the pod's object is gone and nothing of the pod is left on the node."""
-        writer = asyncio.ensure_future(self._status.run())
-        try:
+        async with asyncio.TaskGroup() as group:
+            writer = group.create_task(self._status.run())
             is_news = not is_terminal(self._pod)
             if not self._is_over:
                 await self._live()
@@ -173,7 +180,6 @@ class PodWorker:
             await self._delete_object()
             await self._gone.wait()
             await self._retry(lambda: self._context.files.remove_tree(self._context.log_directory(self._pod)), "logs")
-        finally:
             writer.cancel()
 
     async def _settle(self) -> None:
@@ -182,9 +188,11 @@ class PodWorker:
 
     async def _live(self) -> None:
         """Brings the pod up, keeps it up, and takes it down; returns when every container has ended."""
-        for name, worker in self._containers.items():
-            worker.adopt(self._adopted(name))
         async with asyncio.TaskGroup() as group:
+            for worker in self._containers.values():
+                worker.adopt(self._adopted(worker.name))
+                if worker.is_running:
+                    self._activate(worker, group)  # whatever else the pod waits for, what runs is looked after
             self._lives = True
             self.changed()
             helpers = [group.create_task(self._watch_deadline()), group.create_task(self._follow_objects())]
@@ -206,8 +214,7 @@ class PodWorker:
         await self._prepare()
         mains = []
         for worker in self._containers.values():
-            worker.is_active = True
-            group.create_task(worker.run(), name=f"{name_of(self._pod)}/{worker.name}")
+            self._activate(worker, group)
             if worker.role is Role.INIT:
                 await worker.over.wait()
                 if not worker.has_succeeded:
@@ -218,6 +225,11 @@ class PodWorker:
                 mains.append(worker)
         for worker in mains:
             await worker.over.wait()
+
+    def _activate(self, worker: ContainerWorker, group: asyncio.TaskGroup) -> None:
+        if not worker.is_active:
+            worker.is_active = True
+            group.create_task(worker.run(), name=f"{name_of(self._pod)}/{worker.name}")
 
     def _adopted(self, name: str) -> Adopted:
         status = self._pod.status
@@ -234,6 +246,7 @@ class PodWorker:
     async def _prepare(self) -> None:
         await self._attempt_until_done(self._mount_volumes)
         await self._attempt_until_done(self._make_sandbox)
+        self._prepared.set()
         self.changed()
 
     async def _mount_volumes(self) -> None:
@@ -299,11 +312,12 @@ class PodWorker:
             return
         ends: datetime = self._start_time + timedelta(seconds=seconds)
         await asyncio.sleep(max(0.0, (ends - self._context.world.clock.now()).total_seconds()))
+        if self._end_asked.is_set():
+            return
         message = "Pod was active on the node longer than the specified deadline"
         self._context.event(self._pod, "Normal", "DeadlineExceeded", message)
         self._failure = ("DeadlineExceeded", message)
         self._stop(pod_grace(self._spec))
-        self.changed()
 
     async def _give_back(self) -> None:
         uid = uid_of(self._pod)

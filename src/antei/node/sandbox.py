@@ -6,8 +6,8 @@ from lightkube.resources.core_v1 import Pod
 
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.node.context import NodeContext
-from antei.node.pod_network import PodAddress
 from antei.runtime import HostAlias, SandboxSpec
+from antei.world.sockets import PodAddress
 
 __all__ = ["hostname_of", "sandbox_spec"]
 

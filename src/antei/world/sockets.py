@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-__all__ = ["HostSockets", "HttpReply", "ProbeTransport", "Sockets"]
+__all__ = ["HostSockets", "HttpReply", "PodAddress", "ProbeTransport", "Sockets"]
 
 
 class Sockets(Protocol):
@@ -25,6 +25,14 @@ class HostSockets:
         opened = socket.socket(family, kind)
         opened.setblocking(False)
         return opened
+
+
+@dataclass(frozen=True, slots=True)
+class PodAddress:
+    """Where a pod is on the network."""
+
+    ip: str
+    namespace: str | None  # the network namespace's name under /run/netns; None: pods share the host's
 
 
 @dataclass(frozen=True, slots=True)

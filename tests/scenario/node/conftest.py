@@ -20,12 +20,12 @@ from antei.client.events import EventRecorder
 from antei.client.local import LocalClient
 from antei.node.agent import NodeAgent
 from antei.node.files import MemoryFiles
-from antei.node.pod_network import PodAddress
 from antei.runtime.image_map import VolumeMap
 from antei.runtime.simulated import ContainerProfile, SimulatedRuntime
 from antei.server.registry import Registry
 from antei.simulate.loop import run_virtual
 from antei.store.memory import MemoryStore
+from antei.world.sockets import PodAddress
 from antei.world.virtual import virtual_world
 
 CAPACITY = {"cpu": "4", "memory": "8Gi", "pods": "110", "ephemeral-storage": "100Gi"}

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from antei.network.addresses import ClusterAddresses, on_loopback
-from antei.network.pods import Assignments, LoopbackPodNetwork, PodAddress
+from antei.network.pods import Assignments, LoopbackPodNetwork
+from antei.world.sockets import PodAddress
 
 ADDRESSES = ClusterAddresses.of(["a", "b"], loopback=False)
 

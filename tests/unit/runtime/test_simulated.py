@@ -18,6 +18,7 @@ from antei.runtime.simulated import (
     SimulatedRuntime,
 )
 from antei.simulate.loop import run_virtual
+from antei.world.sockets import PodAddress
 from antei.world.virtual import virtual_world
 
 IP = "10.244.0.2"
@@ -280,13 +281,13 @@ def test_two_runs_of_one_seed_are_equal() -> None:
 def test_the_simulated_pod_network_keeps_a_pods_address_and_reuses_late() -> None:
     async def scenario() -> None:
         runtime = SimulatedRuntime(virtual_world(1))
-        network = SimulatedPodNetwork(runtime, lambda ip, namespace: (ip, namespace), "10.1.0.0/23")
-        assert await network.attach("a", "node-1") == ("10.1.0.2", None)
-        assert await network.attach("a", "node-1") == ("10.1.0.2", None)
-        assert await network.attach("b", "node-2") == ("10.1.1.2", None)
+        network = SimulatedPodNetwork(runtime, "10.1.0.0/23")
+        assert await network.attach("a", "node-1") == PodAddress("10.1.0.2", None)
+        assert await network.attach("a", "node-1") == PodAddress("10.1.0.2", None)
+        assert await network.attach("b", "node-2") == PodAddress("10.1.1.2", None)
         await network.detach("a")
         await network.detach("a")
-        assert await network.attach("c", "node-1") == ("10.1.0.3", None)
+        assert await network.attach("c", "node-1") == PodAddress("10.1.0.3", None)
         with pytest.raises(OSError, match="no pod subnet"):
             await network.attach("d", "node-3")
 
