@@ -13,9 +13,10 @@ changed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from lightkube.models.core_v1 import (
     Container,
@@ -29,23 +30,23 @@ from lightkube.resources.core_v1 import Pod
 from antei.api.errors import ApiError
 from antei.api.objects import name_of, namespace_of, to_time, uid_of
 from antei.node.backoff import Backoff, after_restart, restart_delay
-from antei.node.container_config import container_spec, fetch_environment
+from antei.node.container_config import container_spec, fetch_environment, log_path
 from antei.node.container_end import describe_end
 from antei.node.container_run import ContainerRun, PriorVerdicts, Turn
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.environment import ConfigError
+from antei.node.image_pull import ImagePull
+from antei.node.interruption import Interruption
 from antei.node.restarts import Role, should_restart
 from antei.node.status import ContainerFacts, waiting
 from antei.node.volumes.mounter import VolumeError, VolumeMounter
-from antei.runtime import ContainerRecord, Exit, Image, ImageError, Sandbox, StartError
+from antei.runtime import ContainerRecord, Exit, Image, RuntimeFailure, Sandbox, StartError
 
 __all__ = ["Adopted", "ContainerWorker", "Home"]
 
-T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 _CONFIG_RETRY_SECONDS = 10.0
-#: How long ErrImagePull stands before it reads ImagePullBackOff (a kubelet's next sync).
-_IMAGE_ERROR_SECONDS = 1.0
 #: The exit code of a container that could not be started (kubelet: 128, reason StartError).
 _START_ERROR_CODE = 128
 _LOST = ContainerStateTerminated(
@@ -71,6 +72,10 @@ class Home(Protocol):
 
     @property
     def volumes(self) -> VolumeMounter: ...
+
+    async def wait_prepared(self) -> None:
+        """Returns when volumes, address and sandbox are there."""
+        ...
 
     def changed(self) -> None: ...
 
@@ -112,7 +117,15 @@ class ContainerWorker:
         self._run: ContainerRun | None = None
         self._backoff = Backoff()
         self._stop: _StopOrder | None = None
-        self._stop_asked = asyncio.Event()
+        self._interruption = Interruption()
+        self._image = ImagePull(
+            runtime=context.runtime,
+            image=container.image or "",
+            policy=container.imagePullPolicy or "IfNotPresent",
+            event=self._event,
+            wait_for=self._wait_for,
+            interruption=self._interruption,
+        )
 
     @property
     def facts(self) -> ContainerFacts:
@@ -137,6 +150,10 @@ class ContainerWorker:
         )
 
     @property
+    def is_running(self) -> bool:
+        return self._run is not None
+
+    @property
     def has_succeeded(self) -> bool:
         end = self._state.terminated
         return self._run is None and end is not None and end.exitCode == 0
@@ -145,7 +162,7 @@ class ContainerWorker:
         """Ends the container for good by that moment on the loop's clock. Again: the deadline can only come nearer."""
         if self._stop is None or deadline < self._stop.deadline:
             self._stop = _StopOrder(deadline, turn)
-        self._stop_asked.set()
+        self._interruption.ask()
         self._stop_run()
 
     def adopt(self, adopted: Adopted) -> None:
@@ -202,7 +219,7 @@ class ContainerWorker:
             if run is not None:
                 exit = await self._attend(run)
                 self._note_end(await describe_end(self._context, self._home.pod, self._container, run.record, exit))
-            elif self._stop_asked.is_set():
+            elif self._interruption.is_asked:
                 break
         self.over.set()
         self._home.changed()
@@ -211,8 +228,9 @@ class ContainerWorker:
 
     async def _begin(self) -> ContainerRun | None:
         """Starts the next run; None when the pod is to end first, or when it could not be started at all."""
-        while not self._stop_asked.is_set():
-            image = await self._pull()
+        await self._interruption.unless_asked(self._home.wait_prepared())
+        while not self._interruption.is_asked:
+            image = await self._image.run()
             if image is None:
                 return None
             try:
@@ -228,58 +246,8 @@ class ContainerWorker:
                     self._note_end(self._start_failure(error))
                     return None
                 self._wait_for(error.reason, error.message)
-            await self._pause(_CONFIG_RETRY_SECONDS)
+            await self._interruption.pause(_CONFIG_RETRY_SECONDS)
         return None
-
-    async def _pull(self) -> Image | None:
-        """Waits until the image is there; None when the pod is to end first."""
-        name = self._container.image or ""
-        policy = self._container.imagePullPolicy or "IfNotPresent"
-        backoff = Backoff()
-        loop = asyncio.get_running_loop()
-        while not self._stop_asked.is_set():
-            if policy == "Always":
-                self._event("Normal", "Pulling", f'Pulling image "{name}"')
-            began = loop.time()
-            try:
-                image = await self._unless_stopped(self._context.runtime.ensure_image(name, policy))
-            except ImageError as error:
-                self._note_image_error(name, error)
-                backoff = after_restart(backoff, loop.time(), loop.time())
-                await self._image_back_off(name, error, backoff.delay_seconds)
-                continue
-            if image is not None:
-                self._note_pulled(image, policy, loop.time() - began)
-            return image
-        return None
-
-    def _note_image_error(self, name: str, error: ImageError) -> None:
-        reasons = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "ErrImageNeverPull"}
-        message = error.message
-        if error.reason == "ErrImagePull" and not message.startswith("Failed to pull image"):
-            message = f'Failed to pull image "{name}": {message}'
-        self._event("Warning", reasons.get(error.reason, "Failed"), message)
-        self._event("Warning", "Failed", f"Error: {error.reason}")
-
-    async def _image_back_off(self, name: str, error: ImageError, delay_seconds: float) -> None:
-        self._wait_for(error.reason, error.message)
-        await self._pause(_IMAGE_ERROR_SECONDS)
-        if error.reason == "ErrImagePull" and not self._stop_asked.is_set():
-            message = f'Back-off pulling image "{name}"'
-            self._event("Normal", "BackOff", message)
-            self._event("Warning", "Failed", "Error: ImagePullBackOff")
-            self._wait_for("ImagePullBackOff", f"{message}: {error.reason}: {error.message}")
-        await self._pause(delay_seconds - _IMAGE_ERROR_SECONDS)
-
-    def _note_pulled(self, image: Image, policy: str, took_seconds: float) -> None:
-        if policy == "Always":
-            took = f"{round(took_seconds * 1000)}ms"
-            message = f'Successfully pulled image "{image.name}" in {took} ({took} including waiting).'
-        else:
-            message = f'Container image "{image.name}" already present on machine and can be accessed by the pod'
-        self._event("Normal", "Pulled", message)
-        for warning in image.warnings if self._attempt == 0 else ():
-            self._event("Warning", "ImageWarning", warning)
 
     async def _start(self, image: Image) -> ContainerRun:
         pod = self._home.pod
@@ -296,10 +264,24 @@ class ContainerWorker:
         record = await self._context.runtime.start(spec)
         self._event("Normal", "Created", "Container created")
         self._event("Normal", "Started", "Container started")
+        for warning in image.warnings if self._attempt == 0 else ():
+            self._event("Warning", "ImageWarning", warning)
         before, self._record = self._record, record
         if before is not None:
-            await self._context.runtime.remove(before.id)
+            await self._forget(before)
         return self._new_run(record, None)
+
+    async def _forget(self, before: ContainerRecord) -> None:
+        """Of the runs that have ended, only the latest's log is kept, for `kubectl logs --previous`."""
+        logs = log_path(self._context, self._home.pod, self.name, 0).parent
+        try:
+            await self._context.runtime.remove(before.id)
+            for name in await self._context.files.names(logs):
+                attempt = name.partition(".")[0]
+                if attempt.isdigit() and int(attempt) < self._attempt - 1:
+                    await self._context.files.remove_tree(logs / name)
+        except (RuntimeFailure, OSError) as error:
+            _LOG.warning("container %s: what its earlier runs left is not removed: %s", self.name, error)
 
     def _start_failure(self, error: StartError) -> ContainerStateTerminated:
         now = to_time(self._context.world.clock.now())
@@ -357,7 +339,7 @@ class ContainerWorker:
     def _restarts_after(self, exit_code: int) -> bool:
         spec = self._home.pod.spec
         assert spec is not None
-        return not self._stop_asked.is_set() and should_restart(spec, self._container, self.role, exit_code)
+        return not self._interruption.is_asked and should_restart(spec, self._container, self.role, exit_code)
 
     async def _back_off(self, end: ContainerStateTerminated) -> bool:
         """Waits as long as the next run must; False when the pod is to end first."""
@@ -372,8 +354,8 @@ class ContainerWorker:
             message = f"back-off {delay} restarting failed container={self.name} pod={who}"
             self._last_end = end
             self._wait_for("CrashLoopBackOff", message)
-            await self._pause(wait_seconds)
-        if self._stop_asked.is_set():
+            await self._interruption.pause(wait_seconds)
+        if self._interruption.is_asked:
             self._state, self._last_end = ContainerState(terminated=end), before_that
             return False
         self._backoff = after_restart(self._backoff, self._ended_at, loop.time())
@@ -385,21 +367,6 @@ class ContainerWorker:
     def _wait_for(self, reason: str, message: str) -> None:
         self._state = waiting(reason, message)
         self._home.changed()
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleeps, but not beyond the moment the pod is to end."""
-        await self._unless_stopped(asyncio.sleep(seconds))
-
-    async def _unless_stopped(self, work: Awaitable[T]) -> T | None:
-        """What `work` gives, or None, the work being cancelled, when the pod is to end first."""
-        task = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._stop_asked.wait())
-        try:
-            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            task.cancel()
-            stopped.cancel()
 
     def _id_of(self, record: ContainerRecord) -> str:
         return f"{self._context.runtime.name}://{record.id}"

@@ -138,7 +138,7 @@ class PodWorker:
             self._deleted.set()
             self._stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
         if self._lives and not self._is_over:
-            self._status.observe(pod.status)
+            self._status.observe(pod)
             self.changed()
 
     def removed(self) -> None:

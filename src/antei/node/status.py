@@ -11,6 +11,7 @@ from datetime import datetime
 
 import msgspec
 from lightkube.models.core_v1 import (
+    Container,
     ContainerState,
     ContainerStateTerminated,
     ContainerStateWaiting,
@@ -28,7 +29,7 @@ from antei.api.objects import meta, to_time
 from antei.api.pods import qos_class
 from antei.node.restarts import Role, roles, should_restart
 
-__all__ = ["ContainerFacts", "PodFacts", "pod_status", "waiting", "waiting_to_be_created"]
+__all__ = ["OWN_CONDITIONS", "ContainerFacts", "PodFacts", "pod_status", "waiting", "waiting_to_be_created"]
 
 #: The conditions that are the node's; all others on a pod belong to somebody else and are left alone.
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
@@ -133,29 +134,35 @@ def _phase(spec: PodSpec, facts: PodFacts) -> str:
     if facts.failure is not None:
         return "Failed"
     known = [(c, role, facts.containers.get(c.name)) for c, role in roles(spec)]
-    init = [(c, f) for c, role, f in known if role is Role.INIT]
-    for container, fact in init:
-        end = _latest_end(fact)
-        if end is not None and end.exitCode and not should_restart(spec, container, Role.INIT, end.exitCode):
-            return "Failed"
-    main = [(c, f) for c, role, f in known if role is Role.MAIN]
-    ends = [_latest_end(f) for _, f in main]
-    has_run = any(end is not None or _is_running(f) for end, (_, f) in zip(ends, main, strict=True))
-    sidecars_pending = any(f is None or not f.has_started for _, role, f in known if role is Role.SIDECAR)
-    is_initializing = any(_latest_end(f) is None for _, f in init) or (sidecars_pending and not has_run)
-    never_ran = any(end is None and not _is_running(f) for end, (_, f) in zip(ends, main, strict=True))
+    init = [(c, fact) for c, role, fact in known if role is Role.INIT]
+    main = [(c, fact) for c, role, fact in known if role is Role.MAIN]
+    never_ran = any(_latest_end(fact) is None and not _is_running(fact) for _, fact in main)
+    succeeded = not never_ran and all(
+        end is not None and end.exitCode == 0 for end in (_latest_end(f) for _, f in main)
+    )
+    is_running = any(_is_running(fact) for _, _, fact in known)
     if facts.is_over:
         # A pod that ended before all of its containers ran has failed: they never will.
-        succeeded = not never_ran and all(end is not None and end.exitCode == 0 for end in ends)
         return "Succeeded" if succeeded else "Failed"
-    if is_initializing or never_ran:
+    if not is_running and any(_has_failed_for_good(spec, c, fact) for c, fact in init):
+        return "Failed"
+    sidecars_pending = any(fact is None or not fact.has_started for _, role, fact in known if role is Role.SIDECAR)
+    has_run = any(_latest_end(fact) is not None or _is_running(fact) for _, fact in main)
+    if never_ran or any(_latest_end(fact) is None for _, fact in init) or (sidecars_pending and not has_run):
         return "Pending"
-    if any(_is_running(f) for _, _, f in known):
+    if is_running or any(_will_restart(spec, c, fact) for c, fact in main):
         return "Running"
-    for (container, _), end in zip(main, ends, strict=True):
-        if end is not None and should_restart(spec, container, Role.MAIN, end.exitCode):
-            return "Running"
-    return "Succeeded" if all(end is not None and end.exitCode == 0 for end in ends) else "Failed"
+    return "Succeeded" if succeeded else "Failed"
+
+
+def _has_failed_for_good(spec: PodSpec, container: Container, facts: ContainerFacts | None) -> bool:
+    end = _latest_end(facts)
+    return end is not None and end.exitCode != 0 and not should_restart(spec, container, Role.INIT, end.exitCode)
+
+
+def _will_restart(spec: PodSpec, container: Container, facts: ContainerFacts | None) -> bool:
+    end = _latest_end(facts)
+    return end is not None and should_restart(spec, container, Role.MAIN, end.exitCode)
 
 
 def _is_running(facts: ContainerFacts | None) -> bool:

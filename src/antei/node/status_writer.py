@@ -19,8 +19,9 @@ from lightkube.models.core_v1 import PodStatus
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import ApiError
-from antei.api.objects import key_of, uid_of
+from antei.api.objects import key_of, meta, uid_of
 from antei.client import Client, PatchType
+from antei.node.status import OWN_CONDITIONS
 
 __all__ = ["StatusWriter"]
 
@@ -38,6 +39,7 @@ class StatusWriter:
         self._uid = uid_of(pod)
         self._wanted: PodStatus | None = None
         self._written: PodStatus | None = pod.status
+        self._version = _version_of(pod)  # of the object as this writer wrote it last
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         self._settled.set()
@@ -53,6 +55,20 @@ class StatusWriter:
         self._wanted = status
         self._settled.clear()
         self._wake.set()
+
+    def observe(self, pod: Pod) -> None:
+        """What the API has now: where somebody else has set what is the node's (a node that was taken for lost), the
+        node says again what it knows."""
+        status, written = pod.status, self._written
+        if self._wanted is not None or written is None or status is None or _version_of(pod) < self._version:
+            return
+        theirs, ours = (
+            (of.phase, [(c.type, c.status) for c in of.conditions or () if c.type in OWN_CONDITIONS])
+            for of in (status, written)
+        )
+        if theirs[0] != ours[0] or sorted(theirs[1]) != sorted(ours[1]):
+            self._written = status
+            self.publish(written)
 
     async def flush(self) -> None:
         """Returns when what was published last is written, or the pod is gone."""
@@ -85,9 +101,16 @@ class StatusWriter:
 
     async def _write(self, status: PodStatus) -> None:
         patch = {"metadata": {"uid": self._uid}, "status": _as_patch(status)}
-        await self._client.patch(
+        written = await self._client.patch(
             Pod, self._name, self._namespace, patch, patch_type=PatchType.STRATEGIC, subresource="status"
         )
+        self._version = _version_of(written)
+
+
+def _version_of(pod: Pod) -> int:
+    """Resource versions of one kind are ordered numbers (KEP-5504)."""
+    version = meta(pod).resourceVersion or ""
+    return int(version) if version.isdigit() else 0
 
 
 def _is_another_pod(error: ApiError) -> bool:

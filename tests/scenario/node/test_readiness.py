@@ -70,6 +70,21 @@ def test_a_readiness_gate_holds_the_pod_back_until_its_condition_is_true(on_node
     on_node(main)
 
 
+def test_a_node_that_was_taken_for_lost_says_again_that_its_pods_are_ready(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app())
+        await node.at(5)
+        patch = {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NodeNotReady"}]}}
+        await node.client.patch(Pod, "web", "default", patch, patch_type=PatchType.STRATEGIC, subresource="status")
+        await node.at(6)
+        assert [ready for _, ready in node.ready_changes()] == [False, True, False, True]
+        before = len(node.seen)
+        await node.at(600)
+        assert len(node.seen) == before
+
+    on_node(main)
+
+
 def test_the_node_says_that_it_is_there_and_still_is(on_node: Any) -> None:
     async def main(node: Any) -> None:
         await node.at(25)

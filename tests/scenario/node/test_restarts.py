@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from antei.node.files import MemoryFiles
 from antei.runtime.simulated import ContainerProfile, Failure, HttpAnswer, ScheduledExit
 
 
@@ -225,6 +228,41 @@ def test_a_pod_deleted_while_the_node_was_down_is_stopped_afterwards(on_node: An
         assert node.gone_at() == 15
 
     on_node(main, ContainerProfile(stops_after_seconds=None))
+
+
+def test_an_adopted_pod_is_stopped_gracefully_while_its_volumes_are_still_looked_after(on_node: Any) -> None:
+    class SlowFiles(MemoryFiles):
+        async def make_directory(self, path: Path, mode: int = 0o755) -> None:
+            await asyncio.sleep(100)
+
+    async def main(node: Any) -> None:
+        await node.create(app() | {"terminationGracePeriodSeconds": 5, "volumes": [{"name": "tmp", "emptyDir": {}}]})
+        await node.at(5)
+        node._agent_task.cancel()
+        await node.at(6)
+        await node.delete()
+        node.files = SlowFiles()
+        await node.restart_agent()
+        await node.at(30)
+        assert node.times("signalled", "SIGTERM") == [6]
+        assert node.times("signalled", "SIGKILL") == [11]
+
+    on_node(main, ContainerProfile(stops_after_seconds=None))
+
+
+def test_only_the_latest_ended_run_keeps_its_log(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        pod = await node.create(app())
+        await node.at(5)
+        assert node.times("exited") == [1, 2]
+        logs = Path(f"/antei/node-1/logs/default_web_{pod.metadata.uid}/app")
+        for name in ("0.log", "0.log.20260101-000000", "1.log"):
+            await node.files.make_file(logs / name)
+        await node.at(12.5)
+        assert node.times("started") == [0, 1, 12]
+        assert await node.files.names(logs) == ["1.log"]
+
+    on_node(main, CRASHES)
 
 
 def test_what_runs_without_a_pod_is_ended(on_node: Any) -> None:

@@ -1,0 +1,82 @@
+"""Getting a container's image, with the events and the back-off of Kubernetes.
+
+    Pulling ─► Pulled                                                    (Always)
+            └► Failed: ErrImagePull ─► ImagePullBackOff: 10 s, 20 s … 300 s ─► Pulling …
+               Pulled: already present                                   (IfNotPresent, Never)
+
+Kubernetes: pkg/kubelet/images/image_manager.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from antei.node.backoff import Backoff, after_restart
+from antei.node.interruption import Interruption
+from antei.runtime import Image, ImageError, Runtime
+
+__all__ = ["ImagePull"]
+
+#: How long ErrImagePull stands before it reads ImagePullBackOff (a kubelet's next sync).
+_ERROR_SECONDS = 1.0
+#: The events of failures that are not a failed pull.
+_EVENT_REASONS = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "ErrImageNeverPull"}
+
+
+@dataclass(frozen=True)
+class ImagePull:
+    """`event(type, reason, message)` records one; `wait_for(reason, message)` is the container's waiting state."""
+
+    runtime: Runtime
+    image: str
+    policy: str
+    event: Callable[[str, str, str], None]
+    wait_for: Callable[[str, str], None]
+    interruption: Interruption
+
+    async def run(self) -> Image | None:
+        """Tries until the image is there; None when the pod is to end first."""
+        backoff = Backoff()
+        loop = asyncio.get_running_loop()
+        while not self.interruption.is_asked:
+            if self.policy == "Always":
+                self.event("Normal", "Pulling", f'Pulling image "{self.image}"')
+            began = loop.time()
+            try:
+                image = await self.interruption.unless_asked(self.runtime.ensure_image(self.image, self.policy))
+            except ImageError as error:
+                backoff = after_restart(backoff, loop.time(), loop.time())
+                self._note_error(error)
+                await self._back_off(error, backoff.delay_seconds)
+                continue
+            if image is not None:
+                self._note_pulled(loop.time() - began)
+            return image
+        return None
+
+    def _note_pulled(self, took_seconds: float) -> None:
+        if self.policy == "Always":
+            took = f"{round(took_seconds * 1000)}ms"
+            message = f'Successfully pulled image "{self.image}" in {took} ({took} including waiting).'
+        else:
+            message = f'Container image "{self.image}" already present on machine and can be accessed by the pod'
+        self.event("Normal", "Pulled", message)
+
+    def _note_error(self, error: ImageError) -> None:
+        message = error.message
+        if error.reason == "ErrImagePull" and not message.startswith("Failed to pull image"):
+            message = f'Failed to pull image "{self.image}": {message}'
+        self.event("Warning", _EVENT_REASONS.get(error.reason, "Failed"), message)
+        self.event("Warning", "Failed", f"Error: {error.reason}")
+
+    async def _back_off(self, error: ImageError, delay_seconds: float) -> None:
+        self.wait_for(error.reason, error.message)
+        await self.interruption.pause(_ERROR_SECONDS)
+        if error.reason == "ErrImagePull" and not self.interruption.is_asked:
+            message = f'Back-off pulling image "{self.image}"'
+            self.event("Normal", "BackOff", message)
+            self.event("Warning", "Failed", "Error: ImagePullBackOff")
+            self.wait_for("ImagePullBackOff", f"{message}: {error.reason}: {error.message}")
+        await self.interruption.pause(delay_seconds - _ERROR_SECONDS)
