@@ -233,3 +233,15 @@ def test_an_evicted_pod_is_replaced_at_once_or_when_it_has_ended_by_the_replacem
         assert [seconds for seconds, _ in w.created] == [0.0, 19.0]
 
     simulate(main, CONTROLLERS, lambda _: script(stop_seconds=4))
+
+
+def test_a_resumed_job_gets_its_whole_active_deadline_again(simulate: Any) -> None:
+    async def main(w: Any) -> None:
+        await w.client.create(job(activeDeadlineSeconds=30))
+        await asyncio.sleep(20)
+        await w.client.patch(Job, "backup", "default", {"spec": {"suspend": True}})
+        await asyncio.sleep(100)
+        await w.client.patch(Job, "backup", "default", {"spec": {"suspend": False}})
+        assert await w.until(condition("FailureTarget")(w)) == 150.01
+
+    simulate(main, CONTROLLERS)

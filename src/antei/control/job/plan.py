@@ -95,7 +95,9 @@ class _Sync:
         self._status = state.status_of_job(snapshot.job)
         self._active = snapshot.active
         self._start_time = self._status.startTime
-        if self._start_time is None and not state.is_suspended(self._job):
+        is_resumed = conditions.is_true(self._status.conditions, "Suspended")
+        if not state.is_suspended(self._job) and (self._start_time is None or is_resumed):
+            # activeDeadlineSeconds counts anew from the resumption.
             self._start_time = to_time(now)
         self._succeeded = snapshot.newly_succeeded()
         self._failed = snapshot.newly_failed()
@@ -323,9 +325,6 @@ class _Sync:
         changed = state.set_condition(standing, new)
         if changed == standing:
             return standing, []
-        if not state.is_suspended(self._job):
-            # activeDeadlineSeconds counts from the resumption.
-            self._start_time = to_time(self._now)
         return changed, [event]
 
     def _requeue_in(self, seconds: float) -> None:
