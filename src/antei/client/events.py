@@ -41,7 +41,7 @@ class EventRecorder:
         now = to_time(self._world.clock.now())
         namespace = metadata.namespace or "default"
         # The name is unique by the moment, as client-go's is: <object>.<nanoseconds in hex>.
-        stamp = f"{int(self._world.clock.now().timestamp() * 1_000_000_000):x}{self._world.chance.suffix(2)}"
+        stamp = f"{int(self._world.clock.now().timestamp() * 1_000_000_000):x}{self._world.chance.suffix()}"
         event = Event(
             apiVersion="v1",
             kind="Event",

@@ -86,9 +86,6 @@ class ContainerRun:
             return False
         return self._container.readinessProbe is None or self._results.verdict(ProbeKind.READINESS) is Verdict.SUCCESS
 
-    async def wait_started(self) -> None:
-        await self._has_started.wait()
-
     async def attend(self) -> Exit:
         """Looks after the run until it has ended. Cancelled, it leaves the container as it is."""
         async with asyncio.TaskGroup() as group:

@@ -36,8 +36,8 @@ async def run_hook(handler: LifecycleHandler, target: ProbeTarget) -> None:
 async def _exec(command: list[str], target: ProbeTarget) -> None:
     try:
         result = await target.runtime.exec(target.container_id, command, output_limit_bytes=OUTPUT_LIMIT_BYTES)
-    except RuntimeFailure as error:
-        raise HookFailed(error.message) from error
+    except (RuntimeFailure, OSError) as error:
+        raise HookFailed(str(error)) from error
     if result.exit_code != 0:
         said = result.output.decode(errors="replace").strip()
         raise HookFailed(f"command '{' '.join(command)}' exited with {result.exit_code}: {said}")

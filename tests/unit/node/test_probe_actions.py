@@ -89,6 +89,7 @@ ROOT = "http://10.0.0.9:8080/"
             f'Get "{ROOT}": dial tcp 10.0.0.9:8080: connect: connection refused',
         ),
         ({ROOT: ConnectionResetError("EOF")}, Outcome.FAILURE, f'Get "{ROOT}": EOF'),
+        ({ROOT: reply(302, location="http://[bad")}, Outcome.FAILURE, f'Get "{ROOT}": Invalid IPv6 URL'),
     ],
 )
 def test_http_get_judges_by_the_status_and_follows_redirects_on_the_same_host(
@@ -105,6 +106,7 @@ def test_http_get_judges_by_the_status_and_follows_redirects_on_the_same_host(
         (ExecResult(1, b"x" * 20_000), Outcome.FAILURE, "x" * 10_240),
         (TimeoutError(), Outcome.FAILURE, 'command timed out: "ls /" timed out after 3s'),
         (RuntimeFailure("ExecError", "no such container"), Outcome.ERROR, "no such container"),
+        (BlockingIOError("no more processes"), Outcome.ERROR, "no more processes"),
     ],
 )
 def test_exec_judges_by_the_exit_code(executed: ExecResult | Exception, outcome: Outcome, message: str) -> None:

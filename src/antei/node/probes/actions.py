@@ -98,6 +98,8 @@ async def _exec(action: ExecAction, target: ProbeTarget, timeout_seconds: float)
         return Attempt(Outcome.FAILURE, message)
     except RuntimeFailure as error:
         return Attempt(Outcome.ERROR, error.message)
+    except OSError as error:
+        return Attempt(Outcome.ERROR, str(error))
     output = result.output[:OUTPUT_LIMIT_BYTES].decode(errors="replace")
     return Attempt(Outcome.SUCCESS if result.exit_code == 0 else Outcome.FAILURE, output)
 
@@ -112,6 +114,8 @@ async def _http_get(action: HTTPGetAction, target: ProbeTarget, timeout_seconds:
         return Attempt(Outcome.FAILURE, f'Get "{url}": {reason}')
     except OSError as error:
         return Attempt(Outcome.FAILURE, f'Get "{url}": {_dial_error(url, error)}')
+    except ValueError as error:  # a Location or a host that is no URL
+        return Attempt(Outcome.FAILURE, f'Get "{url}": {error}')
 
 
 async def _follow(url: str, headers: dict[str, str], transport: ProbeTransport) -> Attempt:
@@ -147,7 +151,7 @@ async def _tcp_socket(action: TCPSocketAction, target: ProbeTarget, timeout_seco
             await target.transport.tcp_connect(host, port)
     except TimeoutError:
         return Attempt(Outcome.FAILURE, f"dial tcp {_join(host, port)}: i/o timeout")
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         return Attempt(Outcome.FAILURE, f"dial tcp {_join(host, port)}: connect: {_reason(error)}")
     return Attempt(Outcome.SUCCESS)
 
@@ -224,8 +228,8 @@ def _dial_error(url: str, error: OSError) -> str:
     return f"dial tcp {address}: connect: {_reason(error)}"
 
 
-def _reason(error: OSError) -> str:
-    """ "connection refused", as Go prints errno."""
-    if error.errno is None:
+def _reason(error: OSError | UnicodeError) -> str:
+    """ "connection refused", as Go prints errno; a name that cannot be resolved has no errno, or one of its own."""
+    if isinstance(error, UnicodeError) or error.errno is None or error.errno < 0:
         return str(error)
     return os.strerror(error.errno).lower()
