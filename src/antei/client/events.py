@@ -40,7 +40,8 @@ class EventRecorder:
         metadata = meta(obj)
         now = to_time(self._world.clock.now())
         namespace = metadata.namespace or "default"
-        # The name is unique by the moment, as client-go's is: <object>.<nanoseconds in hex>.
+        # The name is unique by the moment, as client-go's is: <object>.<nanoseconds in hex>; the suffix tells apart
+        # what virtual time makes happen at one moment.
         stamp = f"{int(self._world.clock.now().timestamp() * 1_000_000_000):x}{self._world.chance.suffix()}"
         event = Event(
             apiVersion="v1",
