@@ -1037,12 +1037,6 @@ POD_SPEC = _invalid(
         ("a hostname with a dot", {"spec.hostname": "a.b"}, "spec.hostname", "must not contain dots"),
         ("a subdomain in upper case", {"spec.subdomain": "A"}, "spec.subdomain", "a lowercase RFC 1123 label"),
         ("a node's name with a slash", {"spec.nodeName": "a/b"}, "spec.nodeName", "RFC 1123 subdomain"),
-        (
-            "an account's name in upper case",
-            {"spec.serviceAccountName": "A"},
-            "spec.serviceAccountName",
-            "RFC 1123 subdomain",
-        ),
         ("a node selector with a space", {"spec.nodeSelector": {"a": "b c"}}, "spec.nodeSelector", "a valid label"),
         (
             "an alias of no address",
@@ -1242,6 +1236,12 @@ def _workloads() -> list[Case]:
                 {f"{T}.spec.containers.0.livenessProbe": {}},
                 f"{T}.spec.containers[0].livenessProbe",
                 "must specify a handler type",
+            ),
+            (
+                "an account's name in upper case",
+                {f"{T}.spec.serviceAccountName": "A"},
+                f"{T}.spec.serviceAccountName",
+                "RFC 1123 subdomain",
             ),
             (
                 "a deadline in the template",
