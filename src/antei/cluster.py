@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 from lightkube.resources.core_v1 import Node, Pod, Service
@@ -58,7 +59,7 @@ from antei.control.scheduler import SchedulerController
 from antei.control.serviceaccount import ServiceAccountController
 from antei.control.statefulset import StatefulSetController
 from antei.control.tainteviction import TaintEvictionController
-from antei.network.network import ClusterNetwork
+from antei.network.network import ClusterNetwork, remove_network
 from antei.node.agent import NodeAgent
 from antei.node.files import DiskFiles
 from antei.node.transport import SocketProbeTransport
@@ -174,11 +175,7 @@ class Cluster:
             self.notes.append(f"pods share this machine's network: {self.network.reason}")
         await self._start_server(registry)
         self._transport = SocketProbeTransport(self.network.sockets)
-        self._node_recorders = [EventRecorder(self.client, self.world, "kubelet", name) for name in node_names]
-        self._agents = [
-            self._agent(name, recorder, image_map.volumes)
-            for name, recorder in zip(node_names, self._node_recorders, strict=True)
-        ]
+        self._agents = [self._agent(name, image_map.volumes) for name in node_names]
         self._running = asyncio.create_task(self._run(), name="cluster")
         nodes = self.informers.of(Node)
         nodes.add_handler(lambda old, new: self._note_nodes(node_names))
@@ -217,7 +214,7 @@ class Cluster:
         await asyncio.to_thread(port_file.write_text, str(self.server.port))
         await asyncio.to_thread(_write_private, self.kubeconfig_path, self.server.kubeconfig)
 
-    def _agent(self, name: str, recorder: EventRecorder, volumes: object) -> NodeAgent:
+    def _agent(self, name: str, volumes: object) -> NodeAgent:
         addresses = self.network.addresses
         return NodeAgent(
             name,
@@ -227,7 +224,7 @@ class Cluster:
             self._transport,
             DiskFiles(),
             volumes,  # type: ignore[arg-type]
-            recorder,
+            self._recorder.named("kubelet", name),
             self.world,
             self.settings.directory / "nodes" / name,
             addresses.pod_cidr(name),
@@ -248,8 +245,7 @@ class Cluster:
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(self.informers.run(), name="informers")
-            for recorder in (self._recorder, *self._node_recorders):
-                group.create_task(recorder.run(), name="events")
+            group.create_task(self._recorder.run(), name="events")
             group.create_task(self.network.run(), name="network")
             for agent in self._agents:
                 group.create_task(agent.run(), name=f"node {agent.name}")
@@ -328,12 +324,13 @@ def make_controllers(
     root_ca: str,
 ) -> list[tuple[Controller, WorkQueue]]:
     """Every controller with its queue, set up to run once the informers are synced."""
-    plain: Sequence[type] = (
+    plain: Sequence[type[Any]] = (
         SchedulerController,
         DeploymentController,
         ReplicaSetController,
         ReplicationControllerController,
         StatefulSetController,
+        DaemonSetController,
         JobController,
         TtlAfterFinishedController,
         CronJobController,
@@ -347,8 +344,9 @@ def make_controllers(
         TaintEvictionController,
         PodGarbageCollector,
     )
-    controllers: list[Controller] = [kind(client, informers, recorder, world) for kind in plain]
-    controllers.append(PersistentVolumeController(client, informers, recorder, world, volumes_directory, directories))
+    controllers: list[Controller] = [kind(client, informers, recorder.named(kind.name), world) for kind in plain]
+    of_volumes = recorder.named(PersistentVolumeController.name)
+    controllers.append(PersistentVolumeController(client, informers, of_volumes, world, volumes_directory, directories))
     controllers.append(ServiceAccountController(client, informers, recorder, world, root_ca))
     made = []
     for controller in controllers:
@@ -381,17 +379,7 @@ async def remove_leftovers(directory: Path) -> int:
     running = [record for record in await runtime.containers() if record.exit is None]
     await end_containers(runtime)
     await runtime.aclose()
-    client = LocalClient(Registry(MemoryStore(), world))
-    network = ClusterNetwork(
-        client,
-        Informers(client),
-        cluster_id=settings.cluster_id,
-        directory=directory / "network",
-        node_names=("node-1",),
-        world=world,
-    )
-    await network.start()
-    await network.destroy()
+    await remove_network(settings.cluster_id, directory / "network")
     return len(running)
 
 

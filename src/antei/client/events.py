@@ -35,6 +35,12 @@ class EventRecorder:
         self._queue: asyncio.Queue[Event] = asyncio.Queue(_QUEUED)
         self._known: OrderedDict[tuple[str, ...], Event] = OrderedDict()
 
+    def named(self, component: str, host: str = "") -> EventRecorder:
+        """A recorder for another component that shares this one's queue: only one of them is run."""
+        other = EventRecorder(self._client, self._world, component, host)
+        other._queue, other._known = self._queue, self._known
+        return other
+
     def event(self, obj: Object, event_type: str, reason: str, message: str, field_path: str = "") -> None:
         """`event_type` is Normal or Warning; `field_path` e.g. `spec.containers{web}`."""
         metadata = meta(obj)

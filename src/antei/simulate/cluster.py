@@ -57,6 +57,7 @@ class SimulatedCluster:
         self.informers = Informers(self.client)
         self.runtime = SimulatedRuntime(self.world, profiles)
         self.files = MemoryFiles()
+        self._recorder = EventRecorder(self.client, self.world, "antei")
         self._endpoint_lag = endpoint_lag
         self._capacity = dict(capacity or _CAPACITY)
         self._pod_network = SimulatedPodNetwork(self.runtime)
@@ -81,11 +82,10 @@ class SimulatedCluster:
         """The cluster with all nodes registered; everything is cancelled at the end of the block."""
         await bootstrap(self.registry, provisioner=PROVISIONER, api_endpoints=())
         self._proxy = ServiceProxy(self.informers, _NoBackend(), endpoint_lag=self._endpoint_lag)
-        recorder = EventRecorder(self.client, self.world, "antei")
         controllers = make_controllers(
             self.client,
             self.informers,
-            recorder,
+            self._recorder,
             self.world,
             volumes_directory=Path("/antei/volumes"),
             directories=ImaginaryDirectories(),
@@ -95,7 +95,7 @@ class SimulatedCluster:
             self._group = group
             tasks = [
                 group.create_task(self.informers.run(), name="informers"),
-                group.create_task(recorder.run(), name="events"),
+                group.create_task(self._recorder.run(), name="events"),
                 group.create_task(self._proxy.run(), name="service proxy"),
             ]
             for name in self.node_names:
@@ -114,7 +114,6 @@ class SimulatedCluster:
         """Starts the agent of a node, anew after `stop_node`; what it left running is adopted."""
         assert self._group is not None
         number = self.node_names.index(name) + 1
-        recorder = EventRecorder(self.client, self.world, "kubelet", name)
         agent = NodeAgent(
             name,
             self.client,
@@ -123,14 +122,14 @@ class SimulatedCluster:
             self.runtime,
             self.files,
             VolumeMap({}),
-            recorder,
+            self._recorder.named("kubelet", name),
             self.world,
             Path("/antei") / name,
             f"10.244.{number}.0/24",
             self._capacity,
             node_ip=f"10.128.0.{number}",
         )
-        self.agents[name] = self._group.create_task(self._run_agent(agent, recorder), name=f"node {name}")
+        self.agents[name] = self._group.create_task(agent.run(), name=f"node {name}")
         await agent.registered.wait()
 
     async def stop_node(self, name: str) -> None:
@@ -138,13 +137,6 @@ class SimulatedCluster:
         task = self.agents.pop(name)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-
-    async def _run_agent(self, agent: NodeAgent, recorder: EventRecorder) -> None:
-        writing = asyncio.create_task(recorder.run())
-        try:
-            await agent.run()
-        finally:
-            writing.cancel()
 
     # What people and their tools do
 
