@@ -38,6 +38,7 @@ from antei.client.informer import Informers
 from antei.client.local import LocalClient
 from antei.control.controller import Controller, WorkQueue, run_controller
 from antei.control.cronjob import CronJobController
+from antei.control.daemonset import DaemonSetController
 from antei.control.deployment import DeploymentController
 from antei.control.disruption import DisruptionController
 from antei.control.endpoints import EndpointsController
