@@ -9,30 +9,24 @@ Kubernetes: sigs.k8s.io/json, apimachinery/pkg/runtime/{error,codec}.go, apiserv
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from json import JSONDecoder
 from typing import Any, Generic, TypeVar
 
 import msgspec
 from lightkube.models.meta_v1 import StatusCause, StatusDetails
 
-from antei.api import quantity
+from antei.api.duplicates import duplicates
 from antei.api.errors import ApiError, bad_request
 from antei.api.resources import resource_for_kind
-from antei.api.schema import FieldSchema, Kind, StructSchema, ValueSchema, struct_schema
+from antei.api.scalars import SCALARS, Unreadable, json_type, mismatch
+from antei.api.schema import Kind, StructSchema, ValueSchema, struct_schema
 
 __all__ = ["Decoded", "decode", "decode_data"]
 
 T = TypeVar("T")
 
 _KEY = re.compile(rb'"[ \t\r\n]*:')
-_INT32 = range(-(2**31), 2**31)
-_INT64 = range(-(2**63), 2**63)
 #: As many unknown or duplicate fields as are told of (sigs.k8s.io/json stops there too).
 _STRICT_ERRORS_LIMIT = 100
 _SUMMARY_BYTES = 30
@@ -56,7 +50,7 @@ def decode(body: bytes, type: type[T], *, field_validation: str = "Warn") -> Dec
     key_count = _check_identity(data, type, kind, api_version)
     try:
         return _decode_object(body, data, type, field_validation, key_count)
-    except _Unreadable as problem:
+    except Unreadable as problem:
         message = f'{kind} in version "{_version(api_version)}" cannot be handled as a {kind}: {problem.message}'
         causes = [
             StatusCause(field=path, message=text, reason="FieldValueInvalid") for path, text in problem.places if path
@@ -84,10 +78,10 @@ def _parsed(body: bytes, kind: str) -> dict[str, Any]:
         raise _unrecognized(kind, "exceeded max depth", body) from error
     if not isinstance(data, dict):
         target = "value of type struct { APIVersion string; Kind string }"
-        raise _unrecognized(kind, f"json: cannot unmarshal {_json_type(data)} into Go {target}", body)
+        raise _unrecognized(kind, f"json: cannot unmarshal {json_type(data)} into Go {target}", body)
     for name in ("apiVersion", "kind"):
         if not isinstance(data.get(name, ""), str | None):
-            text = f"json: cannot unmarshal {_json_type(data[name])} into Go struct field .{name} of type string"
+            text = f"json: cannot unmarshal {json_type(data[name])} into Go struct field .{name} of type string"
             raise _unrecognized(kind, text, body)
     return data
 
@@ -106,15 +100,6 @@ def _unrecognized(kind: str, problem: str, body: bytes) -> ApiError:
     )
 
 
-class _Unreadable(Exception):
-    """What cannot be handled: the message, and each place (path, text) that it speaks of."""
-
-    def __init__(self, message: str, places: list[tuple[str, str]]) -> None:
-        super().__init__(message)
-        self.message = message
-        self.places = places
-
-
 def _with_causes(error: ApiError, causes: list[StatusCause]) -> ApiError:
     if causes:
         error.status = msgspec.structs.replace(error.status, details=StatusDetails(causes=causes))
@@ -129,19 +114,19 @@ def _decode_object(
         walk.struct(data, struct_schema(type), "")  # type: ignore[arg-type]
         obj: T = msgspec.convert(data, type)
     except RecursionError as error:
-        raise _Unreadable("exceeded max depth", [("", "")]) from error
+        raise Unreadable("exceeded max depth", [("", "")]) from error
     except msgspec.ValidationError as error:
-        raise _Unreadable(f"json: {error}", [(_path_of(error), str(error))]) from error
+        raise Unreadable(f"json: {error}", [(_path_of(error), str(error))]) from error
     strict_errors: list[tuple[str, str]] = []
     if field_validation != "Ignore":
         strict_errors = [(path, f'unknown field "{path}"') for path in walk.unknown]
         if len(_KEY.findall(body)) != walk.key_count or walk.unknown:
-            duplicates = _duplicates(body, struct_schema(type))  # type: ignore[arg-type]
-            strict_errors = [(path, f'duplicate field "{path}"') for path in duplicates] + strict_errors
+            repeated = duplicates(body, struct_schema(type))  # type: ignore[arg-type]
+            strict_errors = [(path, f'duplicate field "{path}"') for path in repeated] + strict_errors
         strict_errors = list(dict.fromkeys(strict_errors))[:_STRICT_ERRORS_LIMIT]
     if strict_errors and field_validation == "Strict":
         texts = ", ".join(text for _, text in strict_errors)
-        raise _Unreadable(f"strict decoding error: {texts}", strict_errors)
+        raise Unreadable(f"strict decoding error: {texts}", strict_errors)
     return Decoded(obj, [text for _, text in strict_errors])
 
 
@@ -196,23 +181,6 @@ def _internal_package(api_version: str) -> str:
     return group.partition(".")[0]
 
 
-def _json_type(value: Any) -> str:
-    """What Go calls a JSON value in its errors."""
-    match value:
-        case bool():
-            return "bool"
-        case int() | float():
-            return "number"
-        case str():
-            return "string"
-        case list():
-            return "array"
-        case dict():
-            return "object"
-        case _:
-            return "null"
-
-
 def _zero(value: ValueSchema) -> Any:
     """Go's zero value, as JSON has it."""
     match value.kind:
@@ -244,7 +212,6 @@ class _Walk:
 
     unknown: list[str] = field(default_factory=list)
     key_count: int = 0
-    _owner: str = ""  # the Go struct and field path of what is being read, for messages
 
     def struct(self, data: dict[str, Any], schema: StructSchema, path: str) -> None:
         fields = schema.fields
@@ -258,7 +225,7 @@ class _Walk:
                 kind = known.value.kind
                 if kind is Kind.STRING:
                     if type(value) is not str:
-                        raise _mismatch(value, known.value, schema, path, key)
+                        raise mismatch(value, known.value, schema, path, key)
                 elif kind is Kind.STRUCT and type(value) is dict:
                     inner = f"{path}.{key}" if path else key
                     self.struct(value, struct_schema(known.value.struct), inner)
@@ -279,18 +246,18 @@ class _Walk:
                 return self._map(value, expected, schema, path, key)
             case Kind.STRUCT:
                 if type(value) is not dict:
-                    raise _mismatch(value, expected, schema, path, key)
+                    raise mismatch(value, expected, schema, path, key)
                 self.struct(value, struct_schema(expected.struct), f"{path}.{key}" if path else key)
                 return value
             case Kind.ANY:
                 self.key_count += _count_keys(value)
                 return value
             case _:
-                return _SCALARS[expected.kind](value, expected, schema, path, key)
+                return SCALARS[expected.kind](value, expected, schema, path, key)
 
     def _list(self, value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
         if type(value) is not list:
-            raise _mismatch(value, expected, schema, path, key)
+            raise mismatch(value, expected, schema, path, key)
         item = expected.item
         assert item is not None
         if item.kind is Kind.STRUCT:
@@ -300,7 +267,7 @@ class _Walk:
                 if entry is None:
                     value[index] = _zero(item)
                 elif type(entry) is not dict:
-                    raise _mismatch(entry, item, schema, path, key, f"[{index}]")
+                    raise mismatch(entry, item, schema, path, key, f"[{index}]")
                 else:
                     self.struct(entry, inner, f"{path}.{key}[{index}]" if path else f"{key}[{index}]")
             return value
@@ -313,7 +280,7 @@ class _Walk:
 
     def _map(self, value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
         if type(value) is not dict:
-            raise _mismatch(value, expected, schema, path, key)
+            raise mismatch(value, expected, schema, path, key)
         item = expected.item
         assert item is not None
         self.key_count += len(value)
@@ -323,7 +290,7 @@ class _Walk:
                     if entry is None:
                         value[name] = ""
                     else:
-                        raise _mismatch(entry, item, schema, path, key, f".{name}")
+                        raise mismatch(entry, item, schema, path, key, f".{name}")
             return value
         for name, entry in value.items():
             if entry is None:
@@ -339,143 +306,3 @@ def _count_keys(value: Any) -> int:
     if type(value) is list:
         return sum(map(_count_keys, value))
     return 0
-
-
-def _mismatch(
-    value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str, item: str = "", shown: str = ""
-) -> _Unreadable:
-    """Go's UnmarshalTypeError: it names the innermost struct, and the path without indices or keys of maps."""
-    place = f"{path}.{key}" if path else key
-    go_path = re.sub(r"\[\d+\]", "", place)
-    text = (
-        f"json: cannot unmarshal {shown or _json_type(value)} into Go struct field "
-        f"{schema.go_name}.{go_path} of type {expected.go_type}"
-    )
-    return _Unreadable(text, [(place + item, text)])
-
-
-def _integer(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    if type(value) is int and value in (_INT32 if expected.kind is Kind.INT32 else _INT64):
-        return value
-    shown = f"number {value}" if type(value) in (int, float) else ""
-    raise _mismatch(value, expected, schema, path, key, shown=shown)
-
-
-def _boolean(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    if type(value) is not bool:
-        raise _mismatch(value, expected, schema, path, key)
-    return value
-
-
-def _string(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    if type(value) is not str:
-        raise _mismatch(value, expected, schema, path, key)
-    return value
-
-
-def _number(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    if type(value) not in (int, float):
-        raise _mismatch(value, expected, schema, path, key)
-    return float(value)
-
-
-def _int_or_string(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    return value if type(value) is str else _integer(value, ValueSchema(Kind.INT32, "int32"), schema, path, key)
-
-
-def _quantity(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    """Its canonical text; a bare number will do. Go's own error does not say where; the cause does."""
-    try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            return quantity.canonical("?")
-        text = value.strip() if isinstance(value, str) else repr(value)
-        return quantity.canonical(text)
-    except ValueError as error:
-        place = f"{path}.{key}" if path else key
-        raise _Unreadable(str(error), [(place, str(error))]) from error
-
-
-def _time(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    place = f"{path}.{key}" if path else key
-    if type(value) is not str:
-        text = f"json: cannot unmarshal {_json_type(value)} into Go value of type string"
-        raise _Unreadable(text, [(place, text)])
-    try:
-        moment = msgspec.convert(value, datetime)
-    except msgspec.ValidationError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        text = f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse "{value}" as "2006"'
-        raise _Unreadable(text, [(place, text)])
-    return value
-
-
-def _bytes(value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
-    if type(value) is not str:
-        raise _mismatch(value, expected, schema, path, key)
-    text = value.replace("\n", "").replace("\r", "")
-    try:
-        base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        found = re.search(r"[^A-Za-z0-9+/]", text)
-        at = found.start() if found else len(text) - len(text) % 4
-        message = f"illegal base64 data at input byte {at}"
-        place = f"{path}.{key}" if path else key
-        raise _Unreadable(message, [(place, message)]) from error
-    return text
-
-
-_SCALARS: Mapping[Kind, Callable[[Any, ValueSchema, StructSchema, str, str], Any]] = {
-    Kind.STRING: _string,
-    Kind.INT32: _integer,
-    Kind.INT64: _integer,
-    Kind.BOOL: _boolean,
-    Kind.FLOAT: _number,
-    Kind.QUANTITY: _quantity,
-    Kind.INT_OR_STRING: _int_or_string,
-    Kind.TIME: _time,
-    Kind.BYTES: _bytes,
-}
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """An object as the pairs that were written, duplicates included."""
-
-
-def _duplicates(body: bytes, schema: StructSchema) -> list[str]:
-    """The paths of the keys that an object known to the schema has twice; only asked when the counts differ."""
-    try:
-        data = JSONDecoder(object_pairs_hook=_Pairs).decode(body.decode())
-    except RecursionError:
-        return []
-    return list(dict.fromkeys(_struct_duplicates(data, schema, "")))
-
-
-def _struct_duplicates(data: Any, schema: StructSchema, path: str) -> Iterator[str]:
-    if not isinstance(data, _Pairs):
-        return
-    seen: set[str] = set()
-    for key, value in data:
-        known: FieldSchema | None = schema.fields.get(key)
-        place = f"{path}.{key}" if path else key
-        if known is None:
-            continue
-        if key in seen:
-            yield place
-        seen.add(key)
-        yield from _value_duplicates(value, known.value, place)
-
-
-def _value_duplicates(value: Any, expected: ValueSchema, path: str) -> Iterator[str]:
-    if expected.kind is Kind.STRUCT and expected.struct is not None:
-        yield from _struct_duplicates(value, struct_schema(expected.struct), path)
-    elif expected.kind is Kind.LIST and isinstance(value, list) and not isinstance(value, _Pairs):
-        for index, entry in enumerate(value):
-            if expected.item is not None:
-                yield from _value_duplicates(entry, expected.item, f"{path}[{index}]")
-    elif expected.kind is Kind.MAP and isinstance(value, _Pairs):
-        seen: set[str] = set()
-        for key, _ in value:
-            if key in seen:
-                yield f"{path}.{key}"
-            seen.add(key)
