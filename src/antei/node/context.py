@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,7 +40,7 @@ class TokenSource(Protocol):
 
 @dataclass(frozen=True)
 class NodeContext:
-    """`directory` is the node's own; `api_host`:`api_port` is where pods reach the API (the `kubernetes` Service)."""
+    """`directory` is the node's own; without `tokens` no service account token is written."""
 
     node_name: str
     node_ip: str
@@ -55,7 +55,6 @@ class NodeContext:
     directory: Path
     allocatable: Mapping[str, str]
     tokens: TokenSource | None = None
-    cluster_ca: Callable[[], str] | None = None
 
     def pod_directory(self, pod_uid: str) -> Path:
         return self.directory / "pods" / pod_uid
