@@ -66,7 +66,7 @@ def _messages() -> Mapping[str, Mapping[int, str]]:
 @cache
 def _model(api_version: str, kind: str) -> type[Any]:
     group, _, version = api_version.rpartition("/")
-    for module in (f"{group.partition('.')[0] or 'core'}_{version}", "meta_v1"):
+    for module in (f"{group.partition('.')[0] if group else 'core'}_{version}", "meta_v1"):
         if f"{module}.{kind}" in _messages():
             model: type[Any] = getattr(importlib.import_module(f"lightkube.models.{module}"), kind)
             return model
