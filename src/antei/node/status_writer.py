@@ -28,7 +28,7 @@ __all__ = ["StatusWriter"]
 _LOG = logging.getLogger(__name__)
 _BACKOFF_FIRST_SECONDS = 0.2
 _BACKOFF_CAP_SECONDS = 10.0
-#: Sent as null where they have no value, so that an earlier one goes away.
+#: Of the status and of each condition: sent as null where they have no value, so that an earlier one goes away.
 _CLEARED = ("reason", "message")
 
 
@@ -120,8 +120,10 @@ def _is_another_pod(error: ApiError) -> bool:
 
 def _as_patch(status: PodStatus) -> dict[str, Any]:
     fields: dict[str, Any] = _without_none(msgspec.to_builtins(status))
-    for name in _CLEARED:
-        fields.setdefault(name, None)
+    # Conditions are merged by their type: without a null a ready pod would still say why it once was not.
+    for part in (fields, *fields.get("conditions", ())):
+        for name in _CLEARED:
+            part.setdefault(name, None)
     return fields
 
 

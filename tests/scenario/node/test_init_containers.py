@@ -90,11 +90,14 @@ def test_an_unready_sidecar_makes_the_pod_unready(on_node: Any) -> None:
         await node.create(pod(init("proxy", "proxy", restartPolicy="Always", readinessProbe=readiness)))
         await node.at(5)
         assert await node.phase() == "Running"
-        assert (await node.condition("Ready")).message == "containers with unready status: [proxy]"
+        ready = await node.condition("Ready")
+        assert (ready.status, ready.message) == ("False", "containers with unready status: [proxy]")
         await node.at(10)
-        assert (await node.condition("Ready")).status == "True"
+        ready = await node.condition("Ready")
+        assert (ready.status, ready.reason, ready.message) == ("True", None, None)
 
-    on_node(main, {"proxy": ContainerProfile(listens_after_seconds=7)})
+    # The other container is elsewhere: a port that it listens on too would be answered by it.
+    on_node(main, {"proxy": ContainerProfile(listens_after_seconds=7), "app": ContainerProfile(ports=(8080,))})
 
 
 def test_a_sidecar_is_restarted_even_where_the_pod_never_restarts(on_node: Any) -> None:

@@ -63,11 +63,13 @@ def test_what_has_no_value_any_more_is_cleared_and_the_uid_is_a_precondition() -
     api = Api()
 
     async def main(writer: StatusWriter) -> None:
-        writer.publish(PodStatus(phase="Running"))
+        writer.publish(PodStatus(phase="Running", conditions=[PodCondition(type="Ready", status="True")]))
         await writer.flush()
 
     write(api, main)
-    assert api.patches == [{"metadata": {"uid": "u"}, "status": {"phase": "Running", "reason": None, "message": None}}]
+    ready = {"type": "Ready", "status": "True", "reason": None, "message": None}
+    status = {"phase": "Running", "conditions": [ready], "reason": None, "message": None}
+    assert api.patches == [{"metadata": {"uid": "u"}, "status": status}]
 
 
 def test_an_equal_status_is_not_written_again() -> None:
