@@ -77,6 +77,11 @@ class SimulatedCluster:
         assert self._proxy is not None
         return self._proxy.table
 
+    def on_table(self, subscriber: Callable[[ServiceTable], None]) -> None:
+        """Told of the table now and of each that takes its place; must not block."""
+        assert self._proxy is not None
+        self._proxy.subscribe(subscriber)
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[SimulatedCluster]:
         """The cluster with all nodes registered; everything is cancelled at the end of the block."""
