@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 
+from antei.server.bootstrap import bootstrap
 from antei.server.http.server import ApiServer
+from antei.server.registry import Registry
+from antei.store.memory import MemoryStore
+from antei.store.state import Limits
+from antei.world.system import system_world
 
 if TYPE_CHECKING:
-    from conftest import HttpApi
+    from conftest import FakePodLogs, HttpApi
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
@@ -132,6 +139,25 @@ async def test_a_stopping_server_ends_its_watches(http_api: HttpApi, api_server:
 async def test_a_revision_that_is_yet_to_come_is_refused(http_api: HttpApi) -> None:
     status = await http_api.json("GET", f"{CONFIG_MAPS}?watch=1&resourceVersion=99999", status=504)
     assert status["message"].startswith("Timeout: Too large resource version")
+
+
+async def test_a_revision_that_is_no_longer_kept_is_gone(tmp_path: Path, pod_logs: FakePodLogs) -> None:
+    registry = Registry(MemoryStore(Limits(history=3)), system_world())
+    await bootstrap(registry, provisioner="antei.dev/directory", api_endpoints=[("127.0.0.1", 6443)])
+    server = ApiServer(registry, system_world(), tmp_path / "data", pod_logs)
+    await server.start()
+    headers = {"Authorization": f"Bearer {server.token}"}
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(f"{server.url}/api/v1/namespaces?watch=1&resourceVersion=1", ssl=False) as response,
+        ):
+            event = await next_event(response)
+            assert await response.read() == b"", "the stream ends with its error"
+    finally:
+        await server.stop()
+    assert event["type"] == "ERROR"
+    assert (event["object"]["code"], event["object"]["reason"]) == (410, "Expired")
 
 
 async def test_many_watches_see_every_change(http_api: HttpApi) -> None:
