@@ -22,7 +22,9 @@ class HostSockets:
     """Sockets of the namespace that antei itself runs in."""
 
     def open(self, family: int, kind: int) -> socket.socket:
-        opened = socket.socket(family, kind)
+        # asyncio sets TCP_NODELAY only on sockets that name their protocol.
+        protocol = socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else 0
+        opened = socket.socket(family, kind, protocol)
         opened.setblocking(False)
         return opened
 
