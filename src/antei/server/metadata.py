@@ -44,9 +44,17 @@ def typed(resource: Resource, obj: Any) -> Any:
     except msgspec.ValidationError as error:
         message = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
         raise bad_request(message) from error
-    if decoded.metadata is None:
-        decoded = replace(decoded, metadata=ObjectMeta())
-    return replace(decoded, apiVersion=resource.api_version, kind=resource.kind)
+    metadata = decoded.metadata if decoded.metadata is not None else ObjectMeta()
+    return replace(
+        decoded, apiVersion=resource.api_version, kind=resource.kind, metadata=_without_what_is_empty(metadata)
+    )
+
+
+def _without_what_is_empty(metadata: ObjectMeta) -> ObjectMeta:
+    """No labels and an empty map of them are the same: Kubernetes writes neither (`omitempty`)."""
+    fields = ("labels", "annotations", "finalizers", "ownerReferences")
+    empty = [field for field in fields if getattr(metadata, field) is not None and not getattr(metadata, field)]
+    return replace(metadata, **dict.fromkeys(empty)) if empty else metadata
 
 
 def in_namespace(resource: Resource, namespace: str, obj: Any) -> Any:
@@ -85,6 +93,7 @@ def with_system_metadata(resource: Resource, new: Any, old: Any) -> Any:
         moment = given.deletionTimestamp.isoformat()
         error = FieldError(FieldErrorType.INVALID, "metadata.deletionTimestamp", moment, "field is immutable")
         raise invalid(resource.kind, known.name or "", [error], resource.group)
+    new = replace(new, metadata=_without_what_is_empty(given))
     return replace_meta(
         new,
         uid=known.uid,

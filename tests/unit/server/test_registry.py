@@ -79,6 +79,16 @@ async def test_a_created_object_gets_what_the_server_alone_sets(registry: Regist
     assert given.metadata.uid == "mine"  # what was handed in stays as it was
 
 
+async def test_no_labels_and_an_empty_map_of_them_are_the_same(registry: Registry) -> None:
+    stored = await registry.create(MAPS, "default", config_map(labels={}, annotations={}, finalizers=[]))
+    assert b"labels" not in stored.data
+    assert b"annotations" not in stored.data
+    labelled = await registry.update(MAPS, "default", "a", config_map(labels={"color": "red"}))
+    assert meta(labelled.object).labels == {"color": "red"}
+    bare = await registry.patch(MAPS, "default", "a", {"metadata": {"labels": {"color": None}}}, patch_type=STRATEGIC)
+    assert meta(bare.object).labels is None
+
+
 async def test_status_is_the_servers_on_create_but_for_nodes(registry: Registry) -> None:
     created = await registry.create(
         PODS,
