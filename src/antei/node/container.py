@@ -261,11 +261,12 @@ class ContainerWorker:
         await self._context.files.make_directory(spec.log_path.parent)
         if spec.termination_log is not None:
             await self._context.files.make_file(spec.termination_log, 0o666)
+        if self._attempt == 0:
+            for message in (*image.warnings, *await self._context.runtime.unsupported(spec)):
+                self._event("Warning", "NotHonoured", message)
         record = await self._context.runtime.start(spec)
         self._event("Normal", "Created", "Container created")
         self._event("Normal", "Started", "Container started")
-        for warning in image.warnings if self._attempt == 0 else ():
-            self._event("Warning", "ImageWarning", warning)
         before, self._record = self._record, record
         if before is not None:
             await self._forget(before)
