@@ -27,6 +27,7 @@ from antei.node.admission import rejection
 from antei.node.context import NodeContext, TokenSource, VolumeMap
 from antei.node.files import Files
 from antei.node.logs import PodLogs
+from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.node.pod_worker import LeftOver, PodWorker
 from antei.node.registration import Registration
@@ -67,6 +68,8 @@ class NodeAgent:
         node_ip: str = "127.0.0.1",
         labels: Mapping[str, str] | None = None,
         tokens: TokenSource | None = None,
+        observer: Observer = NOBODY,
+        probe_block: ProbeBlock = UNBLOCKED,
     ) -> None:
         self._context = NodeContext(
             node_name=name,
@@ -82,6 +85,8 @@ class NodeAgent:
             directory=directory,
             allocatable=dict(capacity),
             tokens=tokens,
+            observer=observer,
+            probe_block=probe_block,
         )
         self._registration = Registration(name, node_ip, client, world, pod_cidr, capacity, runtime.name, labels or {})
         self._informer: Informer[Pod] = Informer(client, Pod, field_selector=f"spec.nodeName={name}")

@@ -19,6 +19,7 @@ from functools import partial
 from lightkube.models.core_v1 import Container, PodSpec, Probe
 from lightkube.resources.core_v1 import Pod
 
+from antei.api.objects import uid_of
 from antei.node.context import NodeContext
 from antei.node.hooks import HookFailed, run_hook
 from antei.node.probes.actions import Attempt, Outcome, ProbeTarget, act
@@ -92,7 +93,9 @@ class ContainerRun:
             self._group = group
             self._tending = group.create_task(self._tend())
             try:
-                return await self._context.runtime.wait(self.record.id)
+                end = await self._context.runtime.wait(self.record.id)
+                self._context.observer.ended(self._pod(), self._container.name, end)
+                return end
             finally:
                 self._group = None
                 for task in (self._tending, *self._probes.values(), *self._tasks):
@@ -125,12 +128,14 @@ class ContainerRun:
         lifecycle = self._container.lifecycle
         if lifecycle is None or lifecycle.preStop is None:
             return
+        self._context.observer.pre_stop(self._pod(), self._container.name)
         try:
             await run_hook(lifecycle.preStop, self._target)
         except HookFailed:
             self._event("Warning", "FailedPreStopHook", "PreStopHook failed")
 
     async def signal(self, signal: str) -> None:
+        self._context.observer.signalled(self._pod(), self._container.name, signal)
         await self._context.runtime.signal(self.record.id, signal)
 
     async def ended(self) -> None:
@@ -182,7 +187,7 @@ class ContainerRun:
             worker = ProbeWorker(
                 kind=kind,
                 probe=probe,
-                attempt=partial(act, probe, self._target),
+                attempt=partial(self._attempt, kind, probe),
                 results=self._results,
                 report=self._report,
                 has_started=self._has_started,
@@ -199,6 +204,15 @@ class ContainerRun:
             (ProbeKind.LIVENESS, container.livenessProbe),
         ]
         return [(kind, probe) for kind, probe in wanted if probe is not None]
+
+    async def _attempt(self, kind: ProbeKind, probe: Probe) -> Attempt:
+        """One attempt, unless a rehearsal stands in between; whoever looks on is told what came of it."""
+        pod, name = self._pod(), self._container.name
+        refusal = self._context.probe_block.refusal(uid_of(pod), name, kind)
+        attempt = await act(probe, self._target) if refusal is None else Attempt(Outcome.FAILURE, refusal)
+        succeeded = attempt.outcome in (Outcome.SUCCESS, Outcome.WARNING)
+        self._context.observer.probed(pod, name, kind, None if succeeded else attempt.message)
+        return attempt
 
     def _report(self, kind: ProbeKind, attempt: Attempt) -> None:
         if attempt.outcome is Outcome.WARNING:

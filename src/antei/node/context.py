@@ -12,6 +12,7 @@ from lightkube.resources.core_v1 import Pod
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.node.files import Files
+from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.runtime import Runtime
 from antei.world import World
@@ -55,6 +56,8 @@ class NodeContext:
     directory: Path
     allocatable: Mapping[str, str]
     tokens: TokenSource | None = None
+    observer: Observer = NOBODY
+    probe_block: ProbeBlock = UNBLOCKED
 
     def pod_directory(self, pod_uid: str) -> Path:
         return self.directory / "pods" / pod_uid
