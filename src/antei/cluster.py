@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from lightkube.resources.core_v1 import Node, Pod, Service
 from antei import KUBERNETES_MINOR
 from antei.api.conditions import find
 from antei.api.errors import bad_request
-from antei.api.objects import name_of
+from antei.api.objects import name_of, uid_of
 from antei.api.pod_logs import PodLogOptions
 from antei.client import Client
 from antei.client.events import EventRecorder
@@ -61,8 +61,10 @@ from antei.control.serviceaccount import ServiceAccountController
 from antei.control.statefulset import StatefulSetController
 from antei.control.tainteviction import TaintEvictionController
 from antei.network.network import ClusterNetwork, remove_network
+from antei.network.proxy import Lag
 from antei.node.agent import NodeAgent
 from antei.node.files import DiskFiles
+from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.transport import SocketProbeTransport
 from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.image_map import load_maps
@@ -91,7 +93,7 @@ class Settings:
     nodes: int = 3
     maps: tuple[Path, ...] = ()
     runtime: str = "auto"
-    endpoint_lag_seconds: float = 0.0
+    endpoint_lag_seconds: Lag = 0.0  # always the same, or asked for each change of endpoints
     is_persistent: bool = True  # False: objects are kept in memory only
 
     @property
@@ -101,11 +103,23 @@ class Settings:
 
 
 class Cluster:
-    def __init__(self, settings: Settings, world: World | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        world: World | None = None,
+        *,
+        observer: Observer = NOBODY,
+        probe_block: ProbeBlock = UNBLOCKED,
+    ) -> None:
         self.settings = settings
         self.world = world or system_world()
         self.notes: list[str] = []  # what this machine does not allow, a sentence each
         self.version = f"v{KUBERNETES_MINOR}.0"
+        self._observer = observer
+        self._probe_block = probe_block
+        self._agents: dict[str, NodeAgent] = {}
+        self._lost: dict[str, list[str]] = {}  # node to the uids of the pods that were cut off with it
+        self._agent_tasks: dict[str, asyncio.Task[None]] = {}
         self._running: asyncio.Task[None] | None = None
         self._nodes_ready = asyncio.Event()
 
@@ -176,7 +190,8 @@ class Cluster:
             self.notes.append(f"pods share this machine's network: {self.network.reason}")
         await self._start_server(registry)
         self._transport = SocketProbeTransport(self.network.sockets)
-        self._agents = [self._agent(name, image_map.volumes) for name in node_names]
+        self._volume_map = image_map.volumes
+        self._agents = {name: self._agent(name) for name in node_names}
         self._running = asyncio.create_task(self._run(), name="cluster")
         nodes = self.informers.of(Node)
         nodes.add_handler(lambda old, new: self._note_nodes(node_names))
@@ -215,7 +230,7 @@ class Cluster:
         await asyncio.to_thread(port_file.write_text, str(self.server.port))
         await asyncio.to_thread(_write_private, self.kubeconfig_path, self.server.kubeconfig)
 
-    def _agent(self, name: str, volumes: object) -> NodeAgent:
+    def _agent(self, name: str) -> NodeAgent:
         addresses = self.network.addresses
         return NodeAgent(
             name,
@@ -224,13 +239,15 @@ class Cluster:
             self.network.pods,
             self._transport,
             DiskFiles(),
-            volumes,  # type: ignore[arg-type]
+            self._volume_map,
             self._recorder.named("kubelet", name),
             self.world,
             self.settings.directory / "nodes" / name,
             addresses.pod_cidr(name),
             _capacity(self.settings.directory),
             node_ip=addresses.nodes[name],
+            observer=self._observer,
+            probe_block=self._probe_block,
         )
 
     async def _run(self) -> None:
@@ -248,11 +265,15 @@ class Cluster:
             group.create_task(self.informers.run(), name="informers")
             group.create_task(self._recorder.run(), name="events")
             group.create_task(self.network.run(), name="network")
-            for agent in self._agents:
-                group.create_task(agent.run(), name=f"node {agent.name}")
+            self._group = group
+            for name in self._agents:
+                self._run_agent(name)
             await self.informers.wait_synced()
             for controller, queue in controllers:
                 group.create_task(run_controller(controller, queue), name=controller.name)
+
+    def _run_agent(self, name: str) -> None:
+        self._agent_tasks[name] = self._group.create_task(self._agents[name].run(), name=f"node {name}")
 
     def _note_nodes(self, names: Sequence[str]) -> None:
         known = {name_of(node): node for node in self.informers.of(Node).items()}
@@ -278,6 +299,40 @@ class Cluster:
             if record.pod_uid == pod_uid and record.name == container and record.exit is None:
                 return record
         raise LookupError(f"container {container} of pod {pod_uid} does not run")
+
+    async def lose_node(self, name: str) -> None:
+        """The node's agent falls silent, and no packet passes to or from its pods, which go on running.
+
+        Where pods have no network of their own they are paused instead. Raises LookupError for a node that is lost.
+        """
+        task = self._agent_tasks.pop(name, None)
+        if task is None:
+            raise LookupError(f"there is no running node {name}")
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        pods = [uid_of(pod) for pod in self.informers.of(Pod).items() if pod.spec and pod.spec.nodeName == name]
+        self._lost[name] = pods
+        if self.network.mode == "namespaces":
+            await self.network.isolate(pods)
+        else:
+            await self._each_container(pods, self.runtime.pause)
+
+    async def return_node(self, name: str) -> None:
+        """The node is back: its pods are reached again, and a new agent takes up what runs there."""
+        pods = self._lost.pop(name, None)
+        if pods is None:
+            raise LookupError(f"node {name} was not lost")
+        if self.network.mode == "namespaces":
+            await self.network.rejoin(pods)
+        else:
+            await self._each_container(pods, self.runtime.resume)
+        self._agents[name] = self._agent(name)
+        self._run_agent(name)
+
+    async def _each_container(self, pod_uids: Sequence[str], act: Callable[[str], Awaitable[None]]) -> None:
+        for record in await self.runtime.containers():
+            if record.pod_uid in pod_uids and record.exit is None:
+                await act(record.id)
 
     # The end
 
@@ -306,11 +361,11 @@ class _NodeLogs:
 
     async def read(self, pod: Pod, options: PodLogOptions) -> AsyncIterator[bytes]:
         node_name = pod.spec.nodeName if pod.spec is not None else None
-        for agent in self._cluster._agents:
-            if agent.name == node_name:
-                async for piece in agent.logs.read(pod, options):
-                    yield piece
-                return
+        agent = self._cluster._agents.get(node_name or "")
+        if agent is not None:
+            async for piece in agent.logs.read(pod, options):
+                yield piece
+            return
         raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
 
 

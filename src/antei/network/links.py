@@ -29,7 +29,9 @@ __all__ = [
     "attach",
     "detach",
     "is_attached",
+    "isolate",
     "prepare_cluster",
+    "rejoin",
     "remove_all",
     "remove_cluster",
     "remove_stale",
@@ -39,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 _GATEWAY = "169.254.1.1"
 #: The same at the cluster's end of every pair: they never meet on one link.
 _GATEWAY_MAC = "ee:ee:ee:ee:ee:ee"
+#: Of no device: what is sent to it is dropped without a word.
+_NOBODYS_MAC = "02:00:00:00:00:00"
 _PERMANENT = 0x80  # NUD_PERMANENT
 _ONLINK = 4  # RTNH_F_ONLINK
 _LINK_SCOPE = 253
@@ -130,6 +134,25 @@ def detach(link: PodLink) -> None:
         for index in netlink.link_lookup(ifname=link.device):
             netlink.link("del", index=index)
     namespaces.remove(link.namespace)
+
+
+def isolate(pod_links: Sequence[PodLink]) -> None:
+    """No packet passes to or from these pods any more, and none is told so: each end of a pair now has a hardware
+    address that the other does not know, so that what arrives is somebody else's. For rehearsals; `rejoin` undoes it.
+    """
+    with _netlink() as netlink:
+        for link in pod_links:
+            for index in netlink.link_lookup(ifname=link.device):
+                netlink.link("set", index=index, address=_NOBODYS_MAC)
+                netlink.neigh("replace", ifindex=index, dst=link.ip, lladdr=_NOBODYS_MAC, state=_PERMANENT)
+
+
+def rejoin(pod_links: Sequence[PodLink]) -> None:
+    with _netlink() as netlink:
+        for link in pod_links:
+            for index in netlink.link_lookup(ifname=link.device):
+                netlink.link("set", index=index, address=_GATEWAY_MAC)
+                netlink.neigh("replace", ifindex=index, dst=link.ip, lladdr=_mac_of(link.ip), state=_PERMANENT)
 
 
 def remove_stale(pod_namespaces: Sequence[str], devices: Mapping[str, str], prefix: str) -> list[str]:

@@ -7,6 +7,7 @@ import logging
 import shutil
 import socket
 import sys
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from antei.network.proxy import Lag, ServiceProxy
 from antei.network.publishing import LOOPBACK, LoopbackBackend, NodePortPublisher, connect
 from antei.network.relay import Relay, bound
 from antei.network.resolv_conf import host_settings
-from antei.network.services import Endpoint, ServicePort
+from antei.network.services import Endpoint, ServicePort, ServiceTable
 from antei.world import World
 from antei.world.namespaces import NamespaceSockets
 from antei.world.sockets import HostSockets, PodAddress, Sockets
@@ -182,6 +183,24 @@ class ClusterNetwork:
         Raises OSError where the port is not permitted (loopback without CAP_NET_BIND_SERVICE).
         """
         return [bound(self._sockets.open(socket.AF_INET, socket.SOCK_STREAM), (self.addresses.api, _API_PORT))]
+
+    def on_table(self, subscriber: Callable[[ServiceTable], None]) -> None:
+        """Told of the table in force now and of each that takes its place; must not block."""
+        if self._proxy is None:
+            raise OSError("the network has not been started")
+        self._proxy.subscribe(subscriber)
+
+    async def isolate(self, pod_uids: Sequence[str]) -> None:
+        """No packet passes to or from these pods until `rejoin`. Raises OSError where pods share the host's network."""
+        await self._namespace_pods().isolate(pod_uids)
+
+    async def rejoin(self, pod_uids: Sequence[str]) -> None:
+        await self._namespace_pods().rejoin(pod_uids)
+
+    def _namespace_pods(self) -> NamespacePodNetwork:
+        if not isinstance(self._pods, NamespacePodNetwork):
+            raise OSError("pods share this machine's network: none can be cut off")
+        return self._pods
 
     async def aclose(self) -> None:
         """Stops serving; pods keep their namespaces, addresses and, with nftables, their Services."""

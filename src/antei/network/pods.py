@@ -13,7 +13,7 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -171,6 +171,17 @@ class NamespacePodNetwork:
                 kept.assignments.release(pod_uid)
                 await self._run(self._attaching, partial(kept.write, kept.assignments.encoded()))
         self._locks.pop(pod_uid, None)
+
+    async def isolate(self, pod_uids: Sequence[str]) -> None:
+        """Cuts these pods off, as if their node's cable were pulled."""
+        await self._run(self._attaching, partial(links.isolate, self._links_of(pod_uids)))
+
+    async def rejoin(self, pod_uids: Sequence[str]) -> None:
+        await self._run(self._attaching, partial(links.rejoin, self._links_of(pod_uids)))
+
+    def _links_of(self, pod_uids: Sequence[str]) -> list[links.PodLink]:
+        known = self._started().assignments.pods
+        return [self._link(uid, known[uid]) for uid in pod_uids if uid in known]
 
     async def keep_only(self, pod_uids: frozenset[str]) -> None:
         """Detaches the pods of an earlier antei that are not among these, which the API still knows."""
