@@ -33,10 +33,12 @@ _BACKOFF_CAP_SECONDS = 30.0
 
 
 class Informer(Generic[T]):
-    def __init__(self, client: Client, kind: type[T], field_selector: str = "") -> None:
+    def __init__(self, client: Client, kind: type[T], field_selector: str = "", namespace: str | None = None) -> None:
+        """Of one namespace, or of all where it is None."""
         self._client = client
         self._kind = kind
         self._field_selector = field_selector
+        self._namespace = namespace
         self._objects: dict[Key, T] = {}
         self._handlers: list[Handler[T]] = []
         self._indexes: dict[str, IndexFunction[T]] = {}
@@ -87,7 +89,7 @@ class Informer(Generic[T]):
         backoff_seconds = _BACKOFF_FIRST_SECONDS
         while True:
             try:
-                listing = await self._client.list(self._kind, field_selector=self._field_selector)
+                listing = await self._client.list(self._kind, self._namespace, field_selector=self._field_selector)
                 self._replace(listing.items)
                 self._synced.set()
                 backoff_seconds = _BACKOFF_FIRST_SECONDS
@@ -103,7 +105,9 @@ class Informer(Generic[T]):
             backoff_seconds = min(backoff_seconds * 2, _BACKOFF_CAP_SECONDS)
 
     async def _follow(self, resource_version: str) -> None:
-        events = self._client.watch(self._kind, resource_version=resource_version, field_selector=self._field_selector)
+        events = self._client.watch(
+            self._kind, self._namespace, resource_version=resource_version, field_selector=self._field_selector
+        )
         async for event in events:
             if event.type is EventType.BOOKMARK:
                 continue
@@ -144,15 +148,17 @@ class Informer(Generic[T]):
 class Informers:
     """One shared informer a kind; `run` also starts those that are asked for later."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, namespace: str | None = None) -> None:
+        """Of namespaced kinds the objects of this namespace, where one is given: who may see no other can use it."""
         self._client = client
+        self._namespace = namespace
         self._informers: dict[type[Any], Informer[Any]] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def of(self, kind: type[T]) -> Informer[T]:
         informer = self._informers.get(kind)
         if informer is None:
-            informer = Informer(self._client, kind)
+            informer = Informer(self._client, kind, namespace=self._namespace)
             self._informers[kind] = informer
             if self._group is not None:
                 self._group.create_task(informer.run(), name=f"informer {kind.__name__}")

@@ -270,6 +270,7 @@ class ContainerWorker:
         before, self._record = self._record, record
         if before is not None:
             await self._forget(before)
+        self._context.observer.started(self._home.pod, record)
         return self._new_run(record, None)
 
     async def _forget(self, before: ContainerRecord) -> None:

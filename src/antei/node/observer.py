@@ -9,13 +9,17 @@ from typing import Protocol
 
 from lightkube.resources.core_v1 import Pod
 
-from antei.runtime import Exit
+from antei.runtime import ContainerRecord, Exit
 
 __all__ = ["NOBODY", "UNBLOCKED", "Observer", "ProbeBlock"]
 
 
 class Observer(Protocol):
     """What a node does to a pod's containers and learns of them, at the moment it does."""
+
+    def started(self, pod: Pod, record: ContainerRecord) -> None:
+        """A run of a container has just begun."""
+        ...
 
     def probed(self, pod: Pod, container: str, kind: str, failure: str | None) -> None:
         """One attempt of a probe; `kind` is Liveness, Readiness or Startup, `failure` None when it succeeded."""
@@ -41,6 +45,9 @@ class ProbeBlock(Protocol):
 
 
 class _Nobody:
+    def started(self, pod: Pod, record: ContainerRecord) -> None:
+        pass
+
     def probed(self, pod: Pod, container: str, kind: str, failure: str | None) -> None:
         pass
 
