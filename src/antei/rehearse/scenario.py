@@ -135,7 +135,8 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
         """The number of the step that times are counted from; None where nothing is done to the workload."""
         marked = [n for n, step in enumerate(self.steps) if step.fault is not None and step.moment]
         faults = [n for n, step in enumerate(self.steps) if step.fault not in (None, Fault.NOTHING)]
-        return (marked or faults or [None])[0]
+        found = marked or faults
+        return found[0] if found else None
 
     @property
     def objectives(self) -> Objectives:
