@@ -21,6 +21,7 @@ _COMMANDS = {
     "down": "Stop a cluster and everything that runs in it; its data stay.",
     "status": "What runs, where it is reached, and what is not ready.",
     "kubeconfig": "Print the kubeconfig of a cluster.",
+    "check": "Say what probes, hooks and budgets come to, and what is wrong.",
 }
 
 

@@ -1,0 +1,222 @@
+"""What `antei check --explain` shows of each workload: the numbers that its probes, hooks and budgets come to. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightkube.models.core_v1 import Container
+
+from antei.api.intorpercent import resolve
+from antei.api.objects import name_of
+from antei.check.arithmetic import (
+    Budget,
+    Range,
+    Rollout,
+    Stop,
+    budget_at,
+    detection,
+    drain_seconds,
+    earliest_ready,
+    grace_seconds,
+    liveness_stop,
+    longest_start,
+    pod_ready,
+    pod_stop,
+    rollout_of,
+    stop_of,
+)
+from antei.check.workload import Graph, Workload
+from antei.control.deployment.rolling import bounds_of, is_rolling
+
+__all__ = [
+    "BudgetFigures",
+    "ContainerFigures",
+    "Drain",
+    "WorkloadFigures",
+    "explain",
+    "replica_range",
+    "rollout_figures",
+]
+
+#: As many counts of replicas as a budget is shown at.
+_MOST_COUNTS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFigures:
+    """`hang_unready` and `hang_restarted` count from the hang; `hang_killed` to the end of the hung container."""
+
+    name: str
+    earliest_ready: int
+    longest_start: int | None
+    hang_unready: Range | None
+    hang_restarted: Range | None
+    hang_killed: Range | None
+    stop: Stop
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetFigures:
+    name: str
+    text: str
+    counts: tuple[Budget, ...]  # from 1 (or an autoscaler's least) to the replicas (or an autoscaler's most)
+    now: Budget | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Of a node (empty: of any) with so many of the workload's pods; `duration` None: it never ends."""
+
+    node: str
+    pods: int
+    duration: Range | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadFigures:
+    workload: Workload
+    replicas: Range | None
+    ready: Range
+    stop: Range
+    containers: tuple[ContainerFigures, ...]
+    rollout: Rollout | None
+    budgets: tuple[BudgetFigures, ...]
+    drains: tuple[Drain, ...]
+
+
+def explain(graph: Graph, workload: Workload) -> WorkloadFigures:
+    replicas = replica_range(graph, workload)
+    grace = grace_seconds(workload.spec)
+    return WorkloadFigures(
+        workload,
+        replicas,
+        pod_ready(workload.spec),
+        pod_stop(workload.spec),
+        tuple(_container(found.container, workload, grace) for found in workload.containers()),
+        rollout_figures(workload),
+        tuple(_budgets(graph, workload, replicas)),
+        tuple(_drains(graph, workload, replicas)),
+    )
+
+
+def replica_range(graph: Graph, workload: Workload) -> Range | None:
+    """How many replicas there are to be: those of its autoscaler, its own, one for a bare pod; None if nobody says."""
+    if workload.kind == "Pod":
+        return Range(1, 1)
+    if workload.replicas is None:
+        return None
+    autoscaler = graph.autoscaler_of(workload)
+    if autoscaler is not None and autoscaler.spec is not None:
+        return Range(autoscaler.spec.minReplicas or 1, autoscaler.spec.maxReplicas)
+    return Range(workload.replicas, workload.replicas)
+
+
+def _container(container: Container, workload: Workload, grace: int) -> ContainerFigures:
+    readiness, liveness = container.readinessProbe, container.livenessProbe
+    restarted = detection(liveness) if liveness is not None else None
+    killed_by = liveness_stop(container, workload.spec)
+    killed = None
+    if restarted is not None and killed_by is not None:
+        # What hangs does not end by itself, nor does its hook: it goes at the deadline.
+        most = killed_by.sigkill.most or 0
+        killed = restarted + Range(most, most)
+    return ContainerFigures(
+        container.name,
+        earliest_ready(container),
+        longest_start(container),
+        detection(readiness) if readiness is not None else None,
+        restarted,
+        killed,
+        stop_of(container, grace),
+    )
+
+
+def rollout_figures(workload: Workload) -> Rollout | None:
+    """None for what has no rollout (a pod, a Job, a ReplicaSet), or happens on as many nodes as there are."""
+    spec = workload.item.obj.spec
+    ready, stop = pod_ready(workload.spec), pod_stop(workload.spec)
+    if workload.kind == "Deployment":
+        bounds = bounds_of(workload.item.obj)
+        return rollout_of(
+            bounds.replicas,
+            max_surge=bounds.max_surge,
+            max_unavailable=bounds.max_unavailable,
+            ready=ready,
+            stop=stop,
+            min_ready=spec.minReadySeconds or 0,
+            waits_for_end=not is_rolling(workload.item.obj),
+            progress_deadline=spec.progressDeadlineSeconds,
+        )
+    if workload.kind == "StatefulSet" and (spec.updateStrategy is None or spec.updateStrategy.type != "OnDelete"):
+        rolling = spec.updateStrategy.rollingUpdate if spec.updateStrategy is not None else None
+        given = rolling.maxUnavailable if rolling is not None else None
+        replicas = workload.replicas or 0
+        unavailable = max(1, resolve(given, replicas, round_up=False)) if given is not None else 1
+        return rollout_of(
+            replicas,
+            max_surge=0,
+            max_unavailable=unavailable,
+            ready=ready,
+            stop=stop,
+            min_ready=spec.minReadySeconds or 0,
+            waits_for_end=True,
+        )
+    return None
+
+
+def _budgets(graph: Graph, workload: Workload, replicas: Range | None) -> list[BudgetFigures]:
+    found = []
+    for item in graph.budgets_of(workload):
+        spec = item.obj.spec
+        field = "maxUnavailable" if spec.maxUnavailable is not None else "minAvailable"
+        text = f"{field} {getattr(spec, field)}"
+        if replicas is None or replicas.most is None:
+            found.append(BudgetFigures(item.name, text, (), None))
+            continue
+        first = 1 if replicas.least == replicas.most else replicas.least
+        last = min(replicas.most, first + _MOST_COUNTS - 1)
+        counts = tuple(budget_at(spec, count) for count in range(first, last + 1))
+        found.append(BudgetFigures(item.name, text, counts, budget_at(spec, replicas.least)))
+    return found
+
+
+def _drains(graph: Graph, workload: Workload, replicas: Range | None) -> list[Drain]:
+    if replicas is None or replicas.most is None or replicas.least < 1:
+        return []
+    budgets = graph.budgets_of(workload)
+    allowed = min((budget_at(item.obj.spec, replicas.least).allowed for item in budgets), default=None)
+    if len(budgets) > 1:
+        allowed = 0  # an eviction that two budgets decide fails
+    # Of manifests alone nobody knows where pods will run: a node may have one of them, or all.
+    supposed = [("", pods) for pods in sorted({1, replicas.least})]
+    return [
+        Drain(
+            node,
+            pods,
+            drain_seconds(
+                pods,
+                allowed,
+                ready=pod_ready(workload.spec),
+                stop=pod_stop(workload.spec),
+                waits_for_end=workload.kind == "StatefulSet",
+            ),
+        )
+        for node, pods in _nodes(graph, workload) or supposed
+    ]
+
+
+def _nodes(graph: Graph, workload: Workload) -> list[tuple[str, int]]:
+    """How many of its running pods each node has."""
+    counts: dict[str, int] = {}
+    for pod in graph.live_pods:
+        labels = pod.metadata.labels or {} if pod.metadata is not None else {}
+        node = pod.spec.nodeName if pod.spec is not None else None
+        if node and _is_of(workload, labels, name_of(pod)):
+            counts[node] = counts.get(node, 0) + 1
+    return sorted(counts.items())
+
+
+def _is_of(workload: Workload, labels: dict[str, str], name: str) -> bool:
+    if not name.startswith(workload.name):
+        return False
+    return all(labels.get(key) == value for key, value in workload.labels.items())
