@@ -15,6 +15,7 @@ from lightkube.models.meta_v1 import Status
 
 from antei.api.errors import ApiError, bad_request, request_entity_too_large
 from antei.server.http.negotiation import Media
+from antei.server.http.upgrade import SCOPE_KEY, RawConnection, UpgradableProtocol
 from antei.server.tokens import ANONYMOUS, User
 
 __all__ = ["BODY_LIMIT_BYTES", "Exchange", "Receive", "Scope", "Send"]
@@ -26,6 +27,8 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 #: apiserver/pkg/server/config.go: MaxRequestBodyBytes
 BODY_LIMIT_BYTES = 3 * 1024 * 1024
+#: What is written at once of a long list.
+_CHUNK_BYTES = 64 * 1024
 _JSON_TYPE = b"application/json"
 _CACHE_CONTROL = (b"cache-control", b"no-cache, private")
 _NO_QUERY: Mapping[str, str] = MappingProxyType({})
@@ -46,13 +49,16 @@ class Exchange:
     __slots__ = (
         "_receive",
         "_send",
+        "_upgradable",
         "accept",
+        "connection",
         "content_type",
         "has_started",
         "headers",
         "method",
         "path",
         "query",
+        "query_string",
         "user",
         "warnings",
     )
@@ -63,13 +69,15 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: Headers = scope["headers"]
-        query: bytes = scope["query_string"]
-        self.query = _parse_query(query) if query else _NO_QUERY
+        self.query_string: bytes = scope["query_string"]
+        self.query = _parse_query(self.query_string) if self.query_string else _NO_QUERY
         self.accept: bytes | None = None
         self.content_type = ""
         self.user: User = ANONYMOUS
         self.has_started = False
         self.warnings: list[str] = []
+        self.connection: RawConnection | None = None  # after `upgrade`
+        self._upgradable: UpgradableProtocol | None = scope.get(SCOPE_KEY)
 
     # Reading
 
@@ -94,8 +102,29 @@ class Exchange:
 
     async def wait_disconnected(self) -> None:
         """Returns when the client has gone, or the response is complete."""
+        if self.connection is not None:
+            await self.connection.wait_closed()
+            return
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    # Leaving HTTP
+
+    @property
+    def wants_upgrade(self) -> bool:
+        return self._upgradable is not None
+
+    def header(self, name: bytes) -> bytes:
+        """All values of a header (its name in lower case), joined by commas."""
+        return b",".join(value for found, value in self.headers if found == name)
+
+    def upgrade(self, head: bytes) -> RawConnection:
+        """Sends `head`, a complete 101, and hands over the connection. Raises 400 where no upgrade was asked for."""
+        if self._upgradable is None:
+            raise bad_request("you must upgrade: the Connection and Upgrade headers are missing")
+        self.connection = self._upgradable.take_over(head)
+        self.has_started = True
+        return self.connection
 
     # Answering
 
@@ -123,6 +152,22 @@ class Exchange:
             body = msgspec.json.format(body, indent=2) + b"\n"
         await self.respond(body, status, media.content_type)
 
+    async def respond_list(self, head: bytes, items: Sequence[bytes], tail: bytes, media: Media) -> None:
+        """JSON that is put together as it is sent: a megabyte at once would be fresh memory at every step down to
+        the socket, and that costs more than the encryption. A slow client holds up the rest, not a copy of it."""
+        size = len(head) + sum(map(len, items)) + max(0, len(items) - 1) + len(tail)
+        if size <= _CHUNK_BYTES or media.is_yaml or media.is_pretty or "pretty" in self.query:
+            await self.respond_json(b"".join((head, b",".join(items), tail)), media)
+            return
+        headers = [(b"content-type", media.content_type), (b"content-length", b"%d" % size), _CACHE_CONTROL]
+        await self._start(headers)
+        at_once = max(1, _CHUNK_BYTES * len(items) // size)
+        await self.write(head)
+        for first in range(0, len(items), at_once):
+            chunk = b",".join(items[first : first + at_once])
+            await self.write(b"," + chunk if first else chunk)
+        await self._send({"type": "http.response.body", "body": tail})
+
     async def respond_error(self, error: ApiError) -> None:
         retry_after = error.status.details.retryAfterSeconds if error.status.details else None
         headers = [(b"retry-after", b"%d" % retry_after)] if retry_after else []
@@ -131,7 +176,9 @@ class Exchange:
         await self.respond(encode_status(error.status), error.code, headers=headers)
 
     async def start_stream(self, content_type: bytes) -> None:
-        headers = [(b"content-type", content_type), _CACHE_CONTROL]
+        await self._start([(b"content-type", content_type), _CACHE_CONTROL])
+
+    async def _start(self, headers: list[tuple[bytes, bytes]]) -> None:
         if self.warnings:
             headers += self._warning_headers()
         self.has_started = True
@@ -152,6 +199,11 @@ class Exchange:
         return [(b"warning", b"299 - " + _quoted(text)) for text in self.warnings]
 
     # Query parameters
+
+    def values(self, name: str) -> list[str]:
+        """Every value of a parameter, in order."""
+        parsed = parse_qsl(self.query_string.decode("latin-1"), keep_blank_values=True)
+        return [value for found, value in parsed if found == name]
 
     def flag(self, name: str) -> bool | None:
         """A boolean parameter; None where it is absent. Raises 400 for what is neither true nor false."""

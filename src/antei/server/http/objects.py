@@ -57,7 +57,7 @@ class Renderer:
         else:
             parts = [stored.data for stored in items]
         head = list_head(kind, api_version, revision, continue_token, remaining)
-        await exchange.respond_json(b"".join((head, b",".join(parts), b"]}")), media)
+        await exchange.respond_list(head, parts, b"]}", media)
 
 
 def list_head(kind: str, api_version: str, revision: str, continue_token: str, remaining: int | None) -> bytes:
