@@ -26,7 +26,8 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from antei.api.conditions import find
 from antei.api.decode import decode_data
 from antei.api.errors import ApiError
-from antei.api.objects import labels_of, meta, name_of
+from antei.api.objects import labels_of, meta, name_of, uid_of
+from antei.api.pods import is_active, is_ready
 from antei.api.resources import resource_for_kind, resource_of
 from antei.client import EventType, PatchType
 from antei.client.manifests import parse_documents
@@ -236,6 +237,20 @@ class Stage:
         """When the object went; of several of that name the latest."""
         gone = [s for s, kind, state in self._states if kind is EventType.DELETED and name_of(state) == pod]
         return gone[-1] if gone else None
+
+    def counts(self, since: float) -> list[tuple[int, int, int]]:
+        """(all, those not being deleted, ready ones of these) after each change of any pod since that second."""
+        live: dict[str, Pod] = {}
+        counted = []
+        for second, kind, pod in self._states:
+            if kind is EventType.DELETED:
+                live.pop(uid_of(pod), None)
+            else:
+                live[uid_of(pod)] = pod
+            staying = [p for p in live.values() if is_active(p)]
+            if second >= since:
+                counted.append((len(live), len(staying), sum(is_ready(p) for p in staying)))
+        return counted
 
     async def events(self, reason: str | None = None, about: str | None = None) -> list[str]:
         """Messages, each as often as it was counted, in the order of the seconds in which they were first said."""
