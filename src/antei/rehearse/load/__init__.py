@@ -1,0 +1,33 @@
+"""The load of a rehearsal: an open-loop client that accounts for every request.
+
+`spec` says what is asked of whom, `client` when; `http1`, `grpc` and `tcp` how; `outcomes` what became of it; `log`
+keeps it and `accounting` counts it.
+"""
+
+from antei.rehearse.load.client import LoadClient
+from antei.rehearse.load.exchange import Attribution
+from antei.rehearse.load.log import RequestLog
+from antei.rehearse.load.spec import (
+    Kind,
+    LoadSpec,
+    Resend,
+    ServedBy,
+    Target,
+    Via,
+    target_of_service,
+    target_of_url,
+)
+
+__all__ = [
+    "Attribution",
+    "Kind",
+    "LoadClient",
+    "LoadSpec",
+    "RequestLog",
+    "Resend",
+    "ServedBy",
+    "Target",
+    "Via",
+    "target_of_service",
+    "target_of_url",
+]
