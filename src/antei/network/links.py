@@ -11,6 +11,7 @@ The cluster's own addresses are on `lo`: with permanent routes no other device i
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -56,10 +57,11 @@ _CLUSTER_SYSCTLS = {
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv6/conf/default/disable_ipv6": "1",
 }
+_PING_GROUPS = "net/ipv4/ping_group_range"
 #: As container runtimes set them: any user may listen on port 80 and ping.
 _POD_SYSCTLS = {
     "net/ipv4/ip_unprivileged_port_start": "0",
-    "net/ipv4/ping_group_range": "0 2147483647",
+    _PING_GROUPS: "0 2147483647",
     "net/ipv6/conf/default/disable_ipv6": "1",  # lo keeps ::1
 }
 
@@ -236,5 +238,12 @@ def _set_sysctls(values: Mapping[str, str]) -> None:
     """Of the calling thread's namespace. Kernels without IPv6 have no such files."""
     for name, value in values.items():
         path = Path("/proc/sys") / name
-        if path.exists():
+        if not path.exists():
+            continue
+        try:
             path.write_text(value)
+        except OSError as error:
+            # In a user namespace, groups that are not mapped cannot be named.
+            if error.errno != errno.EINVAL or name != _PING_GROUPS:
+                raise
+            _LOG.info("%s stays as it is: %s", name, error)

@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
+from antei.api.pod_streams import CommandStreams
+
 __all__ = [
     "ContainerRecord",
     "ContainerSpec",
@@ -211,6 +213,22 @@ class Runtime(Protocol):
 
         Raises TimeoutError after killing the command, RuntimeFailure when it could not be run at all or the
         container is gone. A command that is not found is exit code 127 or 126 with the reason as output.
+        """
+        ...
+
+    async def open_exec(
+        self, container_id: str, command: Sequence[str], *, stdin: bool = False, tty: bool = False
+    ) -> CommandStreams:
+        """Starts a command as `exec` does, as streams for somebody at the other end; with `tty` on a terminal.
+
+        Raises RuntimeFailure when the container is gone. Whoever gets the streams closes them.
+        """
+        ...
+
+    async def open_attach(self, container_id: str, *, stdin: bool = False) -> CommandStreams:
+        """The streams of the container's first process: its output from now on, and its stdin where it has one.
+
+        Raises RuntimeFailure when the container is gone.
         """
         ...
 

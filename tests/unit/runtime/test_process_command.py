@@ -193,3 +193,18 @@ def test_what_is_ignored_is_said() -> None:
 def test_the_hosts_file_has_the_pods_name_even_without_an_address() -> None:
     assert container_hosts("web-0", [("10.0.0.5", ("web-0.svc", "web-0"))]).endswith("10.0.0.5\tweb-0.svc\tweb-0\n")
     assert container_hosts("web-0", []).endswith("127.0.1.1\tweb-0\n")
+
+
+def test_beside_a_mount_directories_stay_writable_when_no_overlay_can_span_it() -> None:
+    host = HostRoot(
+        ("mnt", "usr"),
+        (),
+        (("/mnt/a/disk", "ext4"),),
+        (("/mnt/a", "directory"), ("/mnt/link", "a"), ("/mnt/note", "file"), ("/mnt/a/disk", "directory")),
+    )
+    line = root_arguments(host, "directories", "memory", Path("/w")).arguments
+    assert line == (
+        *("--tmpfs", "/", "--tmpfs", "/mnt", "--tmpfs", "/mnt/a"),
+        *("--ro-bind", "/mnt/a/disk", "/mnt/a/disk", "--symlink", "a", "/mnt/link"),
+        *("--ro-bind-try", "/mnt/note", "/mnt/note", "--overlay-src", "/usr", "--tmp-overlay", "/usr"),
+    )

@@ -5,20 +5,21 @@ set -eo pipefail
 
 data=/var/lib/mysql
 socket=/run/mysqld/mysqld.sock
-server_options=(--user=mysql --datadir="$data" --socket="$socket" --bind-address=0.0.0.0 --skip-name-resolve
-  --pid-file=/run/mysqld/mysqld.pid)
-
 # Debian's mariadb-server-core brings the programs but not the user.
 id mysql >/dev/null 2>&1 || useradd --system --no-create-home --home-dir /nonexistent --shell /bin/false mysql
 mkdir -p /run/mysqld
-chown mysql:mysql /run/mysqld "$data"
+# Without root on the host (a user namespace with one user in it) the server runs as that user.
+user=mysql
+chown mysql:mysql /run/mysqld "$data" 2>/dev/null || user=root
+server_options=(--user="$user" --datadir="$data" --socket="$socket" --bind-address=0.0.0.0 --skip-name-resolve
+  --pid-file=/run/mysqld/mysqld.pid)
 
 quoted() { printf "%s" "$1" | sed "s/\\\\/\\\\\\\\/g; s/'/\\\\'/g"; }
 
 initialise() {
   : "${MYSQL_ROOT_PASSWORD:?the environment must set MYSQL_ROOT_PASSWORD}"
   echo "entrypoint: initialising $data"
-  mariadb-install-db --user=mysql --datadir="$data" --skip-test-db --auth-root-authentication-method=normal >/dev/null
+  mariadb-install-db --user="$user" --datadir="$data" --skip-test-db --auth-root-authentication-method=normal >/dev/null
   mariadbd "${server_options[@]}" --skip-networking &
   local server=$!
   for _ in $(seq 300); do
@@ -26,7 +27,7 @@ initialise() {
     kill -0 "$server" 2>/dev/null || { echo "entrypoint: the server did not start" >&2; exit 1; }
     sleep 0.1
   done
-  local root_password database user password
+  local root_password database name password
   root_password=$(quoted "$MYSQL_ROOT_PASSWORD")
   {
     echo "SET @@SESSION.SQL_LOG_BIN=0;"
@@ -41,10 +42,10 @@ initialise() {
       echo "CREATE DATABASE IF NOT EXISTS \`$database\` CHARACTER SET utf8mb4;"
     fi
     if [ -n "$MYSQL_USER" ]; then
-      user=$(quoted "$MYSQL_USER")
+      name=$(quoted "$MYSQL_USER")
       password=$(quoted "$MYSQL_PASSWORD")
-      echo "CREATE USER IF NOT EXISTS '$user'@'%' IDENTIFIED BY '$password';"
-      [ -z "$MYSQL_DATABASE" ] || echo "GRANT ALL ON \`$database\`.* TO '$user'@'%';"
+      echo "CREATE USER IF NOT EXISTS '$name'@'%' IDENTIFIED BY '$password';"
+      [ -z "$MYSQL_DATABASE" ] || echo "GRANT ALL ON \`$database\`.* TO '$name'@'%';"
     fi
     echo "FLUSH PRIVILEGES;"
   } | /usr/bin/mysql --socket="$socket" --user=root

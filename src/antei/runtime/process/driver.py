@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from antei.api.pod_streams import CommandStreams
 from antei.runtime import (
     ContainerRecord,
     ContainerSpec,
@@ -31,7 +32,9 @@ from antei.runtime.process import command as commands
 from antei.runtime.process import processes
 from antei.runtime.process.capabilities import Capabilities, detect
 from antei.runtime.process.cgroups import oom_kills, remove_groups
+from antei.runtime.process.attached import open_attached
 from antei.runtime.process.command_runner import run_command
+from antei.runtime.process.command_streams import open_command
 from antei.runtime.process.files import make_sandbox, remove_sandbox, start_container
 from antei.runtime.process.inside import exec_command, exec_result, kill_plain, signal_all, signal_number
 from antei.runtime.process.launch import recover
@@ -241,6 +244,26 @@ class ProcessRuntime:
         except (OSError, ValueError) as error:  # too long a command line, a NUL in it
             raise RuntimeFailure("ExecError", f"{command[0]!r} cannot be run: {error}") from error
         return exec_result(result, command[0], run.record.name)
+
+    async def open_exec(
+        self, container_id: str, command: Sequence[str], *, stdin: bool = False, tty: bool = False
+    ) -> CommandStreams:
+        run = await self._run(container_id)
+        capabilities = await self.capabilities()
+        if not command:
+            raise RuntimeFailure("ExecError", "no command to run")
+        if run.ended.is_set() or run.stored.main is None:
+            raise RuntimeFailure("ExecError", f"container {run.record.name} is not running")
+        try:
+            return await open_command(run.stored, command, capabilities, run.ended, stdin=stdin, tty=tty)
+        except (OSError, ValueError) as error:
+            raise RuntimeFailure("ExecError", f"{command[0]!r} cannot be run: {error}") from error
+
+    async def open_attach(self, container_id: str, *, stdin: bool = False) -> CommandStreams:
+        run = await self._run(container_id)
+        if run.ended.is_set():
+            raise RuntimeFailure("AttachError", f"container {run.record.name} is not running")
+        return await open_attached(run.directory, run.log, run.stored, run.ended, lambda: run.record.exit, stdin=stdin)
 
     async def remove(self, container_id: str) -> None:
         await self._open()

@@ -12,7 +12,7 @@ from antei.runtime.process import processes
 from antei.runtime.process.capabilities import Capabilities
 from antei.runtime.process.state import StoredContainer
 
-__all__ = ["exec_command", "exec_result", "kill_plain", "signal_all", "signal_number"]
+__all__ = ["exec_command", "exec_result", "kill_plain", "not_executed", "signal_all", "signal_number"]
 
 _REAL_TIME = re.compile(r"SIGRT(MIN|MAX)([+-]\d+)?")
 _KILL_ROUNDS = 20
@@ -54,9 +54,14 @@ def exec_result(result: ExecResult, program: str, container: str) -> ExecResult:
     said = result.output.decode(errors="replace").strip()
     if "failed to execute" not in said:
         raise RuntimeFailure("ExecError", f"container {container} cannot be joined: {said}")
-    missing = result.exit_code == 127 and "/" not in program
-    problem = "executable file not found in $PATH" if missing else said.rpartition(": ")[2].lower()
-    return ExecResult(result.exit_code, f'exec: "{program}": {problem}\n'.encode())
+    return ExecResult(result.exit_code, f"{not_executed(said, result.exit_code, program)}\n".encode())
+
+
+def not_executed(said: str, exit_code: int, program: str) -> str:
+    """Why a program could not be run, in Kubernetes' words, from what nsenter said."""
+    missing = exit_code == 127 and "/" not in program
+    problem = "executable file not found in $PATH" if missing else said.strip().rpartition(": ")[2].lower()
+    return f'exec: "{program}": {problem}'
 
 
 def signal_all(stored: StoredContainer, signal: int) -> None:

@@ -25,11 +25,16 @@ _SHOWN_READ_ONLY = {"virtiofs", "9p", "nfs", "nfs4", "cifs", "vfat", "exfat", "i
 
 @dataclass(frozen=True, slots=True)
 class HostRoot:
-    """directories and links (name -> target) directly under /; mounts: mount point -> file system type, / excluded."""
+    """directories and links (name -> target) directly under /; mounts: mount point -> file system type, / excluded.
+
+    entries: what lies in each directory that has mounts somewhere below it: (path, "directory", "file" or the target
+    of a link), parents first.
+    """
 
     directories: tuple[str, ...]
     links: tuple[tuple[str, str], ...]
     mounts: tuple[tuple[str, str], ...]
+    entries: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,19 @@ def host_root() -> HostRoot:
         for point, kind in parse_mountinfo(Path("/proc/self/mountinfo").read_text())
         if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK)
     ]
-    return HostRoot(tuple(directories), tuple(links), tuple(mounts))
+    return HostRoot(tuple(directories), tuple(links), tuple(mounts), tuple(_entries_above(mounts)))
+
+
+def _entries_above(mounts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    above = {str(parent) for point, _ in mounts for parent in Path(point).parents} - {"/"}
+    found = []
+    for directory in sorted(above):
+        if _within(directory, _OWN) or not os.access(directory, os.R_OK | os.X_OK):
+            continue
+        for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
+            kind = "directory" if entry.is_dir(follow_symlinks=False) else "file"
+            found.append((entry.path, os.readlink(entry.path) if entry.is_symlink() else kind))
+    return found
 
 
 def parse_mountinfo(text: str) -> list[tuple[str, str]]:
@@ -80,9 +97,8 @@ def root_arguments(host: HostRoot, mode: RootMode, storage: Storage, writable: P
         path = f"/{name}"
         if path in _OWN or path == "/lost+found":
             continue
-        # An overlay in a user namespace is refused over a directory that has mounts below it.
-        if mode == "directories" and not any(point.startswith(f"{path}/") for point, _ in host.mounts):
-            layers.overlay(path)
+        if mode == "directories":
+            _layer(path, host, layers)
         else:
             layers.add("--ro-bind", path, path)
     for name, target in host.links:
@@ -90,6 +106,29 @@ def root_arguments(host: HostRoot, mode: RootMode, storage: Storage, writable: P
     if mode == "read-only":
         layers.add("--tmpfs", "/tmp", "--tmpfs", "/var/tmp")
     return layers.result()
+
+
+def _layer(path: str, host: HostRoot, layers: _Layers) -> None:
+    """An overlay in a user namespace is refused over a directory that has mounts below it: then one over each of its
+    directories, and so on down to the mounts, which are shown read-only."""
+    if path in dict(host.mounts):
+        layers.add("--ro-bind", path, path)
+        return
+    if not any(point.startswith(f"{path}/") for point, _ in host.mounts):
+        layers.overlay(path)
+        return
+    inside = [(entry, kind) for entry, kind in host.entries if os.path.dirname(entry) == path]
+    if not inside:  # it cannot be listed
+        layers.add("--ro-bind", path, path)
+        return
+    layers.add("--tmpfs", path)
+    for entry, kind in inside:
+        if kind == "directory":
+            _layer(entry, host, layers)
+        elif kind == "file":
+            layers.add("--ro-bind-try", entry, entry)
+        else:
+            layers.add("--symlink", kind, entry)
 
 
 class _Layers:

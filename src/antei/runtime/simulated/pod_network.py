@@ -11,6 +11,7 @@ from antei.world.sockets import PodAddress
 
 __all__ = ["SimulatedPodNetwork"]
 
+
 class SimulatedPodNetwork:
     """Gives each node a /24 of `cidr` and each pod an address the runtime answers on, reused as late as possible."""
 
