@@ -114,6 +114,11 @@ class Recorder:
         self._add(Mark(self.now, MarkKind.FAULT, name_of(pod) if pod is not None else "", text=text, node=node))
         return self.now
 
+    def note(self, text: str) -> None:
+        """As `fault`, also where nothing is recorded any more: then nobody needs it."""
+        if self._recording is not None:
+            self.fault(text)
+
     def eviction_refused(self, pod: Pod) -> None:
         if self._recording is None:
             return
