@@ -208,3 +208,16 @@ def test_beside_a_mount_directories_stay_writable_when_no_overlay_can_span_it() 
         *("--ro-bind", "/mnt/a/disk", "/mnt/a/disk", "--symlink", "a", "/mnt/link"),
         *("--ro-bind-try", "/mnt/note", "/mnt/note", "--overlay-src", "/usr", "--tmp-overlay", "/usr"),
     )
+
+
+def test_in_a_user_namespace_the_way_to_a_mount_is_made_in_the_upper_layer() -> None:
+    capable = replace(CAPABLE, mode="directories", root=False)
+    spec = replace(SPEC, mounts=(Mount(Path("/v"), "/usr/local/share/data"), Mount(Path("/w"), "/home/big/x")))
+    run = program(spec, IMAGE, "web-0")
+    directory = Path("/state/s/containers/c")
+    _, directories, like_host = bubblewrap_command(spec, IMAGE, run, VIEW, capable, directory)
+    made = {on_host: path for path, on_host in like_host}
+    assert made["/usr/local/share"].relative_to(made["/usr/local"]) == Path("share")
+    assert made["/usr/local"].parent in directories
+    assert "/home/big" not in made  # a mount of the host's has no upper layer
+    assert bubblewrap_command(spec, IMAGE, run, VIEW, CAPABLE, directory)[2] == ()

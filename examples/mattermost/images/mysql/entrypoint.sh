@@ -5,12 +5,14 @@ set -eo pipefail
 
 data=/var/lib/mysql
 socket=/run/mysqld/mysqld.sock
-# Debian's mariadb-server-core brings the programs but not the user.
-id mysql >/dev/null 2>&1 || useradd --system --no-create-home --home-dir /nonexistent --shell /bin/false mysql
 mkdir -p /run/mysqld
-# Without root on the host (a user namespace with one user in it) the server runs as that user.
+# Debian's mariadb-server-core brings the programs but not the user. Without root on the host (a user namespace with
+# one user in it) no other user can be had: the server runs as that one.
 user=mysql
-chown mysql:mysql /run/mysqld "$data" 2>/dev/null || user=root
+{
+  id mysql || useradd --system --no-create-home --home-dir /nonexistent --shell /bin/false mysql
+  chown mysql:mysql /run/mysqld "$data"
+} >/dev/null 2>&1 || user=root
 server_options=(--user="$user" --datadir="$data" --socket="$socket" --bind-address=0.0.0.0 --skip-name-resolve
   --pid-file=/run/mysqld/mysqld.pid)
 

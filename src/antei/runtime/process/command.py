@@ -107,11 +107,13 @@ def bubblewrap_command(
     sandbox: SandboxView,
     capabilities: Capabilities,
     container_directory: Path,
-) -> tuple[list[str], tuple[Path, ...]]:
-    """The command line, status on descriptor 3, and the directories that must exist before."""
+) -> tuple[list[str], tuple[Path, ...], tuple[tuple[Path, str], ...]]:
+    """The command line, status on descriptor 3; the directories that must exist before; and directories to make with
+    the mode of one of the host's (in user namespaces, so that mounts find their place)."""
     if capabilities.bwrap is None or capabilities.host is None or capabilities.mode == "plain":
         raise ValueError("bubblewrap is not available")
     root = root_arguments(capabilities.host, capabilities.mode, capabilities.storage, container_directory / "root")
+    binds = _binds(spec, image, sandbox, container_directory)
     arguments = [
         *_enter(sandbox, capabilities),
         capabilities.bwrap,
@@ -127,7 +129,7 @@ def bubblewrap_command(
         *_user(spec, capabilities),
         *root.arguments,
         *_own_file_systems(spec, sandbox),
-        *(argument for mount in _binds(spec, image, sandbox, container_directory) for argument in mount),
+        *(argument for bind in binds for argument in bind),
         *(["--dir", os.path.realpath(run.working_dir)] if capabilities.mode != "read-only" else []),
         *(["--remount-ro", "/"] if spec.read_only_root else []),
         *(word for name in run.env if name.startswith("LD_") for word in ("--setenv", name, run.env[name])),
@@ -137,7 +139,8 @@ def bubblewrap_command(
         *_as_user(spec, capabilities),
         *run.argv,
     ]
-    return arguments, root.directories
+    above = root.ancestors if capabilities.mode == "directories" else lambda target: []
+    return arguments, root.directories, tuple(pair for *_, target in binds for pair in above(target))
 
 
 def outer_env(env: Mapping[str, str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -126,9 +127,13 @@ def _command(
     if not capabilities.namespaces:
         commands.refuse_in_plain(spec, image, run, sandbox.network_namespace)
         return commands.plain_command(run, directory / "status")
-    command, directories = commands.bubblewrap_command(spec, image, run, sandbox, capabilities, directory)
+    command, directories, like_host = commands.bubblewrap_command(spec, image, run, sandbox, capabilities, directory)
     for needed in directories:
         needed.mkdir(parents=True)
+    for needed, on_host in like_host:
+        needed.mkdir(exist_ok=True)
+        if os.path.isdir(on_host):
+            shutil.copymode(on_host, needed)
     return command
 
 

@@ -41,6 +41,19 @@ class HostRoot:
 class RootArguments:
     arguments: tuple[str, ...]
     directories: tuple[Path, ...]  # must exist, empty, before bwrap starts
+    uppers: tuple[tuple[str, Path], ...] = ()  # overlay -> where its writes go
+
+    def ancestors(self, target: str) -> list[tuple[Path, str]]:
+        """The directories above a mount's target: (where to make it in the upper layer, the host's directory).
+
+        In a user namespace nobody may add to a directory of the host's root, but in the upper layer it is the
+        user's own; what the host has there shows through.
+        """
+        for point, upper in sorted(self.uppers, key=lambda entry: -len(entry[0])):
+            if target.startswith(f"{point}/"):
+                between = [parent for parent in reversed(Path(target).parents) if str(parent).startswith(f"{point}/")]
+                return [(upper / parent.relative_to(point), str(parent)) for parent in between]
+        return []
 
 
 def host_root() -> HostRoot:
@@ -137,6 +150,7 @@ class _Layers:
         self._writable = writable
         self._arguments: list[str] = []
         self._directories: list[Path] = []
+        self._uppers: list[tuple[str, Path]] = []
 
     def add(self, *arguments: str) -> None:
         self._arguments += arguments
@@ -149,9 +163,10 @@ class _Layers:
         upper, work = self._writable / f"upper-{number}", self._writable / f"work-{number}"
         self.add("--overlay-src", path, "--overlay", str(upper), str(work), path)
         self._directories += [upper, work]
+        self._uppers.append((path, upper))
 
     def result(self) -> RootArguments:
-        return RootArguments(tuple(self._arguments), tuple(self._directories))
+        return RootArguments(tuple(self._arguments), tuple(self._directories), tuple(self._uppers))
 
 
 def _within(path: str, parents: Sequence[str]) -> bool:
