@@ -21,6 +21,7 @@ from antei.api.objects import key_of, uid_of
 from antei.api.printing import columns, row
 from antei.api.resources import resource_of
 from antei.api.rollout_status import RolloutState, RolloutStatus, rollout_status
+from antei.cli.lines import say
 from antei.client import Client
 from antei.client.informer import Informers
 from antei.world import Clock
@@ -104,7 +105,7 @@ async def _show_lines(watcher: _Watcher, console: Console) -> None:
         for what, status in progress.workloads:
             if told.get(what) != status.message:
                 told[what] = status.message
-                console.print(f"{what}: {status.message}", style=_STYLES[status.state], soft_wrap=True)
+                say(console, f"{what}: {status.message}", style=_STYLES[status.state])
         if not progress.unsettled:
             return
         await watcher.changed(_REFRESH_SECONDS)

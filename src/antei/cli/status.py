@@ -11,11 +11,13 @@ from lightkube.resources.core_v1 import Node, Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from antei.api.errors import ApiError
 from antei.api.objects import meta, name_of, namespace_of
 from antei.api.rollout_status import RolloutState, rollout_status
 from antei.cli.instance import Instance, data_option, fail
+from antei.cli.lines import new_console, say
 from antei.client.http import HttpClient
 
 __all__ = ["status"]
@@ -30,7 +32,7 @@ def status(data: Path) -> None:
     if pid is None:
         fail(3, f"no cluster runs on {instance.directory}: antei up" + _left(instance))
     try:
-        all_ready = asyncio.run(_show(instance, pid, Console(highlight=False)))
+        all_ready = asyncio.run(_show(instance, pid, new_console()))
     except (ApiError, OSError) as error:
         fail(1, f"the cluster (pid {pid}) does not answer: {error}")
     raise SystemExit(0 if all_ready else 1)
@@ -49,9 +51,9 @@ async def _show(instance: Instance, pid: int, console: Console) -> bool:
         pods = (await client.list(Pod)).items
     finally:
         await client.aclose()
-    console.print(f"cluster on {instance.directory}: pid {pid}, {len(nodes)} nodes, {len(pods)} pods", soft_wrap=True)
+    say(console, f"cluster on {instance.directory}: pid {pid}, {len(nodes)} nodes, {len(pods)} pods")
     for note in instance.notes():
-        console.print(f"note: {note}", soft_wrap=True)
+        say(console, f"note: {note}")
     all_ready = True
     table = Table(box=None, pad_edge=False)
     for column in ("NAMESPACE", "WORKLOAD", "STATE"):
@@ -60,7 +62,7 @@ async def _show(instance: Instance, pid: int, console: Console) -> bool:
         state = rollout_status(obj)
         all_ready = all_ready and state.state is RolloutState.DONE
         style = {RolloutState.DONE: "green", RolloutState.WAITING: "yellow", RolloutState.FAILED: "red"}[state.state]
-        table.add_row(namespace_of(obj), f"{(obj.kind or '').lower()}/{name_of(obj)}", f"[{style}]{state.message}[/]")
+        table.add_row(namespace_of(obj), f"{(obj.kind or '').lower()}/{name_of(obj)}", Text(state.message, style))
     for budget in budgets:
         found = budget.status
         allowed = found.disruptionsAllowed if found is not None else 0
@@ -69,6 +71,6 @@ async def _show(instance: Instance, pid: int, console: Console) -> bool:
     if table.row_count:
         console.print(table)
     for what, where in instance.published():
-        console.print(f"{what}: {where}", soft_wrap=True)
-    console.print(f"export KUBECONFIG={instance.kubeconfig}", soft_wrap=True)
+        say(console, f"{what}: {where}")
+    say(console, f"export KUBECONFIG={instance.kubeconfig}")
     return all_ready

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from antei.cli.durations import DURATION
 from antei.cli.instance import Instance, data_option, default_directory, fail, until
+from antei.cli.lines import new_console, say
 from antei.cli.progress import wait_ready
 from antei.client.apply import Applied, Applier
 from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents
@@ -81,7 +82,7 @@ def up(
     """
     if ephemeral and detach:
         raise click.UsageError("--ephemeral ends with the command, --detach outlives it: choose one")
-    console = Console(stderr=False, highlight=False)
+    console = new_console()
     try:
         documents = _read(paths)
         chosen_maps = maps or _maps_beside(paths)
@@ -93,12 +94,12 @@ def up(
     try:
         pid = instance.running_pid()
         if pid is not None:
-            console.print(f"the cluster on {directory} runs already (pid {pid})")
+            say(console, f"the cluster on {directory} runs already (pid {pid})")
             sys.exit(asyncio.run(_deploy(instance, documents, wait, console)))
         if detach:
             _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose)
             code = asyncio.run(_deploy(instance, documents, wait, console))
-            console.print("stop it with: antei down" + _data_option_of(directory))
+            say(console, "stop it with: antei down" + _data_option_of(directory))
             sys.exit(code)
         settings = Settings(
             directory=directory,
@@ -139,9 +140,9 @@ async def _serve(
     tasks: list[asyncio.Task[object]] = []
     try:
         instance.register(cluster.url, is_ready=True, published=cluster.published, notes=cluster.notes)
-        console.print(f"Kubernetes {cluster.version} with {settings.nodes} nodes, up in {loop.time() - began:.2f} s")
+        say(console, f"Kubernetes {cluster.version} with {settings.nodes} nodes, up in {loop.time() - began:.2f} s")
         for note in cluster.notes:
-            console.print(f"note: {note}")
+            say(console, f"note: {note}")
         failed = asyncio.create_task(cluster.wait_failed())
         stopped = asyncio.create_task(stop.wait())
         deployed = asyncio.create_task(_deploy(instance, documents, wait_seconds, console, cluster))
@@ -150,7 +151,7 @@ async def _serve(
         tasks.append(refresh)
         await asyncio.wait({failed, stopped, deployed}, return_when=asyncio.FIRST_COMPLETED)
         if deployed.done():
-            console.print("running; Ctrl-C stops it")
+            say(console, "running; Ctrl-C stops it")
             await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if failed.done():
             failed.result()
@@ -202,14 +203,14 @@ async def _deploy(
         if client is not None:
             await client.aclose()
     for line in progress.unsettled:
-        console.print(f"[red]not ready[/] {line}", soft_wrap=True)
+        say(console, line, word="not ready", style="red")
     for name, status, event in progress.pods if progress.unsettled else ():
-        console.print(f"  {name}: {status}{f' ({event})' if event else ''}", soft_wrap=True, markup=False)
+        say(console, f"  {name}: {status}{f' ({event})' if event else ''}")
     if results and not progress.unsettled:
-        console.print(f"[green]all {len(progress.workloads)} workloads are ready[/]")
+        say(console, f"all {len(progress.workloads)} workloads are ready", style="green")
     for what, where in cluster.published if cluster is not None else instance.published():
-        console.print(f"{what}: {where}", soft_wrap=True)
-    console.print(f"export KUBECONFIG={instance.kubeconfig}", soft_wrap=True)
+        say(console, f"{what}: {where}")
+    say(console, f"export KUBECONFIG={instance.kubeconfig}")
     return 1 if progress.unsettled or any(result.error is not None for result in results) else 0
 
 
@@ -222,11 +223,11 @@ def _http_client(kubeconfig: Path) -> HttpClient:
 
 def _print_applied(result: Applied, console: Console) -> None:
     for warning in result.warnings:
-        console.print(f"[yellow]warning[/] {result.document.where}: {warning}", soft_wrap=True)
+        say(console, f"{result.document.where}: {warning}", word="warning", style="yellow")
     if result.error is not None:
-        console.print(f"[red]failed[/] {result.line}", soft_wrap=True)
+        say(console, result.line, word="failed", style="red")
     else:
-        console.print(result.line, style="dim", soft_wrap=True)
+        say(console, result.line, style="dim")
 
 
 def _read(paths: Sequence[Path]) -> list[Document]:
