@@ -32,6 +32,7 @@ from antei.api.conditions import find
 from antei.api.errors import bad_request
 from antei.api.objects import name_of, uid_of
 from antei.api.pod_logs import PodLogOptions
+from antei.api.pod_streams import CommandStreams, PodExecOptions
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
@@ -62,9 +63,11 @@ from antei.control.statefulset import StatefulSetController
 from antei.control.tainteviction import TaintEvictionController
 from antei.network.network import ClusterNetwork, remove_network
 from antei.network.proxy import Lag
+from antei.network.publishing import connect
 from antei.node.agent import NodeAgent
 from antei.node.files import DiskFiles
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
+from antei.node.streams import NodeStreams
 from antei.node.transport import SocketProbeTransport
 from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.image_map import load_maps
@@ -221,6 +224,7 @@ class Cluster:
             self.world,
             directory,
             _NodeLogs(self),
+            _NodeStreams(self),
             port=await asyncio.to_thread(_known_port, port_file),
             extra_sockets=inside,
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
@@ -367,6 +371,32 @@ class _NodeLogs:
                 yield piece
             return
         raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
+
+
+class _NodeStreams:
+    """Commands run on the node that the pod is on; connections begin where nodes are on the network."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def exec(self, pod: Pod, options: PodExecOptions) -> CommandStreams:
+        return await self._of(pod).exec(pod, options)
+
+    async def attach(self, pod: Pod, options: PodExecOptions) -> CommandStreams:
+        return await self._of(pod).attach(pod, options)
+
+    async def connect_local(self, pod: Pod, port: int) -> socket.socket:
+        return await self._of(pod).connect_local(pod, port, self._cluster.network.host_namespace)
+
+    async def connect(self, ip: str, port: int) -> socket.socket:
+        return await connect(self._cluster.network.sockets, ip, port)
+
+    def _of(self, pod: Pod) -> NodeStreams:
+        node_name = pod.spec.nodeName if pod.spec is not None else None
+        agent = self._cluster._agents.get(node_name or "")
+        if agent is None:
+            raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
+        return agent.streams
 
 
 def make_controllers(

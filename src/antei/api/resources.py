@@ -85,6 +85,20 @@ _CATEGORY_API_EXTENSIONS = {
     "apiregistration.k8s.io/apiservices",
 }
 
+_STREAM_VERBS = ("create", "get")
+_PROXY_VERBS = ("create", "delete", "get", "patch", "update")
+#: Subresources that connect the client to something, whose options are in the query; lightkube does not have them.
+_CONNECTIONS: Mapping[str, Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "/nodes": {"proxy": ("NodeProxyOptions", _PROXY_VERBS)},
+    "/pods": {
+        "attach": ("PodAttachOptions", _STREAM_VERBS),
+        "exec": ("PodExecOptions", _STREAM_VERBS),
+        "portforward": ("PodPortForwardOptions", _STREAM_VERBS),
+        "proxy": ("PodProxyOptions", _PROXY_VERBS),
+    },
+    "/services": {"proxy": ("ServiceProxyOptions", _PROXY_VERBS)},
+}
+
 #: One store for one thing that two groups serve.
 _SHARED_BUCKETS = {"events.k8s.io/events": "/events"}
 #: The stored version where it is not the highest one (Kubernetes: pkg/apis/autoscaling; core/v1 keeps Events).
@@ -172,6 +186,10 @@ def all_resources() -> tuple[Resource, ...]:
             verbs=tuple(sorted({_VERBS[v] for v in info.verbs if v in _VERBS})),
             type=cls,
         )
+    for name, connections in _CONNECTIONS.items():
+        for action, (kind, verbs) in connections.items():
+            found_there = subresources.setdefault(("", "v1", name[1:]), {})
+            found_there[action] = Subresource(action, "", "v1", kind, verbs, dict)
     mains = [cls for cls in classes if cls._api_info.action is None]
     best: dict[str, str] = {}
     for cls in mains:

@@ -31,6 +31,7 @@ from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.node.pod_worker import LeftOver, PodWorker
 from antei.node.registration import Registration
+from antei.node.streams import NodeStreams
 from antei.node.termination import MINIMUM_WINDOW_SECONDS
 from antei.runtime import Runtime, RuntimeFailure, Sandbox
 from antei.world import World
@@ -95,6 +96,7 @@ class NodeAgent:
         self._group: asyncio.TaskGroup | None = None
         self.registered = asyncio.Event()
         self.logs = PodLogs(self._context)
+        self.streams = NodeStreams(self._context)
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ import socket
 import threading
 from pathlib import Path
 
-__all__ = ["NamespaceSockets", "create", "enter", "exists", "names", "path_of", "remove"]
+__all__ = ["NamespaceSockets", "create", "enter", "exists", "names", "open_socket", "path_of", "remove"]
 
 _DIRECTORY = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
@@ -70,6 +70,28 @@ def remove(name: str) -> None:
         return
     _libc().umount2(os.fsencode(path), _MNT_DETACH)  # fails for a mere file, which unlink removes all the same
     path.unlink(missing_ok=True)
+
+
+def open_socket(name: str, family: int, kind: int) -> socket.socket:
+    """One non-blocking socket in the namespace, by a thread that enters it and ends. Raises OSError. Blocks briefly."""
+    result: list[socket.socket | OSError] = []
+
+    def work() -> None:
+        try:
+            enter(name)
+            opened = socket.socket(family, kind, socket.IPPROTO_TCP if kind == socket.SOCK_STREAM else 0)
+            opened.setblocking(False)
+            result.append(opened)
+        except OSError as error:
+            result.append(error)
+
+    thread = threading.Thread(target=work, name=f"socket in {name}")
+    thread.start()
+    thread.join()
+    (found,) = result
+    if isinstance(found, OSError):
+        raise found
+    return found
 
 
 def _share_directory() -> None:

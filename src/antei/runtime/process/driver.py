@@ -30,9 +30,9 @@ from antei.runtime import (
 from antei.runtime.image_map import ImageMap
 from antei.runtime.process import command as commands
 from antei.runtime.process import processes
+from antei.runtime.process.attached import open_attached
 from antei.runtime.process.capabilities import Capabilities, detect
 from antei.runtime.process.cgroups import oom_kills, remove_groups
-from antei.runtime.process.attached import open_attached
 from antei.runtime.process.command_runner import run_command
 from antei.runtime.process.command_streams import open_command
 from antei.runtime.process.files import make_sandbox, remove_sandbox, start_container

@@ -17,10 +17,11 @@ import os
 import struct
 import sys
 import threading
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-__all__ = ["ContainerLog", "cri_lines", "log_timestamp"]
+__all__ = ["ContainerLog", "Follower", "cri_lines", "log_timestamp"]
 
 #: containerd's default for a line; the kubelet's for size and number of files.
 MAX_LINE_BYTES = 16 * 1024
@@ -30,6 +31,9 @@ MAX_FILES = 5
 _READ_BYTES = 256 * 1024
 _SWEEP_BYTES = 4 * 1024 * 1024
 _BLOCK_BYTES = 4096
+#: What is kept on disk for somebody who follows the output and does not read on; older output is lost to them.
+_LAG_BYTES = 16 * 1024 * 1024
+_FOLLOW_BYTES = 64 * 1024
 _PUNCH_HOLE_KEEP_SIZE = 0x03
 _POSITIONS = struct.Struct("<QQQ")
 _STREAMS = ("stdout", "stderr")
@@ -60,6 +64,37 @@ def cri_lines(stream: str, data: bytes, timestamp: str, *, final: bool) -> tuple
     return b"".join(parts), start
 
 
+class Follower:
+    """Reads one stream of a container as it was printed, from a position on. Blocks on files; one thread at a time."""
+
+    def __init__(self, path: Path, forget: Callable[[Follower], None]) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._forget = forget
+        self._lock = threading.Lock()
+        self.position = os.fstat(self._descriptor).st_size
+
+    def read(self) -> bytes:
+        """What there is now, at most 64 KiB."""
+        with self._lock:
+            if self._descriptor < 0:
+                return b""
+            data = os.pread(self._descriptor, _FOLLOW_BYTES, self.position)
+            self.position += len(data)
+            return data
+
+    def skip_to(self, position: int) -> None:
+        """What is before that is about to be freed."""
+        with self._lock:
+            self.position = max(self.position, position)
+
+    def close(self) -> None:
+        self._forget(self)
+        with self._lock:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+
+
 class ContainerLog:
     """The output of one container. Its methods block on files: the loop calls them in threads, several if it likes."""
 
@@ -71,6 +106,22 @@ class ContainerLog:
         self._closed = False
         self._positions = [0, 0]
         self._log_bytes = 0
+        self._freed = [0, 0]
+        self._followers: tuple[list[Follower], list[Follower]] = ([], [])
+
+    def follow(self) -> tuple[Follower, Follower]:
+        """stdout and stderr from now on. Raises OSError when the container's files are gone."""
+        with self._lock:
+            followers = [Follower(self._directory / stream, self._forget) for stream in _STREAMS]
+            for known, follower in zip(self._followers, followers, strict=True):
+                known.append(follower)
+        return followers[0], followers[1]
+
+    def _forget(self, follower: Follower) -> None:
+        with self._lock:
+            for known in self._followers:
+                if follower in known:
+                    known.remove(follower)
 
     def sweep(self, now: datetime, *, final: bool = False) -> bool:
         """Takes over what has been printed; True when there was something. With `final` all of it."""
@@ -99,6 +150,7 @@ class ContainerLog:
             stored = (self._directory / "positions").read_bytes()
             if len(stored) == _POSITIONS.size:
                 self._positions[0], self._positions[1], self._log_bytes = _POSITIONS.unpack(stored)
+                self._freed = list(self._positions)
         if self._log_path is None:
             return
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -136,8 +188,18 @@ class ContainerLog:
                 self._append(lines, now)
                 self._positions[index] += consumed
                 self._save()
-            _punch_hole(source.fileno(), begin, self._positions[index])
+            self._free(source.fileno(), index)
         return self._positions[index] > begin, size < printed
+
+    def _free(self, descriptor: int, index: int) -> None:
+        """Gives back what is in the log and what followers have read, and keeps for them only so much."""
+        done = self._positions[index]
+        for follower in self._followers[index]:
+            follower.skip_to(done - _LAG_BYTES)
+        free = min([done, *(follower.position for follower in self._followers[index])])
+        if free > self._freed[index]:
+            _punch_hole(descriptor, self._freed[index], free)
+            self._freed[index] = free
 
     def _append(self, lines: bytes, now: datetime) -> None:
         if self._log_path is None:

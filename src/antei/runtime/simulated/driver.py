@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from antei.api.pod_streams import CommandStreams
 from antei.runtime import (
     ContainerRecord,
     ContainerSpec,
@@ -22,12 +23,15 @@ from antei.runtime import (
     SandboxSpec,
     StartError,
 )
+from antei.runtime.simulated.command_streams import SimulatedStreams
 from antei.runtime.simulated.container import SimulatedContainer
 from antei.runtime.simulated.profile import ContainerProfile, exec_answer, http_answer, profile_of
 from antei.world import World
 from antei.world.sockets import HttpReply
 
 __all__ = ["Happening", "SimulatedRuntime"]
+
+_STREAM_LIMIT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +215,20 @@ class SimulatedRuntime:
                 return ExecResult(137, b"")  # the end of PID 1 kills all that runs beside it
         return ExecResult(answer.exit_code, answer.output[:output_limit_bytes])
 
+    async def open_exec(
+        self, container_id: str, command: Sequence[str], *, stdin: bool = False, tty: bool = False
+    ) -> CommandStreams:
+        container = self._container(container_id)
+        if not container.running:
+            raise RuntimeFailure("ExecError", f"container {container.spec.name} is not running")
+        return SimulatedStreams(self.exec(container_id, command, output_limit_bytes=_STREAM_LIMIT_BYTES))
+
+    async def open_attach(self, container_id: str, *, stdin: bool = False) -> CommandStreams:
+        container = self._container(container_id)
+        if not container.running:
+            raise RuntimeFailure("AttachError", f"container {container.spec.name} is not running")
+        return SimulatedStreams(_ended_result(container))
+
     async def remove(self, container_id: str) -> None:
         container = self._containers.get(container_id)
         if container is None:
@@ -305,3 +323,8 @@ class SimulatedRuntime:
                 detail=detail,
             )
         )
+
+
+async def _ended_result(container: SimulatedContainer) -> ExecResult:
+    """A simulated container prints nothing."""
+    return ExecResult((await container.ended()).exit_code, b"")

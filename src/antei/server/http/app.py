@@ -7,13 +7,15 @@ import logging
 from lightkube.models.meta_v1 import ListMeta, Status, StatusDetails
 
 from antei.api.errors import ApiError, internal_error, unauthorized
+from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.exchange import Exchange, Receive, Scope, Send
 from antei.server.http.health import Health
 from antei.server.http.openapi import OpenApi
 from antei.server.http.reviews import Reviews
-from antei.server.http.routes import resolve
+from antei.server.http.routes import CONNECT_SUBRESOURCES, resolve
 from antei.server.http.verbs import Verbs
+from antei.server.http.websocket import token_protocol
 from antei.server.tokens import ANONYMOUS, Authenticator
 
 __all__ = ["App"]
@@ -26,6 +28,7 @@ class App:
         self,
         authenticator: Authenticator,
         verbs: Verbs,
+        connect: Connect,
         reviews: Reviews,
         discovery: Discovery,
         openapi: OpenApi,
@@ -33,6 +36,7 @@ class App:
     ) -> None:
         self._authenticator = authenticator
         self._verbs = verbs
+        self._connect = connect
         self._reviews = reviews
         self._discovery = discovery
         self._openapi = openapi
@@ -40,9 +44,7 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1000})
-            return
+            return  # WebSockets are requests like any other until they are accepted
         exchange = Exchange(scope, receive, send)
         try:
             await self._answer(exchange)
@@ -64,6 +66,8 @@ class App:
                 authorization = value
             elif name == b"accept":
                 exchange.accept = value if exchange.accept is None else exchange.accept + b"," + value
+            elif name == b"sec-websocket-protocol":
+                authorization = authorization or token_protocol(value)
             elif name == b"content-type":
                 exchange.content_type = value.split(b";", 1)[0].strip().lower().decode("latin-1")
         user = self._authenticator.authenticate(authorization)
@@ -77,7 +81,9 @@ class App:
             return
         route = resolve(exchange.path)
         if route is not None:
-            if route.served.resource.is_stored or route.served.plural == "componentstatuses":
+            if route.subresource in CONNECT_SUBRESOURCES:
+                await self._connect.serve(exchange, route)
+            elif route.served.resource.is_stored or route.served.plural == "componentstatuses":
                 await self._verbs.serve(exchange, route)
             else:
                 await self._reviews.serve(exchange, route)

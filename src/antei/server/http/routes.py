@@ -2,6 +2,7 @@
 
 /api/v1/namespaces/NS/pods/NAME/log        /apis/GROUP/VERSION/namespaces/NS/deployments/NAME/scale
 /api/v1/nodes/NAME                         /apis/GROUP/VERSION/deployments (all namespaces)
+/api/v1/namespaces/NS/services/NAME:PORT/proxy/and/any/path
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from functools import cache, lru_cache
 
 from antei.api.retired import ServedVersion, served_versions
 
-__all__ = ["SERVED_SUBRESOURCES", "Route", "resolve"]
+__all__ = ["CONNECT_SUBRESOURCES", "SERVED_SUBRESOURCES", "Route", "resolve"]
 
-#: Subresources that are served; `exec` and its like are not listed before they work.
-SERVED_SUBRESOURCES = frozenset({"binding", "eviction", "finalize", "log", "scale", "status", "approval"})
+#: Those that connect the client to something.
+CONNECT_SUBRESOURCES = frozenset({"attach", "exec", "portforward", "proxy"})
+#: Subresources that are served.
+SERVED_SUBRESOURCES = CONNECT_SUBRESOURCES | {"binding", "eviction", "finalize", "log", "scale", "status", "approval"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ def resolve(path: str) -> Route | None:
         namespace, rest = rest[1], rest[2:]
         if not namespace:
             return None
+    if len(rest) > 3 and rest[2] == "proxy":
+        rest = rest[:3]  # what follows is the path on the other side
     served = _by_path().get((group, version, rest[0]))
     if served is None or len(rest) > 3 or "" in rest:
         return None

@@ -16,6 +16,7 @@ import uvicorn
 from antei.api import protobuf
 from antei.server.certificates import ServingCertificate, ensure_certificates
 from antei.server.http.app import App
+from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.health import Health
 from antei.server.http.logs import Logs
@@ -24,10 +25,12 @@ from antei.server.http.openapi import OpenApi
 from antei.server.http.reviews import Reviews
 from antei.server.http.streams import Streams
 from antei.server.http.tables import Tabulator
+from antei.server.http.upgrade import UpgradableProtocol
 from antei.server.http.verbs import Verbs
 from antei.server.http.watch import Watches
 from antei.server.kubeconfig import kubeconfig_text
 from antei.server.pod_logs import PodLogs
+from antei.server.pod_streams import PodStreams
 from antei.server.registry import Registry
 from antei.server.tokens import Authenticator, ensure_token
 from antei.world import World
@@ -47,6 +50,7 @@ class ApiServer:
         world: World,
         data: Path,
         pod_logs: PodLogs,
+        pod_streams: PodStreams | None = None,
         *,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -55,7 +59,8 @@ class ApiServer:
         cluster_name: str = "",
         ready_checks: Mapping[str, Callable[[], bool]] | None = None,
     ) -> None:
-        """`data` keeps certificates and the token; port 0 takes a free one.
+        """`data` keeps certificates and the token; port 0 takes a free one. Without `pod_streams` there are no nodes
+        to run commands on or to connect to.
 
         `extra_sockets` are bound already, for instance to an address inside the cluster; the server listens on them,
         too, and closes them when it stops. `extra_names` are DNS names and addresses for the certificate.
@@ -65,6 +70,7 @@ class ApiServer:
         self._world = world
         self._data = data
         self._pod_logs = pod_logs
+        self._pod_streams = pod_streams
         self._host = host
         self._port = port
         self._extra_sockets = list(extra_sockets)
@@ -105,7 +111,7 @@ class ApiServer:
 
     @property
     def open_streams(self) -> int:
-        """How many watches and logs are open."""
+        """How many watches, logs, commands and forwarded connections are open."""
         return len(self._streams)
 
     async def start(self) -> None:
@@ -120,9 +126,9 @@ class ApiServer:
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._application(),
-            http="httptools",
+            http=UpgradableProtocol,
             loop="none",
-            ws="none",
+            ws="none",  # the application takes its connections over itself
             lifespan="off",
             log_config=None,
             log_level="critical",  # the application logs what goes wrong
@@ -165,6 +171,7 @@ class ApiServer:
         return App(
             Authenticator(self._token),
             Verbs(self._registry, Renderer(tabulator), watches, logs),
+            Connect(self._registry, self._pod_streams, self._streams),
             Reviews(),
             Discovery(),
             OpenApi(),

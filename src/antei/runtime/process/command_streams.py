@@ -1,0 +1,242 @@
+"""A command in a running container as streams: over pipes, or on a terminal of the container's own.
+
+    pipes:     client ─► stdin ─► command ─► stdout, stderr ─► client
+    terminal:  client ◄─► master ◄─► slave (controlling terminal of the command's session)
+
+The terminal comes from the container's own devpts, so that `tty` and /dev/pts inside agree with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal as signals
+import struct
+import termios
+from collections.abc import Mapping, Sequence
+
+from antei.api.pod_streams import CommandStreams, TerminalSize
+from antei.runtime.process.capabilities import Capabilities
+from antei.runtime.process.descriptors import Reader, Writer
+from antei.runtime.process.inside import exec_command, not_executed
+from antei.runtime.process.processes import child_ended, kill_tree, reap, spawn
+from antei.runtime.process.state import StoredContainer
+
+__all__ = ["open_command", "set_terminal_size"]
+
+_NSENTER = b"nsenter: "
+_UNLOCK, _PEER = 0x40045431, 0x5441  # TIOCSPTLCK, TIOCGPTPEER
+_NOT_EXECUTED = (126, 127)
+_Files = dict[int, tuple[str, int] | int]
+
+
+async def open_command(
+    stored: StoredContainer,
+    command: Sequence[str],
+    capabilities: Capabilities,
+    container_ended: asyncio.Event,
+    *,
+    stdin: bool,
+    tty: bool,
+) -> CommandStreams:
+    """Starts it. Raises RuntimeFailure when the container has ended, OSError and ValueError for what cannot be run."""
+    argv = await asyncio.to_thread(exec_command, stored, command, capabilities)
+    env = {"TERM": "xterm", **stored.env} if tty else stored.env
+    streams = _Command(command[0], container_ended if stored.plain else None)
+    # Not to be interrupted between the start of the process and the knowledge of its pid.
+    starting = asyncio.ensure_future(streams.start(argv, env, stored, stdin=stdin, tty=tty))
+    try:
+        await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait({starting})
+        await streams.aclose()
+        raise
+    return streams
+
+
+class _Command:
+    """Implements `CommandStreams`."""
+
+    def __init__(self, program: str, container_ended: asyncio.Event | None) -> None:
+        self._program = program
+        self._container_ended = container_ended  # without a PID namespace nothing else ends the command with it
+        self._over = asyncio.Event()
+        self._stdin: Writer | None = None
+        self._stdout: Reader | None = None
+        self._stderr: Reader | None = None
+        self._terminal: int | None = None
+        self._pid = 0
+        self._status: int | None = None
+        self._complaint: bytes | None = None  # None: the command has said something, or nothing has come yet
+        self._has_spoken = False
+        self._watching: asyncio.Task[None] | None = None
+
+    async def start(
+        self, argv: Sequence[str], env: Mapping[str, str], stored: StoredContainer, *, stdin: bool, tty: bool
+    ) -> None:
+        theirs: list[int] = []
+        try:
+            files = self._open_terminal(stored, theirs) if tty else self._open_pipes(theirs, with_stdin=stdin)
+            self._pid = await asyncio.to_thread(spawn, argv, env, files)
+        except BaseException:
+            self._close_all()
+            raise
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        self._watching = asyncio.create_task(self._watch(), name="exec")
+
+    def _open_pipes(self, theirs: list[int], *, with_stdin: bool) -> _Files:
+        files: _Files = {0: (os.devnull, os.O_RDONLY)}
+        if with_stdin:
+            files[0], writer = os.pipe()
+            theirs.append(files[0])
+            self._stdin = Writer(writer)
+        for number in (1, 2):
+            reader, files[number] = os.pipe()
+            theirs.append(files[number])  # type: ignore[arg-type]
+            if number == 1:
+                self._stdout = Reader(reader, self._over)
+            else:
+                self._stderr = Reader(reader, self._over)
+        return files
+
+    def _open_terminal(self, stored: StoredContainer, theirs: list[int]) -> _Files:
+        master, slave, path = _terminal(stored)
+        theirs.append(slave)
+        self._stdout = Reader(master, self._over)
+        self._stdin = Writer(os.dup(master))
+        self._terminal = os.dup(master)
+        with contextlib.suppress(OSError):
+            os.fchown(slave, stored.user or 0, stored.group or 0)
+        # Opened by name as the first thing in a new session, it becomes the session's controlling terminal.
+        return dict.fromkeys((0, 1, 2), (path, os.O_RDWR))
+
+    async def _watch(self) -> None:
+        """Sees the command's end; ends it when its container has ended."""
+        ended = asyncio.create_task(child_ended(self._pid))
+        waits: set[asyncio.Task[object]] = {ended}  # type: ignore[arg-type]
+        if self._container_ended is not None:
+            waits.add(asyncio.create_task(self._container_ended.wait()))  # type: ignore[arg-type]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                await asyncio.to_thread(kill_tree, self._pid)
+            self._status = await ended
+        finally:
+            for wait in waits:
+                wait.cancel()
+            self._over.set()
+
+    # CommandStreams
+
+    async def write_stdin(self, data: bytes) -> None:
+        if self._stdin is None:
+            return
+        writing = asyncio.ensure_future(self._stdin.write(data))
+        over = asyncio.ensure_future(self._over.wait())
+        try:
+            await asyncio.wait({writing, over}, return_when=asyncio.FIRST_COMPLETED)
+            if writing.done():
+                writing.result()
+        finally:
+            writing.cancel()
+            over.cancel()
+
+    async def close_stdin(self) -> None:
+        if self._stdin is None:
+            return
+        if self._terminal is not None:
+            await self.write_stdin(b"\x04")  # a terminal has no other end of input
+        else:
+            self._stdin.close()
+
+    async def read_stdout(self) -> bytes:
+        return await self._read(self._stdout, may_complain=self._terminal is not None)
+
+    async def read_stderr(self) -> bytes:
+        return await self._read(self._stderr, may_complain=True)
+
+    async def _read(self, reader: Reader | None, *, may_complain: bool) -> bytes:
+        if reader is None:
+            return b""
+        data = await reader.read()
+        if not may_complain or self._has_spoken or not data:
+            return data
+        self._has_spoken = True
+        if not data.startswith(_NSENTER):
+            return data
+        # Either nsenter could not run the command, or the command is called nsenter.
+        await self._over.wait()
+        if self._exit_code() in _NOT_EXECUTED or b"failed to execute" not in data:
+            self._complaint = data
+            return b""
+        return data
+
+    async def resize(self, size: TerminalSize) -> None:
+        if self._terminal is not None:
+            set_terminal_size(self._terminal, size)
+
+    async def wait(self) -> int:
+        await self._over.wait()
+        code = self._exit_code()
+        if self._complaint is not None:
+            said = self._complaint.decode(errors="replace").strip()
+            raise RuntimeError(not_executed(said, code, self._program) if "failed to execute" in said else said)
+        return code
+
+    def _exit_code(self) -> int:
+        if self._status is None:
+            return 128 + signals.SIGKILL
+        code = os.waitstatus_to_exitcode(self._status)
+        return 128 - code if code < 0 else code
+
+    async def aclose(self) -> None:
+        closing = asyncio.ensure_future(self._aclose())
+        while not closing.done():
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                continue  # a command must not be left behind, however often its owner is cancelled
+        closing.result()
+
+    async def _aclose(self) -> None:
+        self._close_all()  # on a terminal the command gets SIGHUP
+        if self._pid and not self._over.is_set():
+            await asyncio.to_thread(kill_tree, self._pid)
+        if self._watching is not None:
+            await asyncio.gather(self._watching, return_exceptions=True)
+        elif self._pid:
+            reap(self._pid)
+
+    def _close_all(self) -> None:
+        for end in (self._stdin, self._stdout, self._stderr):
+            if end is not None:
+                end.close()
+        if self._terminal is not None:
+            os.close(self._terminal)
+            self._terminal = None
+
+
+def _terminal(stored: StoredContainer) -> tuple[int, int, str]:
+    """(master, slave, the slave's path as the host sees it), from the container's devpts or else from the host's."""
+    if not stored.plain and stored.main is not None:
+        devices = f"/proc/{stored.main.pid}/root/dev/pts"
+        with contextlib.suppress(OSError):
+            master = os.open(f"{devices}/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            try:
+                fcntl.ioctl(master, _UNLOCK, struct.pack("i", 0))
+                slave = fcntl.ioctl(master, _PEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+                number = struct.unpack("i", fcntl.ioctl(master, termios.TIOCGPTN, b"\0" * 4))[0]
+            except OSError:
+                os.close(master)
+                raise
+            return master, slave, f"{devices}/{number}"
+    master, slave = os.openpty()
+    return master, slave, os.ttyname(slave)
+
+
+def set_terminal_size(descriptor: int, size: TerminalSize) -> None:
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", size.height, size.width, 0, 0))

@@ -1,0 +1,146 @@
+"""From an HTTP request to the bare connection below it: for WebSocket and SPDY.
+
+    request with `Upgrade:` ─► the application, as any other: it authenticates, looks up, may refuse with a Status
+                              └► exchange.upgrade(…) writes the 101 and hands over a RawConnection
+
+A connection that asked for an upgrade and got an ordinary answer is closed after it: what the client sent behind its
+request may be in the other protocol already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = ["SCOPE_KEY", "RawConnection", "UpgradableProtocol"]
+
+#: Where the scope of a request has its `UpgradableProtocol`, if it asks for an upgrade.
+SCOPE_KEY = "antei.upgrade"
+_READ_AHEAD_BYTES = 64 * 1024
+#: How long a client may take to read the rest of what was sent before its connection is cut.
+_LINGER_SECONDS = 5.0
+
+
+class RawConnection:
+    """Bytes both ways with backpressure: at most 64 KiB are read ahead, and `write` waits for a slow reader."""
+
+    def __init__(self, transport: asyncio.Transport, flow: FlowControl, early: bytes) -> None:
+        self._transport = transport
+        self._flow = flow
+        self._received = bytearray(early)
+        self._has_received = asyncio.Event()
+        self._closed = asyncio.Event()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed.is_set() or self._transport.is_closing()
+
+    async def read(self) -> bytes:
+        """What has come, at least one byte; b"" when the client is gone."""
+        while not self._received:
+            if self._closed.is_set():
+                return b""
+            self._has_received.clear()
+            self._flow.resume_reading()
+            await self._has_received.wait()
+        data = bytes(self._received)
+        self._received.clear()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Raises ConnectionResetError when the client is gone."""
+        if self._flow.write_paused:
+            await self._flow.drain()
+        if self.is_closed:
+            raise ConnectionResetError("the client is gone")
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Lets the client read what was sent, but not for ever."""
+        if not self._transport.is_closing():
+            self._transport.close()
+            asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._transport.abort)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        await self._closed.wait()
+
+    # From the protocol
+
+    def feed(self, data: bytes) -> None:
+        self._received += data
+        self._has_received.set()
+        if len(self._received) >= _READ_AHEAD_BYTES:
+            self._flow.pause_reading()
+
+    def lost(self) -> None:
+        self._closed.set()
+        self._has_received.set()
+
+
+class UpgradableProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which here hands over its connection when the application asks for it."""
+
+    _early: bytearray | None = None
+    _raw: RawConnection | None = None
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        if self.parser.should_upgrade():
+            self.cycle.keep_alive = False
+            scope: Any = self.scope
+            scope[SCOPE_KEY] = self
+
+    def data_received(self, data: bytes) -> None:
+        if self._raw is not None:
+            self._raw.feed(data)
+            return
+        if self._early is not None:
+            self._keep_early(data)
+            return
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._early = bytearray()
+            self._keep_early(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+
+    def _keep_early(self, data: bytes) -> None:
+        assert self._early is not None
+        self._early += data
+        if len(self._early) >= _READ_AHEAD_BYTES:
+            self.flow.pause_reading()
+
+    def take_over(self, head: bytes) -> RawConnection:
+        """Writes the head of the answer; from now on the connection is the caller's, who closes it.
+
+        Raises ConnectionResetError when the client is gone.
+        """
+        if self.transport.is_closing():
+            raise ConnectionResetError("the client is gone")
+        self.cycle.response_started = self.cycle.response_complete = True
+        self.cycle.message_event.set()
+        self._unset_keepalive_if_required()
+        self._raw = RawConnection(self.transport, self.flow, bytes(self._early or b""))
+        self._early = None
+        self.transport.write(head)
+        return self._raw
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._raw is not None:
+            self._raw.lost()
+
+    def shutdown(self) -> None:
+        if self._raw is not None:
+            self._raw.close()
+        else:
+            super().shutdown()
