@@ -29,10 +29,10 @@ $(VENV)/.ready: pyproject.toml Makefile scripts/system-packages
 	@touch $@
 
 demo: setup
-	@$(BIN)/python examples/mattermost/demo.py
+	@scripts/sandboxed $(BIN)/python examples/mattermost/demo.py
 
 test: check
-	$(BIN)/pytest tests/scenario tests/conformance tests/live $(TEST_OPTIONS)
+	scripts/sandboxed $(BIN)/pytest tests/scenario tests/conformance tests/live $(TEST_OPTIONS)
 
 check: setup
 	$(BIN)/ruff check .
@@ -42,7 +42,7 @@ check: setup
 	$(BIN)/pytest tests/unit $(TEST_OPTIONS)
 
 bench: setup
-	$(BIN)/python bench/run.py
+	scripts/sandboxed $(BIN)/python bench/run.py
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
