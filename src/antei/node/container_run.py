@@ -184,6 +184,8 @@ class ContainerRun:
             # Many containers are adopted at once: their first attempts are spread over a period.
             period_seconds = float(probe.periodSeconds or 10)
             is_adopted = self._prior is not None
+            # Tried as the container starts, before most servers listen.
+            is_fresh = not is_adopted and self._container.startupProbe is None
             worker = ProbeWorker(
                 kind=kind,
                 probe=probe,
@@ -193,6 +195,7 @@ class ContainerRun:
                 has_started=self._has_started,
                 started_at=self._started_at,
                 jitter_seconds=self._context.world.chance.uniform(0, period_seconds) if is_adopted else 0.0,
+                is_tried_twice=kind is ProbeKind.READINESS and is_fresh and not probe.initialDelaySeconds,
             )
             self._probes[kind] = self._group.create_task(worker.run())
 

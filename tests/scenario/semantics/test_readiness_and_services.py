@@ -100,7 +100,7 @@ def test_a_probe_result_reaches_the_service_table_at_the_second_of_its_verdict(c
         assert [change for change in stage.served("web") if change[0] >= 0] == [(5, 1), (20, 0)]
         assert (await stage.container("web")).restartCount == 0
         assert stage.times("exited") == []
-        assert len(await stage.events("Unhealthy")) == 1 + 6  # at 0 s, and from 15 s to 40 s
+        assert len(await stage.events("Unhealthy")) == 2 + 6  # at 0 s and 0.1 s, and from 15 s to 40 s
 
     cluster(main, answers_after(3))
 

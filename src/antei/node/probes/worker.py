@@ -10,7 +10,9 @@
           └──► for `has_started` ──┘           initial delay is over, are tried at once
 
 Attempts keep to a grid: a slow one delays the next, which is then tried at once, but does not shift those after
-it (Go's ticker). Kubernetes: pkg/kubelet/prober/worker.go.
+it (Go's ticker). Beside the grid is one attempt only: when the first of a readiness probe fails, as it does while a
+server is not listening yet, the kubelet that takes note of it tries once more, and does not wait for a whole period.
+Kubernetes: pkg/kubelet/prober/worker.go; prober_manager.go (UpdatePodStatus: "Trigger an immediate run").
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from antei.node.probes.thresholds import ProbeKind, Verdict, advance, begin
 
 __all__ = ["ProbeWorker"]
 
+#: What a kubelet takes to sync a pod after the first verdict about it.
+_SYNC_SECONDS = 0.1
 #: An initial delay is over when it is over but for what floats lose.
 _ROUNDING_SECONDS = 1e-6
 
@@ -37,7 +41,7 @@ class ProbeWorker:
     """Probes one run of a container until cancelled, or until there is nothing left to find out.
 
     `started_at` is on the loop's clock. `jitter_seconds` spreads the first attempts after a restart of the node,
-    which adopts many containers at once.
+    which adopts many containers at once. `is_tried_twice`: a first attempt that fails is repeated a little later.
     """
 
     kind: ProbeKind
@@ -48,6 +52,7 @@ class ProbeWorker:
     has_started: asyncio.Event
     started_at: float
     jitter_seconds: float = 0.0
+    is_tried_twice: bool = False
 
     async def run(self) -> None:
         progress = begin(self.kind)
@@ -55,6 +60,7 @@ class ProbeWorker:
             await self.has_started.wait()
         loop = asyncio.get_running_loop()
         due = max(loop.time(), self.started_at + (self.probe.initialDelaySeconds or 0)) + self.jitter_seconds
+        tries_again = self.is_tried_twice
         while True:
             await _sleep_until(due)
             attempt = await self.attempt()
@@ -66,6 +72,11 @@ class ProbeWorker:
                     self.results.record(self.kind, progress.verdict)
                 if self._is_over(progress.verdict):
                     return
+            if tries_again and attempt.outcome is Outcome.FAILURE:
+                tries_again = False
+                await asyncio.sleep(_SYNC_SECONDS)
+                continue
+            tries_again = False
             due = next_due(due, float(self.probe.periodSeconds or 10), loop.time())
 
     def _is_over(self, verdict: Verdict) -> bool:
