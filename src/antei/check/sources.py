@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from antei.check.config import CONFIG_NAME
 from antei.check.positions import Ignore, ignores_in, positions_of
 from antei.check.workload import Item, item_of
 from antei.client.manifests import ManifestError, manifest_files, parse_documents
@@ -15,7 +16,6 @@ from antei.client.manifests import ManifestError, manifest_files, parse_document
 __all__ = ["STDIN", "Source", "ignores_of", "items_of", "read_sources"]
 
 STDIN = "<stdin>"
-CONFIG_NAME = ".antei-check.yaml"
 _MOST_BYTES = 16 << 20
 _TIMEOUT_SECONDS = 30
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -28,11 +28,18 @@ _TOOLS = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A text and its name in messages; `path` where it is a file, which can be written."""
+    """A text and its name in messages; `path` where it is a file, which can be written. Lines end in a bare newline
+    here, whatever they end in there."""
 
     name: str
     text: str
     path: Path | None = None
+    newline: str = "\n"
+
+    def write(self) -> None:
+        """Raises OSError."""
+        assert self.path is not None
+        self.path.write_bytes(self.text.replace("\n", self.newline).encode())
 
 
 def read_sources(
@@ -65,7 +72,9 @@ def _text(name: str, error: Exception) -> str:
 def _read_files(path: Path, recursive: bool, problems: list[str]) -> Iterable[Source]:
     for file in _files(path, recursive):
         try:
-            yield Source(str(file), file.read_text(encoding="utf-8"), file)
+            text = file.read_bytes().decode("utf-8-sig")
+            newline = "\r\n" if "\r\n" in text else "\n"
+            yield Source(str(file), text.replace("\r\n", "\n"), file, newline)
         except (OSError, UnicodeDecodeError) as error:
             problems.append(_text(str(file), error))
 

@@ -22,6 +22,7 @@ _COMMANDS = {
     "status": "What runs, where it is reached, and what is not ready.",
     "kubeconfig": "Print the kubeconfig of a cluster.",
     "check": "Say what probes, hooks and budgets come to, and what is wrong.",
+    "migrate": "Rewrite retired API versions for those of today.",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -16,13 +17,6 @@ from antei.check.report import Report
 __all__ = ["explanation_table", "findings_table", "rules_table", "summary"]
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "yellow", Severity.INFO: "cyan"}
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
 
 
 def findings_table(report: Report) -> RenderableType:
@@ -66,19 +60,14 @@ def summary(report: Report) -> str:
     return text
 
 
-def rules_table(rules: Iterable[Rule]) -> Table:
-    table = _table("RULE", "SEVERITY", "WHY", "SOURCE")
-    table.columns[0].no_wrap = True
-    table.columns[2].ratio = 3
-    table.columns[3].ratio = 1
+def rules_table(rules: Iterable[Rule]) -> RenderableType:
+    parts: list[RenderableType] = []
     for rule in rules:
-        table.add_row(
-            rule.id,
-            Text(rule.severity.value, style=_STYLES[rule.severity]),
-            Text.assemble((f"{rule.title}.", "bold"), f" {rule.reason}"),
-            Text(rule.source, style="dim"),
-        )
-    return table
+        head = Text(rule.id, style="bold")
+        head.append(f"  {rule.severity.value}", style=_STYLES[rule.severity])
+        parts += [head, Padding(Text(f"{rule.title}. {rule.reason}"), (0, 0, 0, 2))]
+        parts.append(Padding(Text(rule.source, style="dim"), (0, 0, 1, 2)))
+    return Group(*parts)
 
 
 def explanation_table(figures: Sequence[WorkloadFigures]) -> RenderableType:
