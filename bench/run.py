@@ -29,8 +29,9 @@ def main() -> int:
     before = machine.load()
     if before > 0.5:
         _CONSOLE.print(f"[yellow]load average {before:.2f}: something else runs too, and the figures will show it[/]")
-    with antei_up():  # leaves bytecode and warm disk caches behind
-        pass
+    if not options.smallest:
+        with antei_up():  # leaves bytecode and warm disk caches behind
+            pass
     measured: dict[str, dict[str, Any]] = {}
     for name in options.only or MEASUREMENTS:
         module = importlib.import_module(name)
