@@ -40,6 +40,7 @@ from antei.node.image_pull import ImagePull
 from antei.node.interruption import Interruption
 from antei.node.restarts import Role, should_restart
 from antei.node.status import ContainerFacts, waiting
+from antei.node.termination import pod_grace
 from antei.node.volumes.mounter import VolumeError, VolumeMounter
 from antei.runtime import ContainerRecord, Exit, Image, RuntimeFailure, Sandbox, StartError
 
@@ -117,10 +118,11 @@ class ContainerWorker:
         self._run: ContainerRun | None = None
         self._backoff = Backoff()
         self._stop: _StopOrder | None = None
+        self._is_replaced = False  # the run ends for one of another image
         self._interruption = Interruption()
         self._image = ImagePull(
             runtime=context.runtime,
-            image=container.image or "",
+            wanted=lambda: self._container.image or "",
             policy=container.imagePullPolicy or "IfNotPresent",
             event=self._event,
             wait_for=self._wait_for,
@@ -147,6 +149,7 @@ class ContainerWorker:
             last_end=last_end,
             has_started=run is not None and run.has_started,
             is_ready=is_ready,
+            is_replaced=self._is_replaced,
         )
 
     @property
@@ -164,6 +167,17 @@ class ContainerWorker:
             self._stop = _StopOrder(deadline, turn)
         self._interruption.ask()
         self._stop_run()
+
+    def redefine(self, container: Container) -> None:
+        """Of a pod's containers only the image may change: a run of another one is replaced, whatever the policy."""
+        if container.image == self._container.image:
+            return
+        self._container = container
+        self._backoff = Backoff()
+        if self._run is not None:
+            self._replace_run()
+        else:
+            self._interruption.wake()
 
     def adopt(self, adopted: Adopted) -> None:
         """Takes over what is left from before a restart of the node; to be called before `run`, if at all."""
@@ -293,6 +307,7 @@ class ContainerWorker:
 
     def _new_run(self, record: ContainerRecord, prior: PriorVerdicts | None) -> ContainerRun:
         self._record = record
+        self._is_replaced = False
         self._image_id = record.image_id
         self._container_id = self._id_of(record)
         return ContainerRun(
@@ -315,6 +330,7 @@ class ContainerWorker:
             # `attend` begins on the loop's next step; a stop that was asked for while the container started follows.
             await asyncio.sleep(0)
             self._stop_run()
+            self._replace_run()
             return await attending
         finally:
             attending.cancel()
@@ -322,6 +338,18 @@ class ContainerWorker:
     def _stop_run(self) -> None:
         if self._run is not None and self._stop is not None:
             self._run.stop(self._stop.deadline, f"Stopping container {self.name}", self._stop.turn, for_good=True)
+
+    def _replace_run(self) -> None:
+        """Stops a run whose image is not the container's any more. An init container finishes as what it began."""
+        run = self._run
+        if run is None or self.role is Role.INIT or run.record.image == (self._container.image or ""):
+            return
+        spec = self._home.pod.spec
+        assert spec is not None
+        what = "Container" if self.role is Role.MAIN else "Init container"
+        message = f"{what} {self.name} definition changed, will be restarted"
+        self._is_replaced = True
+        run.stop(asyncio.get_running_loop().time() + pod_grace(spec), message)
 
     def _run_changed(self) -> None:
         if self._run is not None and self._run.has_started:
@@ -341,7 +369,9 @@ class ContainerWorker:
     def _restarts_after(self, exit_code: int) -> bool:
         spec = self._home.pod.spec
         assert spec is not None
-        return not self._interruption.is_asked and should_restart(spec, self._container, self.role, exit_code)
+        if self._interruption.is_asked:
+            return False
+        return self._is_replaced or should_restart(spec, self._container, self.role, exit_code)
 
     async def _back_off(self, end: ContainerStateTerminated) -> bool:
         """Waits as long as the next run must; False when the pod is to end first."""

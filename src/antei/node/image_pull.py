@@ -27,10 +27,13 @@ _EVENT_REASONS = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "Err
 
 @dataclass(frozen=True)
 class ImagePull:
-    """`event(type, reason, message)` records one; `wait_for(reason, message)` is the container's waiting state."""
+    """`wanted` names the image, asked for each attempt: it may be another one by then.
+
+    `event(type, reason, message)` records one; `wait_for(reason, message)` is the container's waiting state.
+    """
 
     runtime: Runtime
-    image: str
+    wanted: Callable[[], str]
     policy: str
     event: Callable[[str, str, str], None]
     wait_for: Callable[[str, str], None]
@@ -38,44 +41,49 @@ class ImagePull:
 
     async def run(self) -> Image | None:
         """Tries until the image is there; None when the pod is to end first."""
-        backoff = Backoff()
+        backoff, tried = Backoff(), ""
         loop = asyncio.get_running_loop()
         while not self.interruption.is_asked:
+            name = self.wanted()
+            if name != tried:
+                backoff, tried = Backoff(), name
             if self.policy == "Always":
-                self.event("Normal", "Pulling", f'Pulling image "{self.image}"')
+                self.event("Normal", "Pulling", f'Pulling image "{name}"')
             began = loop.time()
             try:
-                image = await self.interruption.unless_asked(self.runtime.ensure_image(self.image, self.policy))
+                image = await self.interruption.unless_asked(self.runtime.ensure_image(name, self.policy))
             except ImageError as error:
                 backoff = after_restart(backoff, loop.time(), loop.time())
-                self._note_error(error)
-                await self._back_off(error, backoff.delay_seconds)
+                self._note_error(name, error)
+                await self._back_off(name, error, backoff.delay_seconds)
                 continue
             if image is not None:
-                self._note_pulled(loop.time() - began)
+                self._note_pulled(name, loop.time() - began)
             return image
         return None
 
-    def _note_pulled(self, took_seconds: float) -> None:
+    def _note_pulled(self, name: str, took_seconds: float) -> None:
         if self.policy == "Always":
             took = f"{round(took_seconds * 1000)}ms"
-            message = f'Successfully pulled image "{self.image}" in {took} ({took} including waiting).'
+            message = f'Successfully pulled image "{name}" in {took} ({took} including waiting).'
         else:
-            message = f'Container image "{self.image}" already present on machine and can be accessed by the pod'
+            message = f'Container image "{name}" already present on machine and can be accessed by the pod'
         self.event("Normal", "Pulled", message)
 
-    def _note_error(self, error: ImageError) -> None:
+    def _note_error(self, name: str, error: ImageError) -> None:
         message = error.message
         if error.reason == "ErrImagePull" and not message.startswith("Failed to pull image"):
-            message = f'Failed to pull image "{self.image}": {message}'
+            message = f'Failed to pull image "{name}": {message}'
         self.event("Warning", _EVENT_REASONS.get(error.reason, "Failed"), message)
         self.event("Warning", "Failed", f"Error: {error.reason}")
 
-    async def _back_off(self, error: ImageError, delay_seconds: float) -> None:
+    async def _back_off(self, name: str, error: ImageError, delay_seconds: float) -> None:
         self.wait_for(error.reason, error.message)
         await self.interruption.pause(_ERROR_SECONDS)
+        if name != self.wanted():
+            return
         if error.reason == "ErrImagePull" and not self.interruption.is_asked:
-            message = f'Back-off pulling image "{self.image}"'
+            message = f'Back-off pulling image "{name}"'
             self.event("Normal", "BackOff", message)
             self.event("Warning", "Failed", "Error: ImagePullBackOff")
             self.wait_for("ImagePullBackOff", f"{message}: {error.reason}: {error.message}")

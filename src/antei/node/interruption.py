@@ -1,9 +1,10 @@
-"""The one thing that cuts waits short: the pod is to end. Asked once, it stays asked."""
+"""What cuts waits short: the pod is to end (asked once, it stays asked), or what is waited for has changed (`wake`)."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import TypeVar
 
 __all__ = ["Interruption"]
@@ -14,6 +15,7 @@ T = TypeVar("T")
 class Interruption:
     def __init__(self) -> None:
         self._asked = asyncio.Event()
+        self._woken = asyncio.Event()
 
     @property
     def is_asked(self) -> bool:
@@ -22,9 +24,16 @@ class Interruption:
     def ask(self) -> None:
         self._asked.set()
 
+    def wake(self) -> None:
+        """Ends the pause of now, or the next one."""
+        self._woken.set()
+
     async def pause(self, seconds: float) -> None:
-        """Sleeps, but not beyond the moment it is asked."""
-        await self.unless_asked(asyncio.sleep(seconds))
+        """Sleeps, but not beyond the moment it is asked or woken."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.unless_asked(self._woken.wait())
+        self._woken.clear()
 
     async def unless_asked(self, work: Awaitable[T]) -> T | None:
         """What `work` gives; None, the work being cancelled, when it is asked first. What `work` raises is raised."""

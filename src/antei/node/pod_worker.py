@@ -134,6 +134,8 @@ class PodWorker:
         before, self._pod = meta(self._pod), pod
         if (before.labels, before.annotations) != (meta(pod).labels, meta(pod).annotations):
             self._touched.set()
+        for container, _ in roles(self._spec):
+            self._containers[container.name].redefine(container)
         if is_terminating(pod):
             self._deleted.set()
             self._stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))

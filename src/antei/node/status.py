@@ -42,6 +42,7 @@ class ContainerFacts:
     state: waiting before the first run and between runs, running once the postStart hook has ended, terminated.
     last_end: how the run before this state's ended. restart_count: the attempt of the latest run.
     has_started: startup probe (or, without one, running) said so. is_ready: the readiness verdict, or running.
+    is_replaced: the run has another image than the container by now, so another one follows whatever the policy.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ContainerFacts:
     last_end: ContainerStateTerminated | None = None
     has_started: bool = False
     is_ready: bool = False
+    is_replaced: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +164,9 @@ def _has_failed_for_good(spec: PodSpec, container: Container, facts: ContainerFa
 
 def _will_restart(spec: PodSpec, container: Container, facts: ContainerFacts | None) -> bool:
     end = _latest_end(facts)
-    return end is not None and should_restart(spec, container, Role.MAIN, end.exitCode)
+    if facts is None or end is None:
+        return False
+    return facts.is_replaced or should_restart(spec, container, Role.MAIN, end.exitCode)
 
 
 def _is_running(facts: ContainerFacts | None) -> bool:

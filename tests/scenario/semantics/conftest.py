@@ -105,8 +105,10 @@ class Stage:
     async def set_image(self, name: str, image: str, kind: Any = Deployment) -> None:
         """As `kubectl set image` of the first container."""
         path = "/spec/template/spec/containers/0/image"
-        patch = [{"op": "replace", "path": path, "value": image}]
-        await self.client.patch(kind, name, "default", patch, patch_type=PatchType.JSON)
+        await self.patch_json(kind, name, [{"op": "replace", "path": path, "value": image}])
+
+    async def patch_json(self, kind: Any, name: str, patch: list[dict[str, Any]]) -> Any:
+        return await self.client.patch(kind, name, "default", patch, patch_type=PatchType.JSON)
 
     async def evict(self, name: str, options: DeleteOptions | None = None) -> None:
         eviction = Eviction(

@@ -15,7 +15,6 @@ from lightkube.resources.core_v1 import Event, Pod, Service
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.errors import ApiError
-from antei.client import PatchType
 from antei.client.manifests import ManifestError
 
 GOOD = """
@@ -212,20 +211,18 @@ def test_an_invalid_change_of_what_runs_changes_nothing(
     cluster(main)
 
 
-def test_a_running_pods_containers_cannot_be_changed_but_their_images_can(cluster: Any) -> None:
+def test_a_running_pods_containers_cannot_be_changed_but_for_their_images(cluster: Any) -> None:
     async def main(stage: Any) -> None:
         await stage.apply(pod("{name: app, image: app}").replace("name: bad", "name: web"))
         await stage.at(5)
         path = "/spec/containers/0/livenessProbe"
         add = [{"op": "add", "path": path, "value": {"tcpSocket": {"port": 80}}}]
         with pytest.raises(ApiError) as refused:
-            await stage.client.patch(Pod, "web", "default", add, patch_type=PatchType.JSON)
+            await stage.patch_json(Pod, "web", add)
         assert refused.value.code == 422
         assert "pod updates may not change fields other than" in refused.value.message
-        image = [{"op": "replace", "path": "/spec/containers/0/image", "value": "app:2"}]
-        await stage.client.patch(Pod, "web", "default", image, patch_type=PatchType.JSON)
         await stage.at(60)
-        print(stage.times("started", "web"), await stage.container("web"), await stage.events())
+        assert stage.times("started", "web") == [0]
 
     cluster(main)
 

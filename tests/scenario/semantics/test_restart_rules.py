@@ -364,3 +364,62 @@ def test_a_pod_past_its_active_deadline_fails_and_its_processes_get_their_grace(
         assert stage.signals("web")[-1] == (50, "SIGKILL")
 
     cluster(main, ContainerProfile(stops_after_seconds=None))
+
+
+IMAGE = "/spec/containers/0/image"
+
+
+@pytest.mark.parametrize("policy", ["Always", "Never"])
+def test_another_image_ends_the_run_gracefully_and_is_run_at_once_whatever_the_policy(
+    cluster: Any, policy: str
+) -> None:
+    async def main(stage: Any) -> None:
+        await stage.apply(POD % f"restartPolicy: {policy}")
+        await stage.at(5)
+        await stage.patch_json(Pod, "web", [{"op": "replace", "path": IMAGE, "value": "app:2"}])
+        await stage.at(9)
+        assert stage.signals("web") == [(5, "SIGTERM")]
+        assert stage.times("started", "web") == [0, 8]
+        assert await stage.events("Killing") == ["Container app definition changed, will be restarted"]
+        container = await stage.container("web")
+        assert (container.image, container.imageID, container.restartCount) == ("app:2", "simulated://app:2", 1)
+        assert await stage.phase("web") == "Running"
+
+    cluster(main, {"app*": ContainerProfile(stops_after_seconds=3)})
+
+
+def test_another_image_while_nodes_are_down_is_run_when_they_are_up(cluster: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.apply(POD % "")
+        await stage.at(5)
+        await stage.cluster.stop_node("node-1")
+        await stage.patch_json(Pod, "web", [{"op": "replace", "path": IMAGE, "value": "app:2"}])
+        await stage.at(10)
+        await stage.cluster.start_node("node-1")
+        await stage.at(11)
+        assert stage.times("started", "web") == [0, 10]
+        assert (await stage.container("web")).image == "app:2"
+
+    cluster(main)
+
+
+@pytest.mark.parametrize(
+    ("broken", "second"),
+    [
+        (ContainerProfile(pull_error=Failure("ErrImagePull", "no such image")), 50),
+        (CRASHES, 20),
+        (ContainerProfile(start_error=Failure("StartError", "exec: not found")), 50),
+    ],
+    ids=["ImagePullBackOff", "CrashLoopBackOff", "StartError"],
+)
+def test_another_image_ends_a_back_off(cluster: Any, broken: ContainerProfile, second: float) -> None:
+    async def main(stage: Any) -> None:
+        await stage.apply(POD % "")
+        await stage.at(second)
+        assert (await stage.container("web")).state.waiting.reason.endswith("BackOff")
+        await stage.patch_json(Pod, "web", [{"op": "replace", "path": IMAGE, "value": "app:2"}])
+        await stage.at(second + 1)
+        assert stage.times("started", "web")[-1] == second
+        assert stage.readiness("web")[-1] == (second, True)
+
+    cluster(main, broken)

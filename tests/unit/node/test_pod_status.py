@@ -81,6 +81,13 @@ def test_the_phase(policy: str, init: str, sidecar: str, main: str, is_over: boo
     assert status.phase == phase
 
 
+def test_a_container_that_gets_another_image_leaves_its_pod_running() -> None:
+    made = pod(restartPolicy="Never", containers=[{"name": "m"}])
+    for is_replaced, phase in ((False, "Succeeded"), (True, "Running")):
+        of = PodFacts({"m": facts("0", "m", is_replaced=is_replaced)})
+        assert pod_status(made, of, None, NOW).phase == phase
+
+
 def condition_of(kind: str, made: Pod, of: PodFacts) -> PodCondition:
     status = pod_status(made, of, None, NOW)
     return next(c for c in status.conditions or () if c.type == kind)
