@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import random
 import secrets
+import time
 import uuid
 from datetime import UTC, datetime
 
 from antei.world import World
 
-__all__ = ["SystemChance", "SystemClock", "system_world"]
+__all__ = ["SystemChance", "SystemClock", "monotonic", "system_world"]
 
 #: k8s.io/apimachinery/pkg/util/rand: no vowels (no words), no characters that look like others.
 SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+
+def monotonic() -> float:
+    """Seconds on the clock that real loops go by, as exact as the machine has it: for measuring, not for waiting.
+
+    uvloop's `time()` is that clock in whole milliseconds, as it was when the loop last looked.
+    """
+    return time.monotonic()
 
 
 class SystemClock:

@@ -18,8 +18,10 @@ from antei.rehearse.load.exchange import Attribution, Dialer, Exchange, Way
 from antei.rehearse.load.http1 import HttpWay
 from antei.rehearse.load.log import RequestLog
 from antei.rehearse.load.spec import Kind, LoadSpec, Target
+from antei.rehearse.load.tcp import TcpWay
 from antei.rehearse.model import Outcome
 from antei.world.sockets import Sockets
+from antei.world.system import monotonic
 
 __all__ = ["LoadClient"]
 
@@ -46,7 +48,7 @@ class LoadClient:
         in_flight_limit: int = IN_FLIGHT_LIMIT,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        """`origin`: the loop's time that all times in `requests` are relative to.
+        """`origin`: the time by `antei.world.system.monotonic` that all times in `requests` are relative to.
 
         `count`: how many requests to send; None: until `stop`. `tls`: in place of the system's certificates.
         """
@@ -88,7 +90,7 @@ class LoadClient:
         self._way = self._make_way()
         if not _is_ip(self.target.host):
             self._tasks.append(asyncio.create_task(self._keep_resolved(), name=f"load {self.spec.name}: resolve"))
-        begin = self._loop.time()
+        begin = monotonic()
         if self.spec.kind is Kind.HTTP_USERS:
             users = self.spec.users
             spread = self.spec.think_seconds / users
@@ -106,7 +108,7 @@ class LoadClient:
         if self._way is None:
             return
         if self._until is None:
-            self._until = self._loop.time()
+            self._until = monotonic()
         try:
             await self.wait()
         finally:
@@ -137,7 +139,7 @@ class LoadClient:
             due_at = begin + self._sent / self.spec.rate
             if self._until is not None and due_at > self._until:
                 return
-            wait = due_at - self._loop.time()
+            wait = due_at - monotonic()
             if wait > 0:
                 burst = 0
                 await self._pause(wait)
@@ -152,23 +154,24 @@ class LoadClient:
         while self._count is None or self._sent < self._count:
             if self._until is not None and due_at > self._until:
                 return
-            wait = due_at - self._loop.time()
+            wait = due_at - monotonic()
             if wait > 0:
                 await self._pause(wait)
                 continue
             answered: asyncio.Future[None] = self._loop.create_future()
             self._send(due_at, answered)
             await answered
-            due_at = self._loop.time() + self.spec.think_seconds
+            due_at = monotonic() + self.spec.think_seconds
 
     async def _pause(self, seconds: float) -> None:
-        """Up to a tenth of a second at a time: `stop` may have come in between."""
-        await asyncio.sleep(min(seconds, 0.1))
+        """A millisecond at least, which is as fine as loops wait: for less, uvloop would not wait at all but go round.
+        A tenth of a second at most: `stop` may have come in between."""
+        await asyncio.sleep(min(max(seconds, 0.001), 0.1))
 
     # One request
 
     def _send(self, due_at: float, waiter: asyncio.Future[None] | None = None) -> None:
-        now = self._loop.time()
+        now = monotonic()
         self._sent += 1
         exchange = Exchange(due_at, now, now + self.spec.timeout_seconds, self._ended)
         if len(self._in_flight) >= self._in_flight_limit:
@@ -182,7 +185,7 @@ class LoadClient:
         self._way.send(exchange)
 
     def _ended(self, exchange: Exchange, outcome: Outcome, detail: str, status: int | None) -> None:
-        now, origin = self._loop.time(), self.origin
+        now, origin = monotonic(), self.origin
         if exchange.note:
             detail = f"{exchange.note}; {detail}" if detail else exchange.note
         self.requests.add(
@@ -197,7 +200,7 @@ class LoadClient:
     def _expire(self) -> None:
         """All requests have the same timeout, so the oldest one's deadline is the next."""
         self._timer = None
-        now = self._loop.time()
+        now = monotonic()
         for exchange in _until(self._in_flight, now):
             carrier = exchange.carrier
             exchange.end(Outcome.TIMED_OUT, f"no answer within {self.spec.timeout_seconds:g} s")
@@ -217,7 +220,12 @@ class LoadClient:
             return HttpWay(self._dialer, keep_alive=True, connections=spec.connections)
         if spec.kind is Kind.HTTP_USERS:
             return HttpWay(self._dialer, keep_alive=True, connections=spec.users)
-        raise NotImplementedError(spec.kind)
+        if spec.kind is Kind.TCP:
+            return TcpWay(self._dialer)
+        # HTTP/2 and protobuf are loaded by the first gRPC load only.
+        from antei.rehearse.load.grpc import GrpcWay
+
+        return GrpcWay(self._dialer)
 
     async def _keep_resolved(self) -> None:
         while True:

@@ -36,7 +36,7 @@ class Carrier(Protocol):
 
 
 class Exchange:
-    """Times are the loop's. `pod` is filled in when it is known; `note` goes before the detail."""
+    """Times are by `antei.world.system.monotonic`. `pod`: when it is known; `note` goes before the detail."""
 
     __slots__ = ("_ended", "carrier", "deadline", "due_at", "is_over", "is_resent", "note", "pod", "sent_at")
 
