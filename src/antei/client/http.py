@@ -62,6 +62,11 @@ class HttpClient:
             raise ValueError("kubeconfig: there is no context")
         return cls(chosen.cluster.server, headers=_credentials(chosen), tls=_tls(chosen))
 
+    @property
+    def url(self) -> str:
+        """Of the API server, without a path."""
+        return self._url
+
     async def get(self, kind: type[T], name: str, namespace: str = "") -> T:
         return _decoded(await self._call("GET", _path(resource_of(kind), namespace, name)), kind)
 

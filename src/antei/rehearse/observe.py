@@ -11,7 +11,6 @@ Only the workload's own pods have marks. Their number has a bound; what comes af
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, field
 
 from lightkube.models.core_v1 import ContainerStatus
@@ -27,6 +26,7 @@ from antei.rehearse.model import Budget, Mark, MarkKind, ReadyCount
 from antei.rehearse.target import Target
 from antei.rehearse.workload import Workload
 from antei.runtime import ContainerRecord, Exit
+from antei.world.system import monotonic
 
 __all__ = ["Recorder", "Seen", "serving_pods"]
 
@@ -57,7 +57,7 @@ class _BudgetState:
 
 @dataclass(slots=True)
 class _Recording:
-    began: float  # on the loop's clock
+    began: float  # by `monotonic`, as the times of requests
     marks: list[Mark] = field(default_factory=list)
     ready: list[ReadyCount] = field(default_factory=list)
     budgets: dict[str, _BudgetState] = field(default_factory=dict)
@@ -86,13 +86,19 @@ class Recorder:
         target.on_table(self._on_table)
 
     @property
+    def began(self) -> float:
+        """When the recording began, by `antei.world.system.monotonic`."""
+        assert self._recording is not None
+        return self._recording.began
+
+    @property
     def now(self) -> float:
         """Seconds since the recording began."""
         assert self._recording is not None
-        return asyncio.get_running_loop().time() - self._recording.began
+        return monotonic() - self._recording.began
 
     def begin(self) -> None:
-        self._recording = _Recording(asyncio.get_running_loop().time())
+        self._recording = _Recording(monotonic())
         self._recording.ready.append(ReadyCount(0.0, len(self._in_slices)))
         self._count_budgets()
         for pod in self._pods.items(self._workload.namespace):

@@ -146,12 +146,9 @@ class EmbeddedTarget:
         self.cluster = cluster
         self.client: Client = cluster.client
         self.informers = cluster.informers
+        self.sockets = cluster.network.sockets
         self._nodes = nodes
         self._block = block
-
-    @property
-    def sockets(self) -> Sockets:
-        return self.cluster.network.sockets
 
     def cannot(self, capability: Capability) -> str:
         return ""
