@@ -50,6 +50,7 @@ class SimulatedCluster:
         seed: int = 0,
         endpoint_lag: Lag = 0.0,
         capacity: Mapping[str, str] | None = None,
+        volumes: VolumeMap | None = None,
     ) -> None:
         self.world = virtual_world(seed)
         self.registry = Registry(MemoryStore(), self.world)
@@ -60,6 +61,7 @@ class SimulatedCluster:
         self._recorder = EventRecorder(self.client, self.world, "antei")
         self._endpoint_lag = endpoint_lag
         self._capacity = dict(capacity or _CAPACITY)
+        self._volumes = volumes or VolumeMap({})
         self._pod_network = SimulatedPodNetwork(self.runtime)
         self.node_names = tuple(f"node-{number}" for number in range(1, nodes + 1))
         self.agents: dict[str, asyncio.Task[None]] = {}
@@ -126,7 +128,7 @@ class SimulatedCluster:
             self._pod_network,
             self.runtime,
             self.files,
-            VolumeMap({}),
+            self._volumes,
             self._recorder.named("kubelet", name),
             self.world,
             Path("/antei") / name,
