@@ -459,3 +459,20 @@ def test_a_budget_over_pods_without_a_scale_allows_nothing_unless_it_is_a_number
         assert await stage.budget("number") == (2, 1, 2, 1)
 
     cluster(main, nodes=2)
+
+
+def test_a_run_is_a_function_of_its_seed(cluster: Any) -> None:
+    runs: list[Any] = []
+
+    async def main(stage: Any) -> None:
+        await stage.apply(WEB % 4, budget("minAvailable: 3"))
+        await stage.at(12)
+        await asyncio.gather(stage.drain("node-1"), stage.drain("node-2"))
+        await stage.at(100)
+        pods = [(name, uid_of(await stage.get(Pod, name))) for name in await stage.names()]
+        runs.append((pods, stage.runtime.log, stage.served("web"), await stage.events()))
+
+    for seed in (7, 7, 8):
+        cluster(main, ContainerProfile(listens_after_seconds=3, stops_after_seconds=7), nodes=3, seed=seed)
+    assert runs[0] == runs[1]
+    assert runs[0][0] != runs[2][0]

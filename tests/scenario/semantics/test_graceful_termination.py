@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.core_v1 import Pod
+from lightkube.resources.core_v1 import Namespace, PersistentVolumeClaim, Pod
 
-from antei.api.objects import is_terminating, meta, uid_of
+from antei.api.objects import is_terminating, meta, name_of, uid_of
 from antei.runtime.simulated import ContainerProfile, ExecAnswer, HttpAnswer
 
 IGNORES = ContainerProfile(stops_after_seconds=None)
@@ -359,3 +359,83 @@ def test_a_scale_down_takes_what_is_not_ready_first_and_stops_it_gracefully(clus
         assert stage.gone_at(second) == 50
 
     cluster(main, IGNORES)
+
+
+def test_a_pod_that_no_node_has_yet_is_gone_at_once(cluster: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.apply((POD % "").replace("spec:", "spec:\n      nodeSelector: {no: where}"))
+        await stage.at(5)
+        assert await stage.phase("web") == "Pending"
+        await stage.delete("web")
+        await stage.rest()
+        assert stage.gone_at("web") == 5
+
+    cluster(main)
+
+
+@pytest.mark.parametrize(("grace", "gone_at"), [(0, 5), (-5, 7), (1, 7)])
+def test_the_least_window_is_two_seconds_and_a_grace_period_of_zero_waits_for_nothing(
+    cluster: Any, grace: int, gone_at: float
+) -> None:
+    """A negative grace period counts as one second; zero, in the spec too, is a forced deletion."""
+
+    async def main(stage: Any) -> None:
+        await stage.apply((POD % "").replace("Seconds: 20", f"Seconds: {grace}"))
+        await stage.at(5)
+        await stage.delete("web")
+        await stage.at(20)
+        told = [meta(state).deletionGracePeriodSeconds for _, state in stage.seen("web") if is_terminating(state)]
+        assert set(told) <= {1, 0}
+        assert stage.gone_at("web") == gone_at
+        assert stage.signals("web") == [(5, "SIGTERM"), (7, "SIGKILL")]
+
+    cluster(main, IGNORES)
+
+
+def test_a_namespace_goes_when_its_pods_have_had_their_grace(cluster: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.apply("{apiVersion: v1, kind: Namespace, metadata: {name: shop}}")
+        await stage.at(1)
+        await stage.apply((POD % "").replace("name: web,", "name: web, namespace: shop,"))
+        await stage.at(5)
+        await stage.client.delete(Namespace, "shop")
+        await stage.at(24)
+        assert (await stage.client.get(Namespace, "shop")).status.phase == "Terminating"
+        await stage.at(26)
+        assert stage.signals("web") == [(5, "SIGTERM"), (25, "SIGKILL")]
+        assert "shop" not in [name_of(found) for found in (await stage.client.list(Namespace)).items]
+
+    cluster(main, IGNORES)
+
+
+def test_a_drained_stateful_pod_comes_back_elsewhere_with_its_volume(cluster: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.apply(
+            """
+            apiVersion: apps/v1
+            kind: StatefulSet
+            metadata: {name: db}
+            spec:
+              replicas: 1
+              serviceName: db
+              selector: {matchLabels: {app: db}}
+              template:
+                metadata: {labels: {app: db}}
+                spec:
+                  containers: [{name: app, image: app, volumeMounts: [{name: data, mountPath: /data}]}]
+              volumeClaimTemplates:
+              - metadata: {name: data}
+                spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}
+            """
+        )
+        await stage.at(5)
+        old = await stage.get(Pod, "db-0")
+        volume = (await stage.get(PersistentVolumeClaim, "data-db-0")).spec.volumeName
+        assert await stage.drain(old.spec.nodeName) == {"db-0": 5}
+        await stage.at(10)
+        new = await stage.get(Pod, "db-0")
+        assert new.spec.nodeName != old.spec.nodeName
+        assert stage.readiness("db-0")[-1] == (8, True)
+        assert (await stage.get(PersistentVolumeClaim, "data-db-0")).spec.volumeName == volume
+
+    cluster(main, ContainerProfile(stops_after_seconds=3), nodes=2)
