@@ -7,7 +7,7 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from antei.check.model import ABSENT, Edit, Finding, Path
+from antei.check.model import ABSENT, SEVERITIES, Edit, Finding, Path
 from antei.check.report import Report
 from antei.check.rewriting import RewriteError, rewrite
 from antei.check.sources import Source, items_of
@@ -43,30 +43,50 @@ def fix(sources: Sequence[Source], inspect: Callable[[Sequence[Source]], Report]
             findings = by_source.get(source.name)
             if not findings:
                 continue
+            targets, taken = _targets(source, findings)
             try:
-                text = rewrite(source.text, _targets(source, findings), source.name)
+                text = rewrite(source.text, targets, source.name)
             except RewriteError as error:
                 problems[source.name] = str(error)
                 continue
             if text != source.text:
                 current[index] = replace(source, text=text)
-                mended += findings
+                mended += taken
                 changed = True
         if not changed:
             break
     return Fixed(tuple(current), tuple(mended), tuple(problems.values()))
 
 
-def _targets(source: Source, findings: Iterable[Finding]) -> dict[int, Mapping[str, Any]]:
-    """The objects of a text, by their number in it, as the findings want them."""
+def _targets(source: Source, findings: Iterable[Finding]) -> tuple[dict[int, Mapping[str, Any]], list[Finding]]:
+    """The objects of a text, by their number in it, as the findings want them; and which findings were heard.
+
+    Of two that would change the same field the graver is, and the other again in the next round, if it is still there.
+    """
     items, _ = items_of([source])
     numbers = {(item.document.line, item.title): number for number, item in enumerate(items)}
     targets: dict[int, Mapping[str, Any]] = {}
-    for finding in findings:
+    changed: dict[int, list[Path]] = {}
+    taken: list[Finding] = []
+    for finding in sorted(findings, key=lambda found: SEVERITIES.index(found.severity)):
         item = finding.problem.item
         number = numbers[(item.document.line, item.title)]
+        places = [place for edit in finding.problem.edits for place in _places(edit)]
+        if any(_overlap(place, other) for place in places for other in changed.get(number, ())):
+            continue
+        changed.setdefault(number, []).extend(places)
         targets[number] = apply_edits(targets.get(number, item.data), finding.problem.edits)
-    return targets
+        taken.append(finding)
+    return targets, taken
+
+
+def _places(edit: Edit) -> list[Path]:
+    return [edit.path, (*edit.path[:-1], edit.new_name)] if edit.new_name else [edit.path]
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    length = min(len(one), len(other))
+    return one[:length] == other[:length]
 
 
 def apply_edits(data: Mapping[str, Any], edits: Iterable[Edit]) -> dict[str, Any]:
