@@ -95,7 +95,8 @@ class Load:
 
     def summary(self) -> str:
         lost = ", ".join(f"{count} {what}" for what, count in sorted(self.outcomes.items()) if what != "ok")
-        return f"{self.sent} requests, {len(self.lost)} lost{f' ({lost})' if lost else ''}"
+        when = f", sent {self.lost[0][0]:.1f} to {self.lost[-1][0]:.1f} s after the load began" if self.lost else ""
+        return f"{self.sent} requests, {len(self.lost)} lost{f' ({lost}{when})' if lost else ''}"
 
 
 class Stage:
