@@ -13,7 +13,9 @@ def seconds_or_dash(value: float | None) -> str:
     """`42 ms`, `1.3 s`, `75 s`, `-` for what did not happen."""
     if value is None:
         return "-"
-    if 0 < value < 0.9995:
+    if value < 0.0005:
+        return "0 s"
+    if value < 0.9995:
         return f"{value * 1000:.0f} ms"
     return f"{value:.1f} s" if value < 9.95 else f"{value:.0f} s"
 

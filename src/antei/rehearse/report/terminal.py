@@ -131,14 +131,15 @@ def _cells(result: ScenarioResult, is_wide: bool) -> list[RenderableType]:
 
 def _causes(result: ScenarioResult) -> RenderableType:
     heading = Text(f"\n{result.name}", style="bold")
-    return Group(heading, *(_cause(cause) for cause in result.causes))
+    return Group(heading, *(_cause(cause, result.verdict) for cause in result.causes))
 
 
-def _cause(cause: Cause) -> RenderableType:
+def _cause(cause: Cause, verdict: Verdict) -> RenderableType:
+    is_bad = cause.lost > 0 and verdict is not Verdict.MET
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column()
-    grid.add_row(Text("  ✗" if cause.lost else "  ·", style="red" if cause.lost else "yellow"), Text(cause.message))
+    grid.add_row(Text("  ✗" if is_bad else "  ·", style="red" if is_bad else "yellow"), Text(cause.message))
     if cause.remedy:
         grid.add_row(Text("  →", style="green"), Text(cause.remedy, style="green"))
     return grid

@@ -9,6 +9,7 @@ from antei.rehearse.model import Cause, MarkKind, Outcome, Run
 from antei.rehearse.verdict.explanations import EXPLANATIONS
 from antei.rehearse.verdict.facts import WorkloadFacts
 from antei.rehearse.verdict.faults import FaultKind
+from antei.rehearse.verdict.times import ready_before
 from antei.rehearse.verdict.trace import Blame, Evidence
 from antei.rehearse.verdict.wording import number, seconds
 
@@ -103,9 +104,9 @@ def _fell_below(evidence: Evidence) -> Iterator[Cause]:
     """A planned disruption that took more replicas away than it had to."""
     run, facts = evidence.run, evidence.facts
     first = next((fault.at for fault in evidence.faults if fault.kind is FaultKind.PLANNED), None)
-    before = evidence.ready_at(first) if first is not None else None
-    if first is None or before is None:
+    if first is None or not run.ready:
         return
+    before = ready_before(run)
     lowest = min((count.ready for count in run.ready if count.at >= first), default=before)
     story = " ".join([run.scenario, *(fault.text for fault in evidence.faults)]).lower()
     fell = f"from {before} to {lowest}"

@@ -220,7 +220,7 @@ def _faster(probe: Probe) -> str:
 def _killed_in_flight(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, str]:
     life = _life(blames)
     how = f" ({life.exit_text})" if life.exit_text else ""
-    return f"{_what(blames)} of requests in flight when {life.pod} was killed{how}", _RETRY
+    return f"{_what(blames)} in flight when {life.pod} was killed{how}", _RETRY
 
 
 def _sent_to_dead_pod(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, str]:
@@ -247,7 +247,7 @@ def _node_loss(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, str]:
 def _crash(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, str]:
     life = _life(blames)
     how = f" with {life.exit_text}" if life.exit_text else ""
-    message = f"{_what(blames)}, sent up to {_sent_after(blames)} after {life.pod} ended by itself{how}"
+    message = f"{_what(blames)} {_sent_after(blames)} after {life.pod} ended by itself{how}"
     return message, f"see why: `kubectl logs --previous {life.pod}`; {_RETRY}"
 
 
@@ -268,7 +268,7 @@ def _dependency_down(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, 
     fault = blames[0].fault
     undone = [f.at for f in evidence.faults if f.kind is FaultKind.UNDONE and fault is not None and f.at >= fault.at]
     away = f" for {seconds(max(undone) - blames[0].at)}" if undone else ""
-    message = f"{_what(blames)}, sent up to {_sent_after(blames)} after what the workload depends on went away{away}"
+    message = f"{_what(blames)} {_sent_after(blames)} after what the workload depends on went away{away}"
     empty = any(c.ready == 0 and c.at >= blames[0].at for c in evidence.run.ready)
     if empty:
         message += "; readiness took all replicas out of the Service"

@@ -11,6 +11,10 @@ from antei.rehearse.verdict.trace import Evidence
 __all__ = ["lowest_ready", "ready_before", "times_of"]
 
 
+#: What Kubernetes does itself, it need not find out; how long a deleted pod stays in is told all the same.
+_NOT_TO_DETECT = frozenset({FaultKind.PLANNED, FaultKind.SLOW})
+
+
 def times_of(evidence: Evidence) -> Times:
     """Of several faults (a drain of each node) the longest times count."""
     run = evidence.run
@@ -19,7 +23,7 @@ def times_of(evidence: Evidence) -> Times:
         return Times(duration=run.ended_at)
     detected = [_detection(fault, evidence) for fault in faults]
     seen = [seconds for seconds in detected if seconds is not None]
-    predicted = [evidence.facts.predicted_detection(fault.kind) for fault in faults]
+    predicted = [evidence.facts.predicted_detection(fault.kind) for fault in faults if fault.kind not in _NOT_TO_DETECT]
     known = [seconds + evidence.lag for seconds in predicted if seconds is not None]
     return Times(
         detect=max(seen) if seen else None,
@@ -31,6 +35,8 @@ def times_of(evidence: Evidence) -> Times:
 
 def _detection(fault: Fault, evidence: Evidence) -> float | None:
     """Until new connections no longer went to the pod that was hit, or until it was restarted."""
+    if fault.kind in _NOT_TO_DETECT and not fault.pod:
+        return None
     # A loss of a node is undone by the scenario; what is seen after that is not detection.
     until = min((f.at for f in evidence.faults if f.kind is FaultKind.UNDONE and f.at > fault.at), default=float("inf"))
     marks = [mark for mark in evidence.run.marks if fault.at <= mark.at <= until]
@@ -47,7 +53,7 @@ def _detection(fault: Fault, evidence: Evidence) -> float | None:
 def ready_before(run: Run) -> int:
     """Ready endpoints just before the first fault."""
     at = run.fault_at if run.fault_at is not None else float("inf")
-    before = [count.ready for count in run.ready if count.at <= at]
+    before = [count.ready for count in run.ready if count.at < at]
     if before:
         return before[-1]
     return run.ready[0].ready if run.ready else 0
