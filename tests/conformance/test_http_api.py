@@ -95,7 +95,7 @@ REFUSED = {
     "an unknown form": ("GET", CONFIG_MAPS, None, {"Accept": "text/html"}, 406, "NotAcceptable"),
     "an unknown path": ("GET", "/nowhere", None, {}, 404, "NotFound"),
     "an unknown resource": ("GET", "/api/v1/frobs", None, {}, 404, "NotFound"),
-    "an unknown subresource": ("GET", f"{PODS}/x/exec", None, {}, 404, "NotFound"),
+    "an unknown subresource": ("GET", f"{PODS}/x/nosuch", None, {}, 404, "NotFound"),
     "a namespace around a node": ("GET", "/api/v1/namespaces/default/nodes", None, {}, 404, "NotFound"),
     "a method that nobody has": ("PUT", CONFIG_MAPS, "{}", {}, 405, "MethodNotAllowed"),
     "a verb that the kind lacks": ("DELETE", "/api/v1/namespaces", None, {}, 405, "MethodNotAllowed"),

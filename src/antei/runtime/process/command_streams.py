@@ -27,7 +27,8 @@ from antei.runtime.process.state import StoredContainer
 __all__ = ["open_command", "set_terminal_size"]
 
 _NSENTER = b"nsenter: "
-_UNLOCK, _PEER = 0x40045431, 0x5441  # TIOCSPTLCK, TIOCGPTPEER
+#: Linux: TIOCSPTLCK, TIOCGPTPEER, TIOCGPTN
+_UNLOCK, _PEER, _NUMBER = 0x40045431, 0x5441, 0x80045430
 _NOT_EXECUTED = (126, 127)
 _Files = dict[int, tuple[str, int] | int]
 
@@ -229,7 +230,7 @@ def _terminal(stored: StoredContainer) -> tuple[int, int, str]:
             try:
                 fcntl.ioctl(master, _UNLOCK, struct.pack("i", 0))
                 slave = fcntl.ioctl(master, _PEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-                number = struct.unpack("i", fcntl.ioctl(master, termios.TIOCGPTN, b"\0" * 4))[0]
+                number = struct.unpack("i", fcntl.ioctl(master, _NUMBER, b"\0" * 4))[0]
             except OSError:
                 os.close(master)
                 raise

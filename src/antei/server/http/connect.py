@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from antei.api.errors import internal_error
 from antei.server.http.exchange import Exchange
+from antei.server.http.port_forward import PortForwards
 from antei.server.http.remote_command import RemoteCommands
 from antei.server.http.routes import Route
 from antei.server.http.streams import Streams
@@ -16,14 +19,26 @@ __all__ = ["Connect"]
 _STREAM_METHODS = ("GET", "POST")
 
 
+class _Service(Protocol):
+    async def serve(self, exchange: Exchange, route: Route) -> None: ...
+
+
 class Connect:
     def __init__(self, registry: Registry, pod_streams: PodStreams | None, streams: Streams) -> None:
-        self._commands = RemoteCommands(registry, pod_streams, streams) if pod_streams is not None else None
+        self._served: dict[str, _Service] = {}
+        if pod_streams is not None:
+            commands = RemoteCommands(registry, pod_streams, streams)
+            self._served = {
+                "exec": commands,
+                "attach": commands,
+                "portforward": PortForwards(registry, pod_streams, streams),
+            }
 
     async def serve(self, exchange: Exchange, route: Route) -> None:
         """Raises ApiError while nothing has been answered."""
-        if not route.name or exchange.method not in _STREAM_METHODS:
+        if route.subresource != "proxy" and exchange.method not in _STREAM_METHODS:
             raise method_not_allowed()
-        if self._commands is None:
+        served = self._served.get(route.subresource)
+        if served is None:
             raise internal_error("this server has no nodes")
-        await self._commands.serve(exchange, route)
+        await served.serve(exchange, route)

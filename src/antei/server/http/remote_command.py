@@ -24,6 +24,8 @@ from antei.api.pod_streams import CommandStreams, PodExecOptions, TerminalSize
 from antei.server.http.exchange import Exchange
 from antei.server.http.logs import choose_container
 from antei.server.http.routes import Route
+from antei.server.http.spdy import SpdySession, SpdyStream
+from antei.server.http.spdy.upgrade import accept_spdy, is_spdy
 from antei.server.http.streams import Streams
 from antei.server.http.websocket import CLOSE_CHANNEL, Channels, WebSocket, is_websocket
 from antei.server.pod_streams import PodStreams
@@ -40,6 +42,8 @@ _WEBSOCKET_PROTOCOLS = (
     "base64.channel.k8s.io",
     "",
 )
+_SPDY_PROTOCOLS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
+_STREAMS_SECONDS = 30.0
 _SIZE_LIMIT_BYTES = 1024
 _LARGEST_SIDE = 65535
 
@@ -118,6 +122,9 @@ async def _accept(exchange: Exchange, options: PodExecOptions) -> RemoteClient:
         client = _WebSocketClient(WebSocket.accept(exchange, _WEBSOCKET_PROTOCOLS), options)
         await client.greet()
         return client
+    if is_spdy(exchange):
+        connection, version = accept_spdy(exchange, _SPDY_PROTOCOLS)
+        return _SpdyClient(SpdySession(connection), version, options)
     raise bad_request(f"unable to upgrade: {exchange.header(b'upgrade').decode('latin-1')!r} is not known")
 
 
@@ -129,9 +136,9 @@ async def _join(client: RemoteClient, command: CommandStreams, options: PodExecO
     try:
         await asyncio.wait({listening, outward}, return_when=asyncio.FIRST_COMPLETED)
         if outward.done():
-            await client.finish(outward.result())
-    except ConnectionError:
-        return  # gone while it was being told
+            finishing = asyncio.create_task(client.finish(outward.result()))
+            inward.append(finishing)
+            await asyncio.wait({listening, finishing}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         tasks = [listening, outward, *inward]
         for task in tasks:
@@ -274,8 +281,100 @@ class _WebSocketClient:
         return await self._sizes.next()
 
     async def finish(self, status: dict[str, Any]) -> None:
-        if self._socket.subprotocol.startswith(("v4.", "v5.")):
-            await self._channels.send(_ERROR, msgspec.json.encode(status))
-        elif status["status"] != "Success":
-            await self._channels.send(_ERROR, status["message"].encode())
+        told = _told(status, self._socket.subprotocol)
+        if told:
+            await self._channels.send(_ERROR, told)
         await self._socket.close()
+
+
+class _SpdyClient:
+    """A stream for each of stdin, stdout, stderr, error and resize, named so by its `streamtype`.
+
+    The client opens them all first; what is written before waits for its stream.
+    """
+
+    def __init__(self, session: SpdySession, version: str, options: PodExecOptions) -> None:
+        self._session = session
+        self._version = version
+        self._sizes = Sizes()
+        self._streams: dict[str, SpdyStream] = {}
+        self._expected = {
+            "error",
+            *(name for name in ("stdin", "stdout", "stderr") if getattr(options, name)),
+            *(["resize"] if options.tty and not version.startswith(("channel", "v2.")) and version else []),
+        }
+        self._complete = asyncio.Event()
+
+    async def run(self) -> None:
+        taking = asyncio.create_task(self._session.run())
+        accepting = asyncio.create_task(self._accept())
+        try:
+            async with asyncio.timeout(_STREAMS_SECONDS):
+                await asyncio.wait({taking, accepting}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._complete.is_set():
+                return
+            if "resize" in self._streams:
+                await self._read_sizes(self._streams["resize"])
+            await taking
+        except TimeoutError:
+            return  # "timed out waiting for client to create streams"
+        finally:
+            self._sizes.close()
+            taking.cancel()
+            accepting.cancel()
+            await asyncio.gather(taking, accepting, return_exceptions=True)
+
+    async def _accept(self) -> None:
+        """Until all streams are there that the options speak of; others are refused."""
+        while self._streams.keys() < self._expected:
+            stream = await self._session.accept()
+            if stream is None:
+                return
+            name = stream.headers.get("streamtype", "")
+            if name not in self._expected or name in self._streams:
+                await stream.reset()
+                continue
+            self._streams[name] = stream
+            if name not in ("stdin", "resize"):
+                stream.ignore()
+        self._complete.set()
+
+    async def _read_sizes(self, stream: SpdyStream) -> None:
+        """JSON documents, one after the other."""
+        text = b""
+        while data := await stream.read():
+            *documents, text = (text + data).split(b"}")
+            for document in documents[-1:]:
+                self._sizes.put(document + b"}")
+            text = text[-_SIZE_LIMIT_BYTES:]
+
+    async def read_stdin(self) -> bytes:
+        await self._complete.wait()
+        return await self._streams["stdin"].read()
+
+    async def write_stdout(self, data: bytes) -> None:
+        await self._complete.wait()
+        await self._streams["stdout"].write(data)
+
+    async def write_stderr(self, data: bytes) -> None:
+        await self._complete.wait()
+        await self._streams["stderr"].write(data)
+
+    async def next_size(self) -> TerminalSize | None:
+        return await self._sizes.next()
+
+    async def finish(self, status: dict[str, Any]) -> None:
+        await self._complete.wait()
+        told = _told(status, self._version)
+        if told:
+            await self._streams["error"].write(told)
+        for stream in self._streams.values():
+            await stream.close()
+        await self._session.goodbye()
+
+
+def _told(status: dict[str, Any], version: str) -> bytes:
+    """The end of a command on the error channel: a Status since v4, before that a sentence if it failed."""
+    if version.startswith(("v4.", "v5.")):
+        return msgspec.json.encode(status)
+    return b"" if status["status"] == "Success" else str(status["message"]).encode()

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from websockets.datastructures import Headers
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import SERVER, Protocol, State
 from websockets.server import ServerProtocol
@@ -24,7 +24,7 @@ from antei.api.errors import bad_request
 from antei.server.http.exchange import Exchange
 from antei.server.http.upgrade import RawConnection
 
-__all__ = ["CLOSE_CHANNEL", "Channels", "WebSocket", "is_websocket", "token_protocol"]
+__all__ = ["CLOSE_CHANNEL", "Channels", "WebSocket", "WebSocketBytes", "is_websocket", "token_protocol"]
 
 #: What golang.org/x/net/websocket, and so Kubernetes, takes at most; a larger message ends the connection (1009).
 MESSAGE_LIMIT_BYTES = 32 * 1024 * 1024
@@ -95,7 +95,7 @@ class WebSocket:
                 return None
             self._protocol.receive_data(data)
             for frame in self._protocol.events_received():
-                if frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                if isinstance(frame, Frame) and frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
                     self._parts.append(bytes(frame.data))
                     if frame.fin:
                         self._messages.append(b"".join(self._parts))
@@ -140,6 +140,22 @@ class WebSocket:
                 await self._connection.write(data)
             else:
                 self._connection.close()
+
+
+class WebSocketBytes:
+    """The messages of a WebSocket as one run of bytes, which another protocol is spoken over (a `Duplex` of SPDY)."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+
+    async def read(self) -> bytes:
+        while (message := await self._socket.receive()) is not None:
+            if message:
+                return message
+        return b""
+
+    async def write(self, data: bytes) -> None:
+        await self._socket.send(data)
 
 
 class Channels:
