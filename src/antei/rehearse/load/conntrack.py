@@ -1,4 +1,4 @@
-"""Which pod a connection to a Service went to: the kernel says it once, when the flow begins. Linux; needs CAP_NET_ADMIN.
+"""Which pod a connection to a Service went to: the kernel says it, once, when the flow begins. Linux, as root.
 
     nf_conntrack ─ NEW (original tuple, reply tuple) ─► netlink socket of the namespace ─► {client's address: pod's IP}
 
@@ -59,8 +59,11 @@ class ConntrackAttribution:
     @classmethod
     async def open(cls, namespace_name: str, pod_of_ip: Callable[[str], str]) -> ConntrackAttribution:
         """`pod_of_ip`: the name of the pod with that IP, or "". Raises OSError when the kernel does not let us."""
-        with ThreadPoolExecutor(1) as thread:  # a thread of its own: it is inside afterwards
+        thread = ThreadPoolExecutor(1)  # a thread of its own: it is inside afterwards
+        try:
             events = await asyncio.get_running_loop().run_in_executor(thread, _listen, namespace_name)
+        finally:
+            thread.shutdown(wait=False)
         return cls(events, pod_of_ip)
 
     def pod_of(self, local: tuple[str, int]) -> str:

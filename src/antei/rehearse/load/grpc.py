@@ -114,6 +114,7 @@ class _Channel:
         self._calls: dict[int, _Call] = {}
         self._number_of: dict[Exchange, int] = {}
         self._is_connected = False
+        self._is_greeted = False
         self._is_draining = False
         self._is_over = False
         self._pod = ""
@@ -175,11 +176,15 @@ class _Channel:
         self._flush()
 
     def received(self, data: bytes) -> None:
+        if not self._is_greeted and data.startswith(b"HTTP/"):  # h2 takes that for the head of a very long frame
+            self._fail(None, "the answer is HTTP/1, not HTTP/2")
+            return
+        self._is_greeted = True
         try:
             events = self._http2.receive_data(data)
         except h2.exceptions.ProtocolError as error:
             self._flush()
-            self._fail(ConnectionError(f"the answer is not HTTP/2: {error or type(error).__name__}"))
+            self._fail(None, f"the answer is not HTTP/2: {error or type(error).__name__}")
             return
         for event in events:
             self._take(event)
@@ -248,8 +253,8 @@ class _Channel:
         outcome, detail, status = _understand(call, self._way.dialer.spec)
         call.exchange.end(outcome, detail, status)
 
-    def _fail(self, error: Exception | None) -> None:
-        """The connection has ended, with everything on it."""
+    def _fail(self, error: Exception | None, nonsense: str = "") -> None:
+        """The connection has ended, with everything on it; `nonsense` says what the server sent in place of HTTP/2."""
         self._is_over = True
         self._way.forget(self)
         for exchange in self._waiting:
@@ -257,9 +262,10 @@ class _Channel:
         self._waiting.clear()
         relayed = self._way.dialer.target.is_relayed
         calls, self._calls = self._calls, {}
-        for number, call in calls.items():
+        for call in calls.values():
             phase = Phase.ANSWERING if call.has_answer else Phase.SENT
-            call.exchange.end(*of_end(error, phase, number == 1, relayed))
+            end = (Outcome.SERVER_ERROR, nonsense) if nonsense else of_end(error, phase, not self._is_greeted, relayed)
+            call.exchange.end(*end)
         if self.stream is not None:
             self.stream.close()
 

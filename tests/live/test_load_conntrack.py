@@ -1,0 +1,96 @@
+"""Which pod answered, from the kernel's connection tracking, in a namespace where a Service is nftables' work."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from antei.rehearse.load import Kind, LoadClient, LoadSpec, target_of_url
+from antei.rehearse.load.conntrack import ConntrackAttribution
+from antei.rehearse.model import Outcome
+from antei.world import namespaces
+from antei.world.namespaces import NamespaceSockets
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(
+        sys.platform != "linux" or os.geteuid() != 0 or shutil.which("nft") is None,
+        reason="needs root and nft on Linux",
+    ),
+]
+_PODS = {"127.0.0.11": "chat-a", "127.0.0.12": "chat-b"}
+_RULES = """
+table ip test {
+  chain output {
+    type nat hook output priority -100;
+    ip daddr 10.96.0.7 tcp dport 80 dnat to numgen inc mod 2 map { 0 : 127.0.0.11 . 8080, 1 : 127.0.0.12 . 8080 }
+  }
+}
+"""
+
+
+def _make(name: str) -> None:
+    namespaces.create(name)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    subprocess.run(["ip", "address", "add", "10.96.0.7/32", "dev", "lo"], check=True)
+    subprocess.run(["nft", "-f", "-"], input=_RULES.encode(), check=True)
+
+
+@pytest.fixture
+async def sockets() -> AsyncIterator[tuple[str, NamespaceSockets]]:
+    name = f"antei-l{os.getpid()}"
+    thread = ThreadPoolExecutor(1)  # a thread of its own: it is inside afterwards
+    try:
+        await asyncio.get_running_loop().run_in_executor(thread, _make, name)
+        opened = await asyncio.to_thread(NamespaceSockets, name)
+        yield name, opened
+        await asyncio.to_thread(opened.close)
+    finally:
+        thread.shutdown(wait=False)
+        await asyncio.to_thread(namespaces.remove, name)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while await reader.readuntil(b"\r\n\r\n"):
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    except (asyncio.IncompleteReadError, ConnectionError):
+        writer.close()
+
+
+@pytest.mark.parametrize("kind", [Kind.HTTP, Kind.HTTP_KEEP_ALIVE, Kind.TCP])
+async def test_each_request_names_the_pod_that_its_connection_went_to(
+    sockets: tuple[str, NamespaceSockets], kind: Kind
+) -> None:
+    name, opener = sockets
+    servers = []
+    for ip in _PODS:
+        listener = opener.open(socket.AF_INET, socket.SOCK_STREAM)
+        listener.bind((ip, 8080))
+        servers.append(await asyncio.start_server(_answer, sock=listener))
+    attribution = await ConntrackAttribution.open(name, lambda ip: _PODS.get(ip, ""))
+    scheme = "tcp" if kind is Kind.TCP else "http"
+    spec = LoadSpec(name="service", kind=kind, url=f"{scheme}://10.96.0.7:80", rate=500.0, connections=4)
+    client = LoadClient(spec, target_of_url(spec), opener, origin=0.0, attribution=attribution, count=200)
+    await client.start()
+    await client.wait()
+    await client.stop()
+    attribution.close()
+    for server in servers:
+        server.close()
+    assert Counter(request.outcome for request in client.requests) == {Outcome.OK: 200}
+    assert Counter(request.pod for request in client.requests) == {"chat-a": 100, "chat-b": 100}
+
+
+async def test_a_namespace_that_is_not_there_is_an_error_at_once() -> None:
+    with pytest.raises(FileNotFoundError):
+        await ConntrackAttribution.open("antei-never-there", str)
