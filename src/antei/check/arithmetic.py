@@ -36,6 +36,7 @@ __all__ = [
     "earliest_ready",
     "grace_seconds",
     "hook_of",
+    "is_countable",
     "liveness_stop",
     "longest_start",
     "pod_ready",
@@ -240,6 +241,17 @@ def budget_at(spec: PodDisruptionBudgetSpec, replicas: int) -> Budget:
     else:
         return Budget(replicas, 0, 0)
     return Budget(replicas, desired, max(0, replicas - desired) if replicas else 0)
+
+
+def is_countable(spec: PodDisruptionBudgetSpec | None) -> bool:
+    """Whether it says one thing, and that a number or a percentage: what Kubernetes would take."""
+    if spec is None or (spec.minAvailable is None) == (spec.maxUnavailable is None):
+        return False
+    try:
+        budget_at(spec, 1)
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

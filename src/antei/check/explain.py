@@ -18,6 +18,7 @@ from antei.check.arithmetic import (
     drain_seconds,
     earliest_ready,
     grace_seconds,
+    is_countable,
     liveness_stop,
     longest_start,
     pod_ready,
@@ -26,13 +27,14 @@ from antei.check.arithmetic import (
     stop_of,
 )
 from antei.check.workload import Graph, Workload
-from antei.control.deployment.rolling import bounds_of, is_rolling
+from antei.control.deployment.rolling import Bounds, bounds_of, is_rolling
 
 __all__ = [
     "BudgetFigures",
     "ContainerFigures",
     "Drain",
     "WorkloadFigures",
+    "bounds_in",
     "explain",
     "replica_range",
     "rollout_figures",
@@ -107,8 +109,10 @@ def replica_range(graph: Graph, workload: Workload) -> Range | None:
         return None
     autoscaler = graph.autoscaler_of(workload)
     if autoscaler is not None and autoscaler.spec is not None:
-        return Range(autoscaler.spec.minReplicas or 1, autoscaler.spec.maxReplicas)
-    return Range(workload.replicas, workload.replicas)
+        least = max(0, 1 if autoscaler.spec.minReplicas is None else autoscaler.spec.minReplicas)
+        return Range(least, max(least, autoscaler.spec.maxReplicas))
+    replicas = max(0, workload.replicas)
+    return Range(replicas, replicas)
 
 
 def _container(container: Container, workload: Workload, grace: int) -> ContainerFigures:
@@ -132,11 +136,14 @@ def _container(container: Container, workload: Workload, grace: int) -> Containe
 
 
 def rollout_figures(workload: Workload) -> Rollout | None:
-    """None for what has no rollout (a pod, a Job, a ReplicaSet), or happens on as many nodes as there are."""
+    """None for what has no rollout (a pod, a Job, a ReplicaSet), one on as many nodes as there are, or one that cannot
+    be worked out."""
     spec = workload.item.obj.spec
     ready, stop = pod_ready(workload.spec), pod_stop(workload.spec)
     if workload.kind == "Deployment":
-        bounds = bounds_of(workload.item.obj)
+        bounds = bounds_in(workload)
+        if bounds is None:
+            return None
         return rollout_of(
             bounds.replicas,
             max_surge=bounds.max_surge,
@@ -150,8 +157,11 @@ def rollout_figures(workload: Workload) -> Rollout | None:
     if workload.kind == "StatefulSet" and (spec.updateStrategy is None or spec.updateStrategy.type != "OnDelete"):
         rolling = spec.updateStrategy.rollingUpdate if spec.updateStrategy is not None else None
         given = rolling.maxUnavailable if rolling is not None else None
-        replicas = workload.replicas or 0
-        unavailable = max(1, resolve(given, replicas, round_up=False)) if given is not None else 1
+        replicas = max(0, workload.replicas or 0)
+        try:
+            unavailable = max(1, resolve(1 if given is None else given, replicas, round_up=False))
+        except ValueError:
+            return None
         return rollout_of(
             replicas,
             max_surge=0,
@@ -164,10 +174,21 @@ def rollout_figures(workload: Workload) -> Rollout | None:
     return None
 
 
+def bounds_in(workload: Workload) -> Bounds | None:
+    """The margins of a Deployment's rollout; None where it gives values that are none."""
+    try:
+        bounds = bounds_of(workload.item.obj)
+    except ValueError:
+        return None
+    return bounds if bounds.replicas >= 0 and bounds.max_surge >= 0 and bounds.max_unavailable >= 0 else None
+
+
 def _budgets(graph: Graph, workload: Workload, replicas: Range | None) -> list[BudgetFigures]:
     found = []
     for item in graph.budgets_of(workload):
         spec = item.obj.spec
+        if not is_countable(spec):
+            continue
         field = "maxUnavailable" if spec.maxUnavailable is not None else "minAvailable"
         text = f"{field} {getattr(spec, field)}"
         if replicas is None or replicas.most is None:
@@ -183,7 +204,7 @@ def _budgets(graph: Graph, workload: Workload, replicas: Range | None) -> list[B
 def _drains(graph: Graph, workload: Workload, replicas: Range | None) -> list[Drain]:
     if replicas is None or replicas.most is None or replicas.least < 1:
         return []
-    budgets = graph.budgets_of(workload)
+    budgets = [item for item in graph.budgets_of(workload) if is_countable(item.obj.spec)]
     allowed = min((budget_at(item.obj.spec, replicas.least).allowed for item in budgets), default=None)
     if len(budgets) > 1:
         allowed = 0  # an eviction that two budgets decide fails

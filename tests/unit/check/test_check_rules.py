@@ -88,7 +88,9 @@ def test_what_can_be_mended_is_mended_and_valid(case: dict[str, Any]) -> None:
     assert not any(finding.can_fix for finding in left.findings), left.findings
     if any(finding.can_fix for finding in found):
         assert not case.get("unfixable")
-        assert [finding.message for finding in left.findings if finding.rule.id in (case["rule"], "invalid-object")] == []
+        assert [
+            finding.message for finding in left.findings if finding.rule.id in (case["rule"], "invalid-object")
+        ] == []
 
 
 def test_every_rule_has_a_pair() -> None:

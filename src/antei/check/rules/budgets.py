@@ -8,12 +8,15 @@ from difflib import get_close_matches
 from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 
 from antei.api.intorpercent import resolve
-from antei.check.arithmetic import Budget, budget_at
+from antei.check.arithmetic import Budget, budget_at, is_countable
 from antei.check.explain import replica_range
 from antei.check.model import Edit, Options, Path, Problem, Rule, Severity, remove, rule, set_field
 from antei.check.workload import Graph, Item, Workload, labels_text, selector_in
 
 __all__ = ["RULES", "closest_labels"]
+
+
+_MOST_COUNTS = 1000
 
 
 def _field(spec: PodDisruptionBudgetSpec) -> str:
@@ -36,18 +39,6 @@ def _scaled(graph: Graph, item: Item) -> tuple[list[Workload], int, int]:
     return workloads, sum(r.least for r in ranges), sum(r.most or r.least for r in ranges)
 
 
-def _readable(item: Item) -> bool:
-    """Whether the values are such that Kubernetes can work with them; what are not, another rule tells."""
-    spec = item.obj.spec
-    if spec is None or (spec.minAvailable is None) == (spec.maxUnavailable is None):
-        return False
-    try:
-        budget_at(spec, 1)
-    except ValueError:
-        return False
-    return True
-
-
 @rule(
     "budget-never-allows",
     Severity.ERROR,
@@ -61,9 +52,9 @@ def _readable(item: Item) -> bool:
 def budget_never_allows(graph: Graph, options: Options) -> Iterable[Problem]:
     for item, budget in graph.budgets():
         workloads, least, most = _scaled(graph, item)
-        if not _readable(item) or budget.spec is None or not workloads or most == 0:
+        if not is_countable(budget.spec) or budget.spec is None or not workloads or most == 0:
             continue
-        counts = [budget_at(budget.spec, count) for count in range(max(1, least), most + 1)]
+        counts = [budget_at(budget.spec, count) for count in _counts(least, most)]
         if any(counted.allowed for counted in counts):
             continue
         names = ", ".join(w.title for w in workloads)
@@ -73,6 +64,13 @@ def budget_never_allows(graph: Graph, options: Options) -> Iterable[Problem]:
             f"{_text(budget.spec)} of {_count_text(least, most)} ({names}): {_shown(counts[-1])}; a drain never ends",
             _one_at_a_time(budget.spec),
         )
+
+
+def _counts(least: int, most: int) -> list[int]:
+    """The numbers of replicas to try: all, or of very many the first and the last."""
+    first = max(1, least)
+    counts = list(range(first, min(most, first + _MOST_COUNTS) + 1))
+    return counts if not counts or counts[-1] == most else [*counts, most]
 
 
 def _count_text(least: int, most: int) -> str:
@@ -98,14 +96,12 @@ def _shown(counted: Budget) -> str:
 def budget_above_autoscaler_minimum(graph: Graph, options: Options) -> Iterable[Problem]:
     for item, budget in graph.budgets():
         workloads, least, most = _scaled(graph, item)
-        if not _readable(item) or budget.spec is None or not workloads or least == most:
+        if not is_countable(budget.spec) or budget.spec is None or not workloads or least == most:
             continue
         blocked = [
-            counted.replicas
-            for count in range(max(1, least), most + 1)
-            if not (counted := budget_at(budget.spec, count)).allowed
+            counted.replicas for count in _counts(least, most) if not (counted := budget_at(budget.spec, count)).allowed
         ]
-        if not blocked or len(blocked) == most - max(1, least) + 1:
+        if not blocked or len(blocked) == len(_counts(least, most)):
             continue
         names = ", ".join(w.title for w in workloads)
         yield Problem(
@@ -136,7 +132,7 @@ def _span(counts: list[int]) -> str:
 def budget_percentage_rounding(graph: Graph, options: Options) -> Iterable[Problem]:
     for item, budget in graph.budgets():
         workloads, least, most = _scaled(graph, item)
-        if not _readable(item) or budget.spec is None or not workloads:
+        if not is_countable(budget.spec) or budget.spec is None or not workloads:
             continue
         field = _field(budget.spec)
         value = getattr(budget.spec, field)
@@ -241,7 +237,7 @@ def budgets_overlap(graph: Graph, options: Options) -> Iterable[Problem]:
 )
 def budget_without_scale(graph: Graph, options: Options) -> Iterable[Problem]:
     for item, budget in graph.budgets():
-        if not _readable(item) or budget.spec is None or isinstance(budget.spec.minAvailable, int):
+        if not is_countable(budget.spec) or budget.spec is None or isinstance(budget.spec.minAvailable, int):
             continue
         selected = graph.selected_by(item)
         if any(w.has_scale for w in selected) and all(w.has_scale or w.kind == "Pod" for w in selected):
@@ -272,7 +268,7 @@ def budget_without_scale(graph: Graph, options: Options) -> Iterable[Problem]:
 def unready_pods_block_drain(graph: Graph, options: Options) -> Iterable[Problem]:
     for item, budget in graph.budgets():
         workloads, least, _ = _scaled(graph, item)
-        if not _readable(item) or budget.spec is None or not workloads or least == 0:
+        if not is_countable(budget.spec) or budget.spec is None or not workloads or least == 0:
             continue
         if budget.spec.unhealthyPodEvictionPolicy == "AlwaysAllow":
             continue

@@ -8,10 +8,10 @@ from lightkube.models.core_v1 import PodSpec
 
 from antei.api.selectors import selector_of
 from antei.check.arithmetic import pod_ready, pod_stop
-from antei.check.explain import replica_range
+from antei.check.explain import bounds_in, replica_range
 from antei.check.model import Edit, Options, Problem, Rule, Severity, at, rule, set_field
 from antei.check.workload import Graph, Workload
-from antei.control.deployment.rolling import bounds_of, is_rolling
+from antei.control.deployment.rolling import is_rolling
 
 __all__ = ["RULES"]
 
@@ -51,8 +51,8 @@ def rollout_empties_ready_set(graph: Graph, options: Options) -> Iterable[Proble
     for workload in graph.workloads:
         if workload.kind != "Deployment" or not is_rolling(workload.item.obj) or not graph.services_of(workload):
             continue
-        bounds = bounds_of(workload.item.obj)
-        if bounds.replicas == 0 or bounds.max_unavailable < bounds.replicas:
+        bounds = bounds_in(workload)
+        if bounds is None or bounds.replicas == 0 or bounds.max_unavailable < bounds.replicas:
             continue
         strategy = workload.item.obj.spec.strategy
         given = strategy.rollingUpdate.maxUnavailable if strategy is not None and strategy.rollingUpdate else None
