@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from lightkube.resources.core_v1 import Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
-from antei.api.objects import replace_meta
-from antei.control.endpointslice import Plan, Snapshot, plan
+from antei.api.objects import replace, replace_meta
+from antei.control.endpointslice import Plan, Snapshot, endpoint_of, plan
 
 SERVICE = Service.from_dict(
     {
@@ -88,6 +90,32 @@ def test_a_pod_without_an_address_or_with_an_end_is_in_no_slice() -> None:
     pods = [pod(1, podIPs=None), pod(2, phase="Succeeded"), pod(3, phase="Failed"), pod(4)]
     [created] = planned(pods, []).create
     assert names(created) == ["web-004"]
+
+
+@pytest.mark.parametrize(
+    ("ready", "going", "publishes", "conditions"),
+    [
+        # ready, serving, terminating
+        (False, False, False, (False, False, False)),
+        (True, False, False, (True, True, False)),
+        (True, True, False, (False, True, True)),
+        (False, True, False, (False, False, True)),
+        (False, False, True, (True, False, False)),
+        (True, False, True, (True, True, False)),
+        (True, True, True, (True, True, True)),
+        (False, True, True, (True, False, True)),
+    ],
+)
+def test_an_endpoint_is_ready_where_it_serves_and_does_not_terminate_or_all_are_published(
+    ready: bool, going: bool, publishes: bool, conditions: tuple[bool, bool, bool]
+) -> None:
+    service = replace(SERVICE, spec=replace(SERVICE.spec, publishNotReadyAddresses=publishes))
+    one = pod(1, ready)
+    if going:
+        one = replace_meta(one, deletionTimestamp=datetime(2026, 1, 1, tzinfo=UTC))
+    found = endpoint_of(service, one, None).conditions
+    assert found is not None
+    assert (found.ready, found.serving, found.terminating) == conditions
 
 
 def test_labels_of_the_service_are_on_its_slices_and_follow_it() -> None:

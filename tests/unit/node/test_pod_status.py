@@ -5,7 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from lightkube.models.core_v1 import ContainerState, ContainerStateRunning, ContainerStateTerminated, PodCondition
+from lightkube.models.core_v1 import (
+    ContainerState,
+    ContainerStateRunning,
+    ContainerStateTerminated,
+    PodCondition,
+    PodStatus,
+)
 from lightkube.resources.core_v1 import Pod
 
 from antei.node.admission import rejection
@@ -110,6 +116,41 @@ def test_ready_names_the_containers_that_are_not(
     for kind in ("Ready", "ContainersReady"):
         found = condition_of(kind, made, of)
         assert (found.status, found.reason, found.message) == (status, reason, message)
+
+
+@pytest.mark.parametrize(
+    ("gate", "state", "expected"),
+    [
+        ("True", "R", ("True", None, None)),
+        (
+            None,
+            "R",
+            (
+                "False",
+                "ReadinessGatesNotReady",
+                'corresponding condition of pod readiness gate "lb" does not exist.',
+            ),
+        ),
+        (
+            "Unknown",
+            "R",
+            (
+                "False",
+                "ReadinessGatesNotReady",
+                'the status of pod readiness gate "lb" is not "True", but Unknown',
+            ),
+        ),
+        ("True", "r", ("False", "ContainersNotReady", "containers with unready status: [app]")),
+    ],
+)
+def test_a_readiness_gate_must_be_true_beside_the_containers(
+    gate: str | None, state: str, expected: tuple[str, str | None, str | None]
+) -> None:
+    made = pod(readinessGates=[{"conditionType": "lb"}])
+    if gate is not None:
+        made = msgspec.structs.replace(made, status=PodStatus(conditions=[PodCondition(type="lb", status=gate)]))
+    found = condition_of("Ready", made, PodFacts({"app": facts(state)}))
+    assert (found.status, found.reason, found.message) == expected
 
 
 def test_a_failure_of_the_node_is_the_pods_reason_and_stays() -> None:

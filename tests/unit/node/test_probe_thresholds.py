@@ -7,6 +7,7 @@ from lightkube.models.core_v1 import Probe
 
 from antei.node.probes.results import Results
 from antei.node.probes.thresholds import ProbeKind, Verdict, advance, begin
+from antei.node.probes.worker import next_due
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,18 @@ def test_changes_are_published_and_samples_are_not() -> None:
     for verdict in (Verdict.FAILURE, Verdict.SUCCESS, Verdict.SUCCESS, Verdict.FAILURE):
         results.record(ProbeKind.READINESS, verdict)
     assert told == [(ProbeKind.READINESS, Verdict.SUCCESS), (ProbeKind.READINESS, Verdict.FAILURE)]
+
+
+@pytest.mark.parametrize(
+    ("due", "period", "now", "following"),
+    [
+        (0, 10, 0, 10),
+        (0, 10, 3.5, 10),  # an attempt that took 3.5 s
+        (0, 10, 10, 10),  # as long as a period: the next is due now
+        (0, 10, 13, 10),  # missed by 3 s: made at once, and the one after it at 20 s again
+        (0, 10, 35, 30),  # of several that were missed one is made up for
+        (20, 0.1, 20.1, 20.1),
+    ],
+)
+def test_attempts_keep_to_a_grid(due: float, period: float, now: float, following: float) -> None:
+    assert next_due(due, period, now) == pytest.approx(following)
