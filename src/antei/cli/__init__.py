@@ -6,6 +6,7 @@ no cluster where one was needed, or one already where none may be.
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from typing import Any
 
@@ -34,7 +35,14 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: Any = getattr(import_module(f"antei.cli.{cmd_name}"), cmd_name)
+        # What is imported stays: the collector would find nothing while it is, and, had it to look through all of it
+        # later, would stop the cluster for a tenth of a second each time.
+        gc.disable()
+        try:
+            command: Any = getattr(import_module(f"antei.cli.{cmd_name}"), cmd_name)
+        finally:
+            gc.freeze()
+            gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
