@@ -7,7 +7,6 @@ normalizeElementOrder).
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,16 @@ _UNTYPED = Field(MergeStrategy(), None)
 def apply_strategic_merge_patch(
     current: Mapping[str, Any], patch: Mapping[str, Any], struct: type[Any]
 ) -> dict[str, Any]:
-    return _merge_map(copy.deepcopy(dict(current)), copy.deepcopy(dict(patch)), struct)
+    return _merge_map(_copied(current), _copied(patch), struct)
+
+
+def _copied(value: Any) -> Any:
+    """A copy of JSON's shapes; the rest never changes."""
+    if isinstance(value, Mapping):
+        return {name: _copied(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_copied(part) for part in value]
+    return value
 
 
 def _merge_map(original: dict[str, Any], patch: dict[str, Any], struct: type[Any] | None) -> dict[str, Any]:
