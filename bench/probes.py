@@ -70,7 +70,7 @@ class _Watched:
         self.failed: list[str] = []
 
     async def attempt(self) -> Attempt:
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()  # the loop's own clock stands still between two looks at its timers
         # A timer may fire a little early; an attempt that is a period late shows in the rate.
         self.late.append((now, max(0.0, (now - self._first + _EARLY_SECONDS) % _PERIOD_SECONDS - _EARLY_SECONDS)))
         return await act(self._probe, self._target)
