@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import subprocess
 import threading
 import urllib.request
@@ -14,6 +15,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 from antei_process import (
     PATIENCE_SECONDS,
     Antei,
@@ -205,28 +207,28 @@ def test_what_was_asked_for_while_it_was_dead_or_dying_is_done(antei: Antei, kub
 
 
 class Writer(threading.Thread):
-    """kubectl that creates ConfigMaps and scales a Deployment, and notes what was acknowledged."""
+    """kubectl that creates ConfigMaps, many with one command, and scales a Deployment; notes what was acknowledged."""
 
-    def __init__(self, kubectl: Kubectl) -> None:
-        super().__init__(name="writer")
+    def __init__(self, kubectl: Kubectl, name: str) -> None:
+        super().__init__(name=name)
         self._kubectl = kubectl
         self._stop_asked = threading.Event()
-        self.acknowledged: dict[str, str] = {}
-        self.scales: list[tuple[int, bool]] = []  # (replicas asked for, was acknowledged)
+        self.acknowledged: set[str] = set()
+        self.last_scale: int | None = None  # None as well where nobody knows whether it was done
 
     def run(self) -> None:
-        number = 0
+        round_number = 0
         while not self._stop_asked.is_set():
-            number += 1
-            name, value = f"written-{number}", str(number)
+            round_number += 1
+            names = [f"{self.name}-{round_number}-{n}" for n in range(40)]
             with suppress(subprocess.TimeoutExpired):
-                created = self._kubectl("create", "configmap", name, f"--from-literal=value={value}", check=False)
-                if created.code == 0:
-                    self.acknowledged[name] = value
-                if number % 3 == 0:
-                    replicas = number % 4 + 1
-                    scaled = self._kubectl("scale", "deployment/web", f"--replicas={replicas}", check=False)
-                    self.scales.append((replicas, scaled.code == 0))
+                text = yaml.safe_dump_all(config_map(name, value=name) for name in names)
+                created = self._kubectl("create", "-f", "-", stdin=text, check=False)
+                self.acknowledged.update(re.findall(r"^configmap/(\S+) created$", created.out, re.MULTILINE))
+                replicas = round_number % 4 + 1
+                self.last_scale = None
+                if self._kubectl("scale", f"deployment/{self.name}", f"--replicas={replicas}", check=False).code == 0:
+                    self.last_scale = replicas
 
     def finish(self) -> None:
         self._stop_asked.set()
@@ -237,28 +239,31 @@ class Writer(threading.Thread):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_no_acknowledged_write_is_lost_by_kills_at_random_moments(antei: Antei, kubectl: Kubectl, seed: int) -> None:
     chance = random.Random(seed)
-    kubectl.apply(deployment("web", 1))
-    kubectl.rolled_out("deployment/web")
-    writer = Writer(kubectl)
-    writer.start()
+    names = ("first", "second")
+    kubectl.apply(*(deployment(name) for name in names))
+    writers = [Writer(kubectl, name) for name in names]
+    for writer in writers:
+        writer.start()
     try:
         for _ in range(3):
-            wanted = len(writer.acknowledged) + chance.randint(1, 8)
-            until("some more writes", lambda wanted=wanted: len(writer.acknowledged) >= wanted)
-            threading.Event().wait(chance.uniform(0, 0.1))
+            known = sum(len(writer.acknowledged) for writer in writers)
+            until("some more writes", lambda known=known: sum(len(w.acknowledged) for w in writers) > known)
+            threading.Event().wait(chance.uniform(0, 0.6))
             antei.kill()
             antei.up()
     finally:
-        writer.finish()
+        for writer in writers:
+            writer.finish()
     stored = {found["metadata"]["name"]: found.get("data", {}).get("value") for found in kubectl.items("configmaps")}
-    assert writer.acknowledged.items() <= stored.items()
-    [*_, (last, was_acknowledged)] = writer.scales
-    replicas = kubectl.get("deployment", "web")["spec"]["replicas"]
-    if was_acknowledged:
-        assert replicas == last
-    kubectl("scale", "deployment/web", "--replicas=2")
-    kubectl.rolled_out("deployment/web")
-    until("two pods are left", lambda: len(kubectl.items("pods", "-l", "app=web")) == 2)
+    for writer in writers:
+        assert writer.acknowledged <= stored.keys()
+        assert all(stored[name] == name for name in writer.acknowledged)
+        if writer.last_scale is not None:
+            assert kubectl.get("deployment", writer.name)["spec"]["replicas"] == writer.last_scale
+        kubectl("scale", f"deployment/{writer.name}", "--replicas=2")
+    for name in names:
+        kubectl.rolled_out(f"deployment/{name}")
+    until("two pods of each are left", lambda: len(kubectl.items("pods")) == 4)
     # Nothing that the kills left behind runs beside what the API knows.
     known = {found["metadata"]["uid"] for found in kubectl.items("pods")}
     until("every container belongs to a pod", lambda: running_pods(antei) <= known)
