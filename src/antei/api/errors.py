@@ -18,6 +18,7 @@ __all__ = [
     "FieldError",
     "FieldErrorType",
     "already_exists",
+    "bad_gateway",
     "bad_request",
     "conflict",
     "expired",
@@ -28,6 +29,7 @@ __all__ = [
     "not_acceptable",
     "not_found",
     "request_entity_too_large",
+    "service_unavailable",
     "timeout",
     "too_many_requests",
     "unauthorized",
@@ -256,6 +258,15 @@ def too_many_requests(
 
 def internal_error(message: str) -> ApiError:
     return _failure(500, "InternalError", f"Internal error occurred: {message}")
+
+
+def bad_gateway(message: str) -> ApiError:
+    """502: what a request was passed on to did not answer in HTTP."""
+    return _failure(502, "BadGateway", message)
+
+
+def service_unavailable(message: str) -> ApiError:
+    return _failure(503, "ServiceUnavailable", message)
 
 
 def timeout(message: str) -> ApiError:

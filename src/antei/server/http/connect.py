@@ -7,6 +7,7 @@ from typing import Protocol
 from antei.api.errors import internal_error
 from antei.server.http.exchange import Exchange
 from antei.server.http.port_forward import PortForwards
+from antei.server.http.proxy import Proxy
 from antei.server.http.remote_command import RemoteCommands
 from antei.server.http.routes import Route
 from antei.server.http.streams import Streams
@@ -32,6 +33,7 @@ class Connect:
                 "exec": commands,
                 "attach": commands,
                 "portforward": PortForwards(registry, pod_streams, streams),
+                "proxy": Proxy(registry, pod_streams, streams),
             }
 
     async def serve(self, exchange: Exchange, route: Route) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +59,7 @@ class Exchange:
         "path",
         "query",
         "query_string",
+        "raw_path",
         "user",
         "warnings",
     )
@@ -68,6 +69,7 @@ class Exchange:
         self._send = send
         self.method: str = scope["method"]
         self.path: str = scope["path"]
+        self.raw_path: bytes = scope.get("raw_path", b"")
         self.headers: Headers = scope["headers"]
         self.query_string: bytes = scope["query_string"]
         self.query = _parse_query(self.query_string) if self.query_string else _NO_QUERY
@@ -99,6 +101,16 @@ class Exchange:
             chunks.append(chunk)
             if not message.get("more_body"):
                 return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes, of any size; not together with `body`. Raises ConnectionResetError."""
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ConnectionResetError("the client has gone before its request was complete")
+            yield message.get("body", b"")
+            if not message.get("more_body"):
+                return
 
     async def wait_disconnected(self) -> None:
         """Returns when the client has gone, or the response is complete."""
@@ -183,6 +195,11 @@ class Exchange:
             headers += self._warning_headers()
         self.has_started = True
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """The beginning of an answer with exactly these headers; `write` and `end_stream` follow."""
+        self.has_started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     async def write(self, chunk: bytes) -> None:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -29,14 +29,25 @@ class Streams:
             if not limit.expired():
                 limit.reschedule(now)
 
-    async def run(self, exchange: Exchange, work: Coroutine[Any, Any, None], seconds: float | None = None) -> None:
-        """Runs `work` until it ends or must end; then it has been cancelled and its clean-up has run."""
+    async def run(
+        self,
+        exchange: Exchange,
+        work: Coroutine[Any, Any, None],
+        seconds: float | None = None,
+        *,
+        watches_client: bool = True,
+    ) -> None:
+        """Runs `work` until it ends or must end; then it has been cancelled and its clean-up has run.
+
+        Work that reads the request's body sees for itself when the client goes: then `watches_client` is False.
+        """
         limit = asyncio.timeout(0 if self._is_closed else seconds)
         closer: asyncio.Task[None] | None = None
         try:
             async with limit:
                 self._limits[limit] = None
-                closer = asyncio.create_task(_end_with_client(exchange, limit))
+                if watches_client:
+                    closer = asyncio.create_task(_end_with_client(exchange, limit))
                 await work
         except TimeoutError:
             if not limit.expired():
