@@ -33,21 +33,29 @@ def main() -> int:
         with antei_up():  # leaves bytecode and warm disk caches behind
             pass
     measured: dict[str, dict[str, Any]] = {}
+    failed = []
     for name in options.only or MEASUREMENTS:
         module = importlib.import_module(name)
-        values = _measure(name, module, options.runs, options.smallest)
+        try:
+            values = _measure(name, module, options.runs, options.smallest)
+        except Exception as error:  # noqa: BLE001 - is said at the end; the others are measured all the same
+            failed.append(f"{name} could not be measured: {type(error).__name__}: {error}")
+            continue
         for figure in module.FIGURES:
             measured[figure.name] = _facts(name, figure, values[figure.name])
     _print(measured, options.runs)
+    for line in failed:
+        _CONSOLE.print(line, style="red", markup=False)
     if options.json is not None:
         report = {
             "machine": machine.describe(),
             "load": {"before": before, "after": machine.load()},
             "runs": options.runs,
             "figures": measured,
+            "failed": failed,
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n")
-    return 0
+    return 1 if failed else 0
 
 
 def _options() -> argparse.Namespace:
