@@ -176,12 +176,17 @@ def _reconcile_map(node: CommentedMap, original: Mapping[str, Any], target: Mapp
     names = {_as_text(key): key for key in node}
     gone = [key for key in original if key not in target]
     new = [key for key in target if key not in original]
+    remarks: list[tuple[Any, CommentToken]] = []
     for key in gone:
-        successor = next((name for name in new if target[name] == original[key]), None)
+        successor = _successor(key, original[key], {name: target[name] for name in new})
         if successor is not None:
             _rename(node, names[key], successor)
             new.remove(successor)
+            if target[successor] != original[key]:
+                _set(node, successor, original[key], target[successor])
         else:
+            remark = _remark(node, names[key])
+            remarks += [(original[key], remark)] if remark is not None else []
             _delete(node, names[key])
     for key, value in target.items():
         if key in original and value != original[key]:
@@ -190,7 +195,45 @@ def _reconcile_map(node: CommentedMap, original: Mapping[str, Any], target: Mapp
     for key in target:
         if key in new:
             _insert(node, before, key, target[key])
+            _carry_over(remarks, node, key)
         before = key
+
+
+def _successor(key: str, value: Any, new: Mapping[str, Any]) -> str | None:
+    """The new key that an old one has become: it says the same, or has grown out of its name (backend,
+    defaultBackend) and holds a mapping as it did."""
+    for name, wanted in new.items():
+        if wanted == value:
+            return name
+    for name, wanted in new.items():
+        if name.lower().endswith(key.lower()) and isinstance(value, dict) and isinstance(wanted, dict):
+            return name
+    return None
+
+
+def _remark(node: CommentedMap, key: Any) -> CommentToken | None:
+    """The comment at the end of a key's line."""
+    entry = node.ca.items.get(key)
+    token = entry[2] if entry is not None else None
+    if token is None or not token.value.partition("\n")[0].strip():
+        return None
+    return CommentToken(token.value.partition("\n")[0] + "\n", token.start_mark, None)
+
+
+def _carry_over(remarks: list[tuple[Any, CommentToken]], node: CommentedMap, key: str) -> None:
+    """Puts the remarks of values that have moved beside their new places (serviceName: x, service.name: x)."""
+    value = node[key]
+    if isinstance(value, CommentedMap) and not value.fa.flow_style():
+        for name in value:
+            _carry_over(remarks, value, name)
+        return
+    for old, remark in remarks:
+        entry = node.ca.items.get(key) or [None, None, None, None]
+        if old == value and entry[2] is None:
+            entry[2] = remark
+            node.ca.items[key] = entry
+            remarks.remove((old, remark))
+            return
 
 
 def _as_text(key: Any) -> str:
@@ -294,6 +337,9 @@ def _slot(node: Any) -> int:
 
 def _take_tail(node: Any, key: Any) -> str:
     """Takes away what follows a value below its own line (blank lines, comments of what comes next), and returns it."""
+    end = _take_end(node[key])
+    if end:
+        return end
     owner, last = _leaf(node, key)
     entry = owner.ca.items.get(last)
     token = entry[_slot(owner)] if entry is not None else None
@@ -309,6 +355,16 @@ def _take_tail(node: Any, key: Any) -> str:
         if not any(entry):
             del owner.ca.items[last]
     return tail
+
+
+def _take_end(value: Any) -> str:
+    """The same where a block ends in a flow collection: ruamel.yaml keeps it with the block then, line by line."""
+    while isinstance(value, CommentedMap | CommentedSeq) and value and not value.fa.flow_style():
+        if value.ca.end:
+            tokens, value.ca.end = value.ca.end, []
+            return "".join((" " * t.start_mark.column if t.value.strip() else "") + t.value for t in tokens)
+        value = value[next(reversed(value))] if isinstance(value, CommentedMap) else value[-1]
+    return ""
 
 
 def _give_tail(node: Any, key: Any, tail: str) -> None:
