@@ -21,12 +21,13 @@ def seconds_or_dash(value: float | None) -> str:
 
 
 def budget_text(budgets: Sequence[Budget]) -> str:
-    """`kept (1 of 1)`: the fewest healthy ones seen of those that the tightest budget wants; `-` without any."""
+    """`kept, 2 ≥ 1`: the fewest healthy ones seen, and how many the tightest budget wants; `-` without any."""
     if not budgets:
         return "-"
     tightest = min(budgets, key=lambda budget: budget.lowest_healthy - budget.desired_healthy)
-    said = "violated" if tightest.is_violated else "kept"
-    return f"{said} ({tightest.lowest_healthy} of {tightest.desired_healthy})"
+    if tightest.is_violated:
+        return f"violated, {tightest.lowest_healthy} < {tightest.desired_healthy}"
+    return f"kept, {tightest.lowest_healthy} ≥ {tightest.desired_healthy}"
 
 
 def recover_text(result: ScenarioResult) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from antei.rehearse.model import ScenarioResult, Verdict
 from antei.rehearse.report.figures import budget_text, recover_text, seconds_or_dash
@@ -49,13 +49,21 @@ def to_html(results: Sequence[ScenarioResult], *, title: str, meta: Mapping[str,
 
 @cache
 def _environment() -> Environment:
-    return Environment(
+    environment = Environment(
         loader=PackageLoader("antei.rehearse.report", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["marked"] = _marked
+    return environment
+
+
+def _marked(text: str) -> Markup:
+    """What stands in backquotes as code, all else escaped."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(Markup("<code>%s</code>") % part if n % 2 else part for n, part in enumerate(parts))
 
 
 def _part(name: str) -> Markup:
@@ -106,7 +114,8 @@ def _figures(result: ScenarioResult) -> list[tuple[str, str]]:
         said = f"{budget.lowest_healthy} healthy at the lowest of {budget.desired_healthy} wanted{refused}"
         figures.append((f"budget {budget.name}", said))
     predicted = f" ({seconds_or_dash(times.predicted_detect)} at worst)" if times.predicted_detect is not None else ""
-    figures.append(("detected after", f"{seconds_or_dash(times.detect)}{predicted}"))
+    if times.detect is not None or predicted:
+        figures.append(("detected after", f"{seconds_or_dash(times.detect)}{predicted}"))
     figures.append(("recovered after", recover_text(result)))
     figures.append(("restarts", str(result.restarts)))
     return figures

@@ -103,7 +103,7 @@ def _never_restarted(evidence: Evidence) -> Iterator[Cause]:
 def _fell_below(evidence: Evidence) -> Iterator[Cause]:
     """A planned disruption that took more replicas away than it had to."""
     run, facts = evidence.run, evidence.facts
-    first = next((fault.at for fault in evidence.faults if fault.kind is FaultKind.PLANNED), None)
+    first = next((fault.at for fault in evidence.faults if fault.kind in (FaultKind.PLANNED, FaultKind.SLOW)), None)
     if first is None or not run.ready:
         return
     before = ready_before(run)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from antei.rehearse.model import Mark, MarkKind, Outcome, Run
 from antei.rehearse.verdict.facts import WorkloadFacts
@@ -24,7 +25,8 @@ __all__ = ["Life", "lag_seconds", "lives_of"]
 class Life:
     """One run of a pod's container; times are None for what did not happen or was not seen.
 
-    `until` is when the next life of the pod begins. `out_at` is when new connections stopped going there.
+    `until` is when the next life of the pod begins, `back_at` when that is ready. `out_at` is when new connections
+    stopped going there.
     `first_answer_at` is the first success that this life gave, where requests tell who answered.
     """
 
@@ -42,6 +44,7 @@ class Life:
     exit_text: str = ""
     out_at: float | None = None
     until: float = float("inf")
+    back_at: float = float("inf")
     first_answer_at: float | None = None
     failed_probes: list[tuple[float, str]] = field(default_factory=list)
     fault: Fault | None = None
@@ -95,7 +98,7 @@ def lives_of(run: Run, facts: WorkloadFacts) -> list[Life]:
     by_pod: dict[str, list[Mark]] = {}
     for mark in sorted(run.marks, key=lambda mark: mark.at):
         of_interest = not (mark.container and facts.container and mark.container != facts.container)
-        if mark.pod and mark.kind is not MarkKind.FAULT and of_interest:
+        if mark.pod and of_interest:
             by_pod.setdefault(mark.pod, []).append(mark)
     for request in run.requests:
         if request.pod:
@@ -123,6 +126,8 @@ def _lives_of_pod(pod: str, marks: Sequence[Mark]) -> Iterable[Life]:
             life = Life(pod, node)
             lives.append(life)
         _note(life, mark)
+    for one, following in pairwise(lives):
+        one.back_at = following.ready_at if following.ready_at is not None else float("inf")
     return lives
 
 
@@ -168,19 +173,30 @@ def _reckon(life: Life, marks: Sequence[Mark], facts: WorkloadFacts, lag: float)
         if hook_is_known and (life.exited_at is None or life.exited_at >= life.terminating_at):
             life.sigterm_at = life.terminating_at + min(facts.pre_stop_seconds, facts.grace_seconds)
     within = [mark for mark in marks if life.begin <= mark.at < life.until]
-    effective = [mark.at for mark in within if mark.kind is MarkKind.EFFECTIVE_OUT]
-    listed = [mark.at for mark in within if mark.kind is MarkKind.ENDPOINT_OUT]
-    if effective:
-        life.out_at = effective[-1]
-    elif listed:
-        life.out_at = listed[-1] + lag
+    effective = _last_out(within, MarkKind.EFFECTIVE_IN, MarkKind.EFFECTIVE_OUT)
+    listed = _last_out(within, MarkKind.ENDPOINT_IN, MarkKind.ENDPOINT_OUT)
+    if effective is not None:
+        life.out_at = effective
+    elif listed is not None:
+        life.out_at = listed + lag
     elif life.terminating_at is not None:
         life.out_at = life.terminating_at + lag
 
 
+def _last_out(marks: Sequence[Mark], enters: MarkKind, leaves: MarkKind) -> float | None:
+    """When its address went out for good: one that comes in again was out for the life before, or for a while."""
+    out = None
+    for mark in marks:
+        if mark.kind is leaves:
+            out = mark.at
+        elif mark.kind is enters:
+            out = None
+    return out
+
+
 def _attach_faults(lives: Sequence[Life], faults: Iterable[Fault]) -> None:
     for fault in faults:
-        if fault.kind in (FaultKind.UNDONE, FaultKind.DEPENDENCY):
+        if fault.kind not in (FaultKind.HANG, FaultKind.EXIT, FaultKind.NODE):
             continue
         for life in lives:
             is_meant = life.pod == fault.pod or (not fault.pod and fault.node and life.node == fault.node)

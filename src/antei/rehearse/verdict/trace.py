@@ -78,10 +78,19 @@ def evidence_of(run: Run, facts: WorkloadFacts) -> Evidence:
     dependency = next((fault for fault in faults if fault.kind is FaultKind.DEPENDENCY), None)
     until = float("-inf")
     if dependency is not None:
-        undone = [fault.at for fault in faults if fault.kind is FaultKind.UNDONE and fault.at >= dependency.at]
+        undone = max(
+            (fault.at for fault in faults if fault.kind is FaultKind.UNDONE and fault.at >= dependency.at),
+            default=dependency.at,
+        )
         predicted = facts.predicted_detection(FaultKind.DEPENDENCY) or 0.0
-        until = max([dependency.at, *undone]) + predicted + lag + SLACK_SECONDS
+        until = max(undone + predicted, _ready_again_at(run, dependency.at, undone)) + lag + SLACK_SECONDS
     return Evidence(run, facts, lives_of(run, facts), faults, lag, dependency, until, _longest_answer(run))
+
+
+def _ready_again_at(run: Run, gone_at: float, undone_at: float) -> float:
+    """When as many were ready as before; what is depended on may take its time to start."""
+    before = max((count.ready for count in run.ready if count.at < gone_at), default=0)
+    return next((count.at for count in run.ready if count.at >= undone_at and count.ready >= before), undone_at)
 
 
 def _longest_answer(run: Run) -> float:
@@ -120,9 +129,7 @@ def _fault(request: Request, lives: Sequence[Life], evidence: Evidence) -> Itera
     """The scenario itself stopped the container from answering, without a word."""
     for life in lives:
         fault = life.fault
-        if fault is None or fault.kind not in (FaultKind.HANG, FaultKind.EXIT, FaultKind.NODE):
-            continue
-        if fault.at > request.ended_at + _JITTER_SECONDS or request.sent_at >= life.until:
+        if fault is None or fault.at > request.ended_at + _JITTER_SECONDS or request.sent_at >= life.back_at:
             continue
         in_flight = request.sent_at < fault.at
         if not request.pod and not in_flight and request.sent_at > life.gets_new_connections_until + _JITTER_SECONDS:
@@ -171,7 +178,7 @@ def _sent_after_sigterm(request: Request, lives: Sequence[Life], evidence: Evide
     """The endpoint race; with the address out already, a connection that was kept alive."""
     for life in lives:
         term = life.told_at
-        if term is None or not term - _JITTER_SECONDS / 5 <= request.sent_at < life.until:
+        if term is None or not term <= request.sent_at < life.until:
             continue
         if life.failed_liveness:
             yield Blame(request, "liveness-restart", term, life)
@@ -200,7 +207,7 @@ def _crash(request: Request, lives: Sequence[Life], evidence: Evidence) -> Itera
         if ended is None or life.sigterm_at is not None or life.terminating_at is not None:
             continue
         in_flight = _is_in_flight(request, ended)
-        until = life.gets_new_connections_until if not request.pod else life.until
+        until = life.gets_new_connections_until if not request.pod else life.back_at
         if in_flight or ended <= request.sent_at <= until + _JITTER_SECONDS:
             fault = Fault(ended, FaultKind.EXIT, life.pod)
             is_early = in_flight or request.sent_at <= evidence.deadline(fault)
