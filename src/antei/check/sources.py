@@ -82,6 +82,8 @@ def _read_files(path: Path, recursive: bool, problems: list[str]) -> Iterable[So
 def _files(path: Path, recursive: bool) -> list[Path]:
     if not path.is_dir():
         return manifest_files([path])
+    if (path / "Chart.yaml").exists():
+        raise ManifestError(_nothing_in(path))
     below = {file.parent for file in path.rglob("*") if file.suffix in _SUFFIXES} if recursive else {path}
     directories = sorted(below)
     found: list[Path] = []

@@ -218,8 +218,8 @@ def test_migration_rewrites_retired_documents_only_and_keeps_comments() -> None:
     assert [item.title for item in items] == ["Ingress/x"]
     assert rewritten.text == (
         "# Ours.\napiVersion: networking.k8s.io/v1 # old\nkind: Ingress\nmetadata: {name: x}\nspec:\n"
-        "  defaultBackend:  # for all else\n    service:\n      name: web    # ours\n      port:\n        name: http\n---\n"
-        + _POD
+        "  defaultBackend: # for all else\n    service:\n      name: web       # ours\n      port:\n"
+        "        name: http\n---\n" + _POD
     )
     assert migrate(rewritten) == (rewritten, [])
 
