@@ -1,4 +1,4 @@
-"""`antei rehearse`: breaks a running workload in every ordinary way while a client uses it, and counts what was lost."""
+"""`antei rehearse`: breaks a workload in every ordinary way while a client uses it, and counts what was lost."""
 
 from __future__ import annotations
 
@@ -326,6 +326,8 @@ def _write(
 
 
 def _page(rehearsed: Rehearsed) -> bytes:
+    # jinja2 is loaded by those who want a page only.
     from antei.rehearse.report.html import to_html
 
-    return to_html(rehearsed.results, rehearsed.meta)
+    title = f"Rehearsal of {rehearsed.meta['workload']}"
+    return to_html(rehearsed.results, title=title, meta=rehearsed.meta).encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from antei.client.http import HttpClient
 from antei.client.manifests import Document
 from antei.rehearse.durations import Lag
 from antei.rehearse.embedded import apply, embedded, remove_cluster
-from antei.rehearse.load import Via
+from antei.rehearse.load import Attribution, Via
+from antei.rehearse.load.conntrack import ConntrackAttribution
 from antei.rehearse.model import Objectives, ScenarioResult
 from antei.rehearse.play import Plan, Rehearsal
 from antei.rehearse.reach import Unreachable, external_address, load_factory, load_specs
@@ -41,6 +43,7 @@ from antei.world.system import SystemClock
 
 __all__ = ["Rehearsed", "Request", "Unplayable", "rehearse_context", "rehearse_paths", "undo_interrupted"]
 
+_LOG = logging.getLogger(__name__)
 _CONNECT_SECONDS = 20.0
 _UNDO_SECONDS = 30.0
 
@@ -194,6 +197,7 @@ async def _rehearse(target: Target, namespace: str, request: Request, journal: J
             await target.informers.wait_synced()
     except (ApiError, OSError) as error:
         raise Unplayable(f"namespace {namespace} cannot be read: {error or 'no answer'}", 3) from error
+    attribution: ConntrackAttribution | None = None
     try:
         workload = _find(target, namespace, request.service)
         facts = facts_of(
@@ -202,7 +206,8 @@ async def _rehearse(target: Target, namespace: str, request: Request, journal: J
             budgets=_budgets(target, workload),
             replicas=replicas_of(workload.owner),
         )
-        clients = await _loads(target, workload, request)
+        attribution = await _attribution(target)
+        clients = await _loads(target, workload, request, attribution)
     except (NoWorkload, Unreachable, LookupError, ValueError) as error:
         raise Unplayable(str(error), 2) from error
     lag = request.lag.most if target.sees_nodes else 0.0
@@ -217,6 +222,8 @@ async def _rehearse(target: Target, namespace: str, request: Request, journal: J
         raise Unplayable(f"{workload.name} is not healthy to begin with: {error}") from error
     finally:
         report.close()
+        if attribution is not None:
+            attribution.close()
     report.finish(results)
     return Rehearsed(results, _meta(target, workload, request), rehearsal.left)
 
@@ -241,7 +248,26 @@ def _budgets(target: Target, workload: Workload) -> list[PodDisruptionBudget]:
     ]
 
 
-async def _loads(target: Target, workload: Workload, request: Request) -> Any:
+async def _attribution(target: Target) -> ConntrackAttribution | None:
+    """Who is at the other end of a connection, where the kernel can tell."""
+    namespace = target.cluster.network.host_namespace if isinstance(target, EmbeddedTarget) else None
+    if namespace is None:
+        return None
+    names: dict[str, str] = {}  # by address; a pod that is gone keeps its own until another has it
+
+    def note(old: Pod | None, new: Pod | None) -> None:
+        if new is not None and new.status is not None and new.status.podIP:
+            names[new.status.podIP] = name_of(new)
+
+    target.informers.of(Pod).add_handler(note)
+    try:
+        return await ConntrackAttribution.open(namespace, lambda ip: names.get(ip, ""))
+    except OSError as error:
+        _LOG.info("requests that are not answered name no pod: %s", error)
+        return None
+
+
+async def _loads(target: Target, workload: Workload, request: Request, attribution: Attribution | None) -> Any:
     via, url = request.via, request.url
     if isinstance(target, EmbeddedTarget):
         if via is Via.INGRESS:
@@ -250,7 +276,9 @@ async def _loads(target: Target, workload: Workload, request: Request) -> Any:
                 raise Unreachable("there is no Ingress that leads to it")
     elif not url:
         nodes = (await target.client.list(Node)).items if _has_node_port(workload.service) else ()
-        host, port = external_address(workload.service, nodes, target.client.url if isinstance(target.client, HttpClient) else "")
+        host, port = external_address(
+            workload.service, nodes, target.client.url if isinstance(target.client, HttpClient) else ""
+        )
         url = f"http://{host}:{port}"
     specs = load_specs(
         workload,
@@ -261,7 +289,7 @@ async def _loads(target: Target, workload: Workload, request: Request) -> Any:
         url=url,
         timeout_seconds=request.timeout_seconds,
     )
-    return load_factory(specs, workload.service, target.sockets)
+    return load_factory(specs, workload.service, target.sockets, attribution)
 
 
 def _has_node_port(service: Service) -> bool:

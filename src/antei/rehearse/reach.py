@@ -9,6 +9,7 @@ from lightkube.resources.core_v1 import Node, Service
 
 from antei.api.objects import name_of, namespace_of
 from antei.rehearse.load import (
+    Attribution,
     Kind,
     LoadClient,
     LoadSpec,
@@ -66,15 +67,16 @@ def load_specs(
 
 
 def load_factory(
-    specs: Sequence[LoadSpec], service: Service, sockets: Sockets, node_host: str = "127.0.0.1", relayed: bool = True
+    specs: Sequence[LoadSpec], service: Service, sockets: Sockets, attribution: Attribution | None = None
 ) -> Callable[[float], Sequence[LoadClient]]:
     """Makes fresh clients for each scenario. Raises LookupError or ValueError where there is no way to the Service."""
-    targets: list[Target] = [
-        target_of_url(spec) if spec.url else target_of_service(spec, service, node_host, relayed) for spec in specs
-    ]
+    targets: list[Target] = [target_of_url(spec) if spec.url else target_of_service(spec, service) for spec in specs]
 
     def make(origin: float) -> Sequence[LoadClient]:
-        return [LoadClient(spec, target, sockets, origin=origin) for spec, target in zip(specs, targets, strict=True)]
+        return [
+            LoadClient(spec, target, sockets, origin=origin, attribution=attribution)
+            for spec, target in zip(specs, targets, strict=True)
+        ]
 
     return make
 

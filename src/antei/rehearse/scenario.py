@@ -201,19 +201,20 @@ def _check(scenario: Scenario, source: str) -> None:
 
 _STEP_DURATIONS = ("within", "sleep", "seconds")
 
-#: The order in which they are played: the gentle ones first, those that leave most to heal last.
+#: The order in which they are played. Between those that restart containers there are some that replace the pods:
+#: the kubelet's back-off remembers ten minutes of crashes.
 _ORDER = (
     "rollout",
     "bad-rollout",
-    "drain",
     "delete",
-    "scale-down",
-    "unready",
-    "slow-start",
     "kill",
     "oom",
+    "slow-start",
     "hang",
     "crash-loop",
+    "drain",
+    "scale-down",
+    "unready",
     "dependency-down",
     "node-loss",
 )

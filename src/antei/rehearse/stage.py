@@ -16,7 +16,7 @@ from antei.rehearse.scenario import Condition
 from antei.rehearse.target import Target
 from antei.rehearse.workload import OWNER_KINDS, Owner, Workload, replicas_of, selects
 
-__all__ = ["Hit", "Stage", "StepFailed"]
+__all__ = ["Hit", "Stage", "StepFailed", "restarts_of"]
 
 _LOOK_SECONDS = 0.05
 
@@ -72,7 +72,7 @@ class Stage:
         everyone = [pod for pod in self._pods.items(self.workload.namespace) if self.workload.owns(pod)]
         self.hit = Hit(
             tuple(pods),
-            {uid_of(pod): _restarts(pod) for pod in everyone},
+            {uid_of(pod): restarts_of(pod) for pod in everyone},
             frozenset(uid_of(pod) for pod in everyone),
         )
 
@@ -112,7 +112,7 @@ class Stage:
             Condition.OUT: lambda: not any(self.recorder.is_in_effect(pod) for pod in self._hit_now()),
             Condition.ALL_OUT: lambda: not self.recorder.ready_names,
             Condition.RESTARTED: lambda: all(
-                _restarts(pod) > self.hit.restarts.get(uid_of(pod), 0) for pod in self._hit_now()
+                restarts_of(pod) > self.hit.restarts.get(uid_of(pod), 0) for pod in self._hit_now()
             ),
             Condition.GONE: lambda: not self._hit_now() and self._nothing_ends(),
             Condition.RECOVERED: lambda: self._is_settled(self.ready_before) and self._nothing_ends(),
@@ -167,7 +167,7 @@ class Stage:
         await self.until(is_seen, "observed by its controller", within_seconds)
 
 
-def _restarts(pod: Pod) -> int:
+def restarts_of(pod: Pod) -> int:
     return sum(status.restartCount for status in (pod.status.containerStatuses if pod.status else None) or ())
 
 

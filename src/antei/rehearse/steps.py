@@ -20,7 +20,7 @@ from antei.client import PatchType
 from antei.rehearse.drain import cordon, empty_node, must_go
 from antei.rehearse.safety import Journal, RestoreTemplate, Scale, Uncordon, Undo, perform
 from antei.rehearse.scenario import Fault, Step
-from antei.rehearse.stage import Stage, StepFailed
+from antei.rehearse.stage import Stage, StepFailed, restarts_of
 from antei.rehearse.target import Capability
 from antei.rehearse.workload import Owner, replicas_of
 from antei.runtime import ContainerRecord, Exit, RuntimeFailure
@@ -333,8 +333,9 @@ class Steps:
     # --- shared ---
 
     def _victims(self, step: Step) -> list[Pod]:
-        """Serving pods: the last by name (the first of a StatefulSet leads, more often than not), or all of them."""
-        serving = self._stage.serving()
+        """Serving pods: the one that was restarted least, so that no earlier crash has a part in its back-off, and of
+        those the last by name (the first of a StatefulSet leads, more often than not); or all of them."""
+        serving = sorted(self._stage.serving(), key=restarts_of, reverse=True)
         if not serving:
             raise StepFailed(f"no pod serves: {self._stage.describe()}")
         victims = serving if step.pods == "all" else serving[-1:]
