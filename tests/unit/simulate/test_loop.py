@@ -121,3 +121,16 @@ def test_time_is_whole_nanoseconds() -> None:
         return loop.now_nanoseconds
 
     assert run_virtual(main()) == 1_000_000_000
+
+
+def test_what_floats_leave_of_a_delay_moves_the_clock() -> None:
+    async def wait_until(moment: float) -> None:
+        loop = asyncio.get_running_loop()
+        while moment > loop.time():  # noqa: ASYNC110 - that it ends is what is tested
+            await asyncio.sleep(moment - loop.time())
+        while moment + 1e-13 > loop.time():
+            fired = loop.create_future()
+            loop.call_at(moment + 1e-13, fired.set_result, None)
+            await fired
+
+    run_virtual(wait_until(0.1 + 0.2))
