@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 from antei.rehearse.model import ScenarioResult, Verdict
 from antei.rehearse.report.figures import budget_text, recover_text, seconds_or_dash
 from antei.rehearse.report.timeline import Timeline, timeline_of
+from antei.rehearse.verdict.wording import number
 
 __all__ = ["to_html", "write_html"]
 
@@ -110,7 +111,7 @@ def _figures(result: ScenarioResult) -> list[tuple[str, str]]:
     figures.append(("client's own lateness p99", seconds_or_dash(requests.client_lateness_p99_seconds)))
     figures.append(("lowest ready", str(result.lowest_ready)))
     for budget in result.budgets:
-        refused = f", {budget.evictions_refused:,} evictions refused" if budget.evictions_refused else ""
+        refused = f", {number(budget.evictions_refused, 'eviction')} refused" if budget.evictions_refused else ""
         said = f"{budget.lowest_healthy} healthy at the lowest of {budget.desired_healthy} wanted{refused}"
         figures.append((f"budget {budget.name}", said))
     predicted = f" ({seconds_or_dash(times.predicted_detect)} at worst)" if times.predicted_detect is not None else ""

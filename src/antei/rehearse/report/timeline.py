@@ -21,12 +21,15 @@ from antei.rehearse.report.charts import (
 )
 from antei.rehearse.report.figures import seconds_or_dash
 from antei.rehearse.report.lanes import Lane, State, lanes_of
+from antei.rehearse.verdict.faults import Fault, FaultKind, faults_of
 
 __all__ = ["Timeline", "timeline_of"]
 
 _READY_HEIGHT, _RATE_HEIGHT, _LATENCY_HEIGHT = 70, 90, 90
 #: Rows of the table of events; more of them help nobody.
 _MOST_EVENTS = 400
+#: Marks nearer than this, in percent of the width, would hide each other; and where they go instead, in pixels.
+_NEAR_PERCENT, _LEVELS = 1.6, (16, 8, 24)
 _HATCHED = (State.PENDING, State.STARTING, State.TERMINATING)
 _NAMES = {MarkKind.PRE_STOP: "preStop", MarkKind.SIGTERM: "SIGTERM", MarkKind.SIGKILL: "SIGKILL"}
 
@@ -44,6 +47,7 @@ class Timeline:
     ready_text: str
     axis: Sequence[Tick]
     faults: Sequence[float]
+    undone: Sequence[float]
     fault_labels: Sequence[Tick]
     texts: dict[str, str]
     events: Sequence[dict[str, str]]
@@ -58,7 +62,7 @@ def timeline_of(result: ScenarioResult) -> Timeline:
     axis = Axis(run.ended_at)
     lanes = lanes_of(run)
     width, bins = bins_of(run)
-    faults = [mark for mark in run.marks if mark.kind is MarkKind.FAULT]
+    faults = faults_of(run)
     lost_at = [request.sent_at for request in run.requests if request.outcome.is_lost]
     wanted = [(budget.desired_healthy, f"budget {budget.name}") for budget in result.budgets]
     events = [mark for mark in run.marks if mark.kind is not MarkKind.PROBE_SUCCEEDED]
@@ -71,7 +75,8 @@ def timeline_of(result: ScenarioResult) -> Timeline:
         latency=latency_chart(bins, width, result.objectives.p99_seconds, axis, _LATENCY_HEIGHT),
         ready_text="against the budget" if wanted else "",
         axis=time_axis(axis),
-        faults=sorted({axis.percent(mark.at) for mark in faults}),
+        faults=sorted({axis.percent(fault.at) for fault in faults if fault.kind is not FaultKind.UNDONE}),
+        undone=sorted({axis.percent(fault.at) for fault in faults if fault.kind is FaultKind.UNDONE}),
         fault_labels=_fault_labels(faults, axis),
         texts=_texts(result, run),
         events=[_event(mark) for mark in sorted(events, key=lambda mark: mark.at)[:_MOST_EVENTS]],
@@ -101,9 +106,20 @@ def _lane(lane: Lane, axis: Axis) -> dict[str, Any]:
         ],
         "passed": _places(passed, axis),
         "failed": _places(failed, axis),
-        "marks": [{"kind": mark.kind.value, "x": axis.percent(mark.at)} for mark in lane.marks],
+        "marks": _staggered(lane.marks, axis),
         "text": _lane_text(lane),
     }
+
+
+def _staggered(marks: Sequence[Mark], axis: Axis) -> list[dict[str, Any]]:
+    """In the middle of the lane; what would cover its neighbour takes turns above and below."""
+    placed: list[dict[str, Any]] = []
+    for mark in marks:
+        x = axis.percent(mark.at)
+        is_near = bool(placed) and x - placed[-1]["x"] < _NEAR_PERCENT
+        level = (placed[-1]["level"] + 1) % len(_LEVELS) if is_near else 0
+        placed.append({"kind": mark.kind.value, "x": x, "level": level, "y": _LEVELS[level]})
+    return placed
 
 
 def _places(marks: Sequence[Mark], axis: Axis) -> list[float]:
@@ -121,9 +137,9 @@ def _name(mark: Mark) -> str:
     return _NAMES.get(mark.kind, mark.kind.value)
 
 
-def _fault_labels(faults: Sequence[Mark], axis: Axis) -> list[Tick]:
+def _fault_labels(faults: Sequence[Fault], axis: Axis) -> list[Tick]:
     """The first fault in words; with more of them they would run into each other."""
-    first = min(faults, key=lambda mark: mark.at, default=None)
+    first = next((fault for fault in faults if fault.kind is not FaultKind.UNDONE), None)
     return [Tick(axis.percent(first.at), first.text)] if first is not None and first.text else []
 
 
