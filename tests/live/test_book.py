@@ -254,3 +254,17 @@ def test_status_says_that_all_is_ready(book: Book) -> None:
     said = book.antei.cli(*status_of(book)).out
     assert "statefulset/mysql" in said
     assert "1 disruptions allowed" in said
+
+
+def test_antei_up_applies_the_same_files_and_says_where_they_are_odd(book: Book) -> None:
+    said = book.antei.up(str(BOOK)).out
+    lines = said.splitlines()
+    cronjob = BOOK / "mysql-cronjob.yaml"
+    warnings = [line for line in lines if line.startswith(f"warning {cronjob}:1: ")]
+    assert [line.partition(": ")[2] for line in warnings] == [
+        "line 37: duplicate key 'restartPolicy'; the last one counts",
+        "batch/v1beta1 CronJob is deprecated in v1.21+, unavailable in v1.25+; use batch/v1 CronJob",
+    ]
+    assert len([line for line in lines if line.startswith("warning ")]) == 4
+    assert "all 4 workloads are ready" in lines
+    assert f"export KUBECONFIG={book.antei.kubeconfig}" in lines
