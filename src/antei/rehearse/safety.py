@@ -91,9 +91,8 @@ class Journal:
     """What this process has to undo, in `directory`. Safe to use from one task at a time."""
 
     def __init__(self, directory: Path, *, kubeconfig: str = "", context: str = "") -> None:
-        process = psutil.Process()
-        self._path = directory / f"rehearsal-{process.pid}.json"
-        self._state = _File(process.pid, process.create_time(), kubeconfig, context)
+        self._path = directory / f"rehearsal-{os.getpid()}.json"
+        self._state = _File(os.getpid(), 0.0, kubeconfig, context)
 
     @property
     def entries(self) -> Sequence[Undo]:
@@ -115,6 +114,7 @@ class Journal:
         if not self._state.undo:
             self._path.unlink(missing_ok=True)
             return
+        self._state.created = psutil.Process().create_time()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = self._path.with_suffix(".new")
         with fresh.open("wb") as file:
