@@ -69,7 +69,7 @@ async def test_what_a_killed_rehearsal_left_is_found_the_latest_first(tmp_path: 
     (interrupted,) = await asyncio.to_thread(Interrupted.find, tmp_path)
     assert list(interrupted.undo) == undos[::-1]
     assert (interrupted.kubeconfig, interrupted.context) == ("/k", "c")
-    interrupted.forget()
+    await asyncio.to_thread(interrupted.forget)
     assert await asyncio.to_thread(Interrupted.find, tmp_path) == []
 
 

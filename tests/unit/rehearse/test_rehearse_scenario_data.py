@@ -31,23 +31,21 @@ expect: {lost: 3, p99: 250ms, recover: 30s}
 
 def test_the_thirteen_of_the_book_are_there_and_each_can_be_told_from_the_others() -> None:
     names = [scenario.name for scenario in builtin_scenarios()]
-    assert sorted(names) == sorted(
-        [
-            "rollout",
-            "bad-rollout",
-            "drain",
-            "kill",
-            "delete",
-            "hang",
-            "unready",
-            "slow-start",
-            "crash-loop",
-            "node-loss",
-            "dependency-down",
-            "oom",
-            "scale-down",
-        ]
-    )
+    assert sorted(names) == [
+        "bad-rollout",
+        "crash-loop",
+        "delete",
+        "dependency-down",
+        "drain",
+        "hang",
+        "kill",
+        "node-loss",
+        "oom",
+        "rollout",
+        "scale-down",
+        "slow-start",
+        "unready",
+    ]
     assert len({scenario.title for scenario in builtin_scenarios()}) == len(names)
     assert all(scenario.reason for scenario in builtin_scenarios())
 
