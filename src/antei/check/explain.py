@@ -26,7 +26,7 @@ from antei.check.arithmetic import (
     rollout_of,
     stop_of,
 )
-from antei.check.workload import Graph, Workload
+from antei.check.workload import Graph, Item, Workload
 from antei.control.deployment.rolling import Bounds, bounds_of, is_rolling
 
 __all__ = [
@@ -196,16 +196,31 @@ def _budgets(graph: Graph, workload: Workload, replicas: Range | None) -> list[B
             continue
         first = 1 if replicas.least == replicas.most else replicas.least
         last = min(replicas.most, first + _MOST_COUNTS - 1)
-        counts = tuple(budget_at(spec, count) for count in range(first, last + 1))
-        found.append(BudgetFigures(item.name, text, counts, budget_at(spec, replicas.least)))
+        counts = tuple(_budget(graph, item, workload, count) for count in range(first, last + 1))
+        found.append(BudgetFigures(item.name, text, counts, _budget(graph, item, workload, replicas.least)))
     return found
+
+
+def _budget(graph: Graph, item: Item, workload: Workload, replicas: int) -> Budget:
+    """What a budget allows when the workload has so many pods, among those of others that it may select as well."""
+    spec = item.obj.spec
+    is_by_scale = not isinstance(spec.minAvailable, int)
+    if is_by_scale and not workload.has_scale:
+        return Budget(replicas, replicas, 0)  # nobody tells how many there should be
+    others = 0
+    for other in graph.selected_by(item):
+        if other is not workload and (other.has_scale or not is_by_scale):
+            found = replica_range(graph, other)
+            others += found.least if found is not None else 0
+    counted = budget_at(spec, replicas + others)
+    return Budget(replicas, max(0, counted.desired_healthy - others), min(replicas, counted.allowed))
 
 
 def _drains(graph: Graph, workload: Workload, replicas: Range | None) -> list[Drain]:
     if replicas is None or replicas.most is None or replicas.least < 1:
         return []
     budgets = [item for item in graph.budgets_of(workload) if is_countable(item.obj.spec)]
-    allowed = min((budget_at(item.obj.spec, replicas.least).allowed for item in budgets), default=None)
+    allowed = min((_budget(graph, item, workload, replicas.least).allowed for item in budgets), default=None)
     if len(budgets) > 1:
         allowed = 0  # an eviction that two budgets decide fails
     # Of manifests alone nobody knows where pods will run: a node may have one of them, or all.

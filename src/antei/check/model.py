@@ -127,7 +127,7 @@ class Problem:
     """What a rule found: in which object, at which field, what will happen, and what mends it, if anything sure does.
 
     `rewrite` says, where only rewriting the text mends it (a duplicate key, a retired version), what that does. `line`
-    is set where the place is not a field of the object as it was read.
+    is set where the place is not a field of the object as it was read, `severity` where it differs from the rule's.
     """
 
     item: Item
@@ -136,6 +136,7 @@ class Problem:
     edits: tuple[Edit, ...] = ()
     rewrite: str = ""
     line: int = 0
+    severity: Severity | None = None
 
 
 @dataclass(frozen=True, slots=True)

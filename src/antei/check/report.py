@@ -81,8 +81,11 @@ def check(graph: Graph, policy: Policy | None = None, ignores: Mapping[str, Sequ
     found: list[Finding] = []
     for rule in all_rules():
         severity = policy.severities.get(rule.id, rule.severity)
-        if severity is not None:
-            found += [_finding(rule, severity, problem) for problem in rule.check(graph, policy.options)]
+        if severity is None:
+            continue
+        for problem in rule.check(graph, policy.options):
+            own = None if rule.id in policy.severities else problem.severity
+            found.append(_finding(rule, own or severity, problem))
     order = {id(item): index for index, item in enumerate(graph.items)}
     found.sort(key=lambda f: (order[id(f.problem.item)], f.line, SEVERITIES.index(f.severity), f.rule.id, f.message))
     found = _without_repetitions(found)

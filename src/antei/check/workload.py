@@ -249,10 +249,10 @@ class Graph:
         return [w for w in self.workloads if w.namespace == item.namespace and selector.matches(w.labels)]
 
     def services_of(self, workload: Workload) -> list[Item]:
-        return [item for item, _ in self.services() if workload in self.selected_by(item)]
+        return [item for item in self.of_kind("Service", workload.namespace) if _selects(item, workload)]
 
     def budgets_of(self, workload: Workload) -> list[Item]:
-        return [item for item, _ in self.budgets() if workload in self.selected_by(item)]
+        return [item for item in self.of_kind("PodDisruptionBudget", workload.namespace) if _selects(item, workload)]
 
     def autoscaler_of(self, workload: Workload) -> HorizontalPodAutoscaler | None:
         for item in self.of_kind("HorizontalPodAutoscaler", workload.namespace):
@@ -262,6 +262,10 @@ class Graph:
             if is_v2 and target is not None and (target.kind, target.name) == (workload.kind, workload.name):
                 return item.obj
         return None
+
+
+def _selects(item: Item, workload: Workload) -> bool:
+    return selector_in(item).matches(workload.labels)
 
 
 def selector_in(item: Item) -> Selector:

@@ -397,14 +397,9 @@ def _unknown_port(workload: Workload, found: PodContainer, path: Path, port: int
             edits,
         )
     elif ports and port not in [p.containerPort for p in ports]:
-        close_number = [str(p.containerPort) for p in ports]
-        match = get_close_matches(str(port), close_number, n=1) or (close_number if len(close_number) == 1 else [])
-        yield Problem(
-            workload.item,
-            path,
-            f"container {found.container.name}: {field} asks port {port}, which is none of its ports ({shown})",
-            (set_field(int(match[0]), path),) if match else (),
-        )
+        # A container may listen where it does not say so; only its author knows whether this is a slip.
+        text = f"container {found.container.name}: {field} asks port {port}, which is none of its ports ({shown})"
+        yield Problem(workload.item, path, text, severity=Severity.WARNING)
 
 
 RULES: tuple[Rule, ...] = (

@@ -72,10 +72,9 @@ def _unknown_port(item: Item, path: Path, target: int | str, workload: Workload)
             edits,
         )
     elif ports and target not in [port.containerPort for port in ports]:
-        tcp = [port for port in ports if (port.protocol or "TCP") == "TCP"]
-        if len(tcp) == 1:
-            edits = (set_field(tcp[0].name or tcp[0].containerPort, path),)
-        yield Problem(item, path, f"port {target} is none of the ports of {workload.title} (they have {shown})", edits)
+        # A container may listen where it does not say so; only its author knows whether this is a slip.
+        text = f"port {target} is none of the ports of {workload.title} (they have {shown})"
+        yield Problem(item, path, text, severity=Severity.WARNING)
 
 
 @rule(
