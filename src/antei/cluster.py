@@ -16,6 +16,7 @@ import asyncio
 import hashlib
 import logging
 import os
+import re
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -30,7 +31,7 @@ from lightkube.resources.core_v1 import Node, Pod, Service
 from antei import KUBERNETES_MINOR
 from antei.api.conditions import find
 from antei.api.errors import bad_request
-from antei.api.objects import name_of, uid_of
+from antei.api.objects import name_of, namespace_of, uid_of
 from antei.api.pod_logs import PodLogOptions
 from antei.api.pod_streams import CommandStreams, PodExecOptions
 from antei.client import Client
@@ -86,6 +87,8 @@ __all__ = ["Cluster", "Settings", "end_containers", "make_controllers", "remove_
 _LOG = logging.getLogger(__name__)
 #: What a container may take to end by itself when the cluster is taken down.
 _DOWN_SECONDS = 10.0
+#: The nodes that antei makes; what else may be called a Node is not its business.
+_NODE_NAME = re.compile(r"node-\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +194,7 @@ class Cluster:
         await self.network.start()
         if self.network.mode == "loopback":
             self.notes.append(f"pods share this machine's network: {self.network.reason}")
+        await self._forget_nodes_beyond(node_names)
         await self._start_server(registry)
         self._transport = SocketProbeTransport(self.network.sockets)
         self._volume_map = image_map.volumes
@@ -203,6 +207,25 @@ class Cluster:
         ready.cancel()
         if self._running.done():
             self._running.result()
+
+    async def _forget_nodes_beyond(self, node_names: Sequence[str]) -> None:
+        """Nodes of a start that had more of them go as machines do that are taken away, and their pods with them.
+
+        Nobody would look after these pods again; what still runs of them is ended by the agents, who find no pod for
+        it, and their controllers replace them.
+        """
+        gone = [
+            name_of(node)
+            for node in (await self.client.list(Node)).items
+            if _NODE_NAME.fullmatch(name_of(node)) and name_of(node) not in node_names
+        ]
+        lost = [pod for pod in (await self.client.list(Pod)).items if pod.spec and pod.spec.nodeName in gone]
+        for pod in lost:
+            await self.client.delete(Pod, name_of(pod), namespace_of(pod), grace_period_seconds=0)
+        for name in gone:
+            await self.client.delete(Node, name)
+        if gone:
+            self.notes.append(f"{', '.join(gone)} of an earlier start are no more, and {len(lost)} pods on them")
 
     async def _open_store(self) -> Store:
         if self.settings.is_persistent:

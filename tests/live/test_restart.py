@@ -279,6 +279,23 @@ def running_pods(antei: Antei) -> set[str]:
     return found
 
 
+def test_fewer_nodes_than_before_take_their_pods_along(antei: Antei, kubectl: Kubectl) -> None:
+    kubectl.apply(deployment("web", 3))
+    kubectl.rolled_out("deployment/web")
+    kept = next(p["metadata"]["uid"] for p in kubectl.items("pods") if p["spec"]["nodeName"] == "node-1")
+    antei.kill()
+    said = antei.up("--nodes", "1").out
+    assert "note: node-2, node-3 of an earlier start are no more, and 2 pods on them" in said
+    assert kubectl("get", "nodes", "-o", "name").out == "node/node-1\n"
+    kubectl.rolled_out("deployment/web")
+    pods = kubectl.items("pods")
+    assert len(pods) == 3
+    assert {found["spec"]["nodeName"] for found in pods} == {"node-1"}
+    known = {found["metadata"]["uid"] for found in pods}
+    assert kept in known
+    until("what ran on the nodes that are no more is ended", lambda: running_pods(antei) == known)
+
+
 def test_down_and_up_keeps_objects_volumes_and_addresses(antei: Antei, kubectl: Kubectl) -> None:
     claim = {
         "apiVersion": "v1",

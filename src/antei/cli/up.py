@@ -98,6 +98,8 @@ def up(
             sys.exit(asyncio.run(_deploy(instance, documents, wait, console)))
         if detach:
             _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose)
+            for note in instance.notes():
+                say(console, f"note: {note}")
             code = asyncio.run(_deploy(instance, documents, wait, console))
             say(console, "stop it with: antei down" + _data_option_of(directory))
             sys.exit(code)
