@@ -69,7 +69,8 @@ def test_a_budget_over_several_workloads_counts_all_their_pods() -> None:
     ("spec", "allowed"), [({"maxUnavailable": 1}, 0), ({"minAvailable": 0}, 1), ({"minAvailable": "0%"}, 0)]
 )
 def test_a_bare_pod_can_only_be_counted_by_a_whole_number(spec: dict[str, object], allowed: int) -> None:
-    pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: {app: x}}\nspec: {containers: [{name: x, image: x}]}\n"
+    pod = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: {app: x}}\n"
+    pod += "spec: {containers: [{name: x, image: x}]}\n"
     graph = _graph(_SOUND + pod + _budget("x", selector={"matchLabels": {"app": "x"}}, **spec))
     figures = _figures(graph, "Pod/x")
     assert figures.budgets[0].now is not None
