@@ -108,11 +108,14 @@ def ready_chart(ready: Sequence[ReadyCount], wanted: Sequence[tuple[int, str]], 
     for count in ready:
         x, y = axis.units(count.at), down(count.ready)
         path += f"H{x}V{y}" if path else f"M{x} {y}"
-    lines = (Line(f"{path}H{WIDTH}V{height}H{axis.units(ready[0].at)}Z", "area"), Line(f"{path}H{WIDTH}", "ready"))
+    lines: tuple[Line, ...] = ()
+    if ready:
+        area = f"{path}H{WIDTH}V{height}H{axis.units(ready[0].at)}Z"
+        lines = (Line(area, "area"), Line(f"{path}H{WIDTH}", "ready"))
     return Chart(
         height=height,
         ticks=tuple(Tick(down(number), str(number)) for number in range(0, most + 1, step)),
-        lines=lines if path else (),
+        lines=lines,
         rules=tuple(Tick(down(number), f"{name}: at least {number}") for number, name in wanted),
     )
 
