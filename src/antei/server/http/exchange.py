@@ -114,11 +114,11 @@ class Exchange:
 
     async def wait_disconnected(self) -> None:
         """Returns when the client has gone, or the response is complete."""
-        if self.connection is not None:
+        while self.connection is None:
+            if (await self._receive())["type"] == "http.disconnect":
+                break
+        if self.connection is not None:  # meanwhile the connection may have been handed over
             await self.connection.wait_closed()
-            return
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
     # Leaving HTTP
 

@@ -27,7 +27,7 @@ from antei.server.http.routes import Route
 from antei.server.http.spdy import Duplex, SpdySession, SpdyStream
 from antei.server.http.spdy.upgrade import accept_spdy, is_spdy
 from antei.server.http.streams import Streams
-from antei.server.http.websocket import Channels, WebSocket, WebSocketBytes, is_websocket
+from antei.server.http.websocket import GOODBYE_SECONDS, Channels, WebSocket, WebSocketBytes, is_websocket
 from antei.server.pod_streams import PodStreams
 from antei.server.registry import Registry
 
@@ -169,6 +169,7 @@ async def _over_channels(websocket: WebSocket, ports: tuple[int, ...], pod: Pod,
                 _, pending = await asyncio.wait({*left, tasks[1]}, return_when=asyncio.FIRST_COMPLETED)
                 left &= pending
             await websocket.close()
+            await asyncio.wait({tasks[1]}, timeout=GOODBYE_SECONDS)
     finally:
         for task in tasks:
             task.cancel()

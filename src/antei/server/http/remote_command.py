@@ -27,7 +27,7 @@ from antei.server.http.routes import Route
 from antei.server.http.spdy import SpdySession, SpdyStream
 from antei.server.http.spdy.upgrade import accept_spdy, is_spdy
 from antei.server.http.streams import Streams
-from antei.server.http.websocket import CLOSE_CHANNEL, Channels, WebSocket, is_websocket
+from antei.server.http.websocket import CLOSE_CHANNEL, GOODBYE_SECONDS, Channels, WebSocket, is_websocket
 from antei.server.pod_streams import PodStreams
 from antei.server.registry import Registry
 
@@ -139,6 +139,8 @@ async def _join(client: RemoteClient, command: CommandStreams, options: PodExecO
             finishing = asyncio.create_task(client.finish(outward.result()))
             inward.append(finishing)
             await asyncio.wait({listening, finishing}, return_when=asyncio.FIRST_COMPLETED)
+            # What the client still sends is taken in until it hangs up: a reset could cost it what it has not read.
+            await asyncio.wait({listening}, timeout=GOODBYE_SECONDS)
     finally:
         tasks = [listening, outward, *inward]
         for task in tasks:
@@ -281,6 +283,9 @@ class _WebSocketClient:
         return await self._sizes.next()
 
     async def finish(self, status: dict[str, Any]) -> None:
+        self._takes_stdin = False
+        while not self._stdin.empty():
+            self._stdin.get_nowait()
         told = _told(status, self._socket.subprotocol)
         if told:
             await self._channels.send(_ERROR, told)
@@ -369,6 +374,7 @@ class _SpdyClient:
         if told:
             await self._streams["error"].write(told)
         for stream in self._streams.values():
+            stream.ignore()
             await stream.close()
         await self._session.goodbye()
 

@@ -24,7 +24,15 @@ from antei.api.errors import bad_request
 from antei.server.http.exchange import Exchange
 from antei.server.http.upgrade import RawConnection
 
-__all__ = ["CLOSE_CHANNEL", "Channels", "WebSocket", "WebSocketBytes", "is_websocket", "token_protocol"]
+__all__ = [
+    "CLOSE_CHANNEL",
+    "GOODBYE_SECONDS",
+    "Channels",
+    "WebSocket",
+    "WebSocketBytes",
+    "is_websocket",
+    "token_protocol",
+]
 
 #: What golang.org/x/net/websocket, and so Kubernetes, takes at most; a larger message ends the connection (1009).
 MESSAGE_LIMIT_BYTES = 32 * 1024 * 1024
@@ -32,8 +40,11 @@ MESSAGE_LIMIT_BYTES = 32 * 1024 * 1024
 CLOSE_CHANNEL = 255
 #: A client that is gone without a word is noticed when it leaves two of these without an acknowledgement.
 PING_SECONDS = 10.0
+#: What a client is given to answer a goodbye.
+GOODBYE_SECONDS = 2.0
+_PROTOCOL_HEADER = b"sec-websocket-protocol"
 _TOKEN_PROTOCOL = "base64url.bearer.authorization.k8s.io."
-_NORMAL, _PROTOCOL_ERROR, _INTERNAL_ERROR = 1000, 1002, 1011
+_NORMAL, _PROTOCOL_ERROR = 1000, 1002
 
 
 def is_websocket(exchange: Exchange) -> bool:
@@ -71,13 +82,15 @@ class WebSocket:
 
         Raises ApiError (400) for a handshake that is none, and where no subprotocol is supported.
         """
-        offered = [name.strip() for name in exchange.header(b"sec-websocket-protocol").decode("latin-1").split(",")]
+        offered = [name.strip() for name in exchange.header(_PROTOCOL_HEADER).decode("latin-1").split(",")]
         offered = [name for name in offered if name and not name.startswith(_TOKEN_PROTOCOL)]
         chosen = next((name for name in offered or [""] if name in supported), None)
         if chosen is None:
             listed = " ".join(filter(None, supported))
             raise bad_request(f"requested protocol(s) are not supported: [{' '.join(offered)}]; supports [{listed}]")
-        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in exchange.headers)
+        # Without the subprotocols: "SPDY/3.1+portforward.k8s.io" is no token of HTTP's.
+        passed = [(name, value) for name, value in exchange.headers if name != _PROTOCOL_HEADER]
+        headers = Headers((name.decode("latin-1"), value.decode("latin-1")) for name, value in passed)
         handshake = ServerProtocol()
         response = handshake.accept(Request(exchange.path, headers))
         if response.status_code != 101:
@@ -101,7 +114,7 @@ class WebSocket:
                         self._messages.append(b"".join(self._parts))
                         self._parts.clear()
             await self._flush()
-            if self._protocol.state is not State.OPEN and not self._messages:
+            if self._protocol.eof_sent and not self._messages:
                 return None
         return self._messages.popleft()
 
@@ -125,14 +138,14 @@ class WebSocket:
             await self._flush()
 
     async def close(self, code: int = _NORMAL, reason: str = "") -> None:
-        """Says goodbye; the connection closes once that is sent."""
+        """Says goodbye. `receive` ends when the other side has said it too; then the connection is closed.
+
+        Whoever closes the connection at once may take from the other side what it has not read yet. Raises
+        ConnectionResetError when it is gone.
+        """
         if self._protocol.state is State.OPEN:
             self._protocol.send_close(code, reason)
-            try:
-                await self._flush()
-            except ConnectionError:
-                return
-        self._connection.close()
+            await self._flush()
 
     async def _flush(self) -> None:
         for data in self._protocol.data_to_send():
