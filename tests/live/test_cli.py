@@ -198,7 +198,7 @@ def test_an_unmapped_image_is_an_event_that_names_the_line_to_add(running: Antei
     file = manifests(tmp_path, in_namespace(pod("app", image), "unmapped"))
     output = running.up("--wait", "3s", str(file), check=False)
     assert output.code == 1
-    assert re.search(r"app: (ErrImagePull|ImagePullBackOff)", output.out)
+    assert re.search(rf"app: (ErrImagePull|ImagePullBackOff) .*add to antei.yaml: .*{re.escape(image)}", output.out)
     told = running.kubectl("-n", "unmapped", "events", "--for", "pod/app").out
     assert f'Failed to pull image "{image}"' in told
     line = re.search(r"add to antei.yaml: (.*)$", told, re.MULTILINE)

@@ -26,13 +26,17 @@ from antei.client import Client
 from antei.client.informer import Informers
 from antei.world import Clock
 
-__all__ = ["Awaited", "Progress", "wait_ready"]
+__all__ = ["Awaited", "Progress", "refusal_of", "wait_ready"]
 
 _KINDS: Mapping[str, type[Any]] = {
     kind.__name__: kind for kind in (Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, Pod, PersistentVolumeClaim)
 }
 _STYLES = {RolloutState.DONE: "green", RolloutState.WAITING: "yellow", RolloutState.FAILED: "red"}
 _REFRESH_SECONDS = 0.2
+_REFUSALS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName"}
+    | {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Awaited:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """`workloads`: each with its state; `pods`: (name, status, last event) of those that are not ready."""
+    """`workloads`: each with its state; `pods`: (name, status, refusal or last event) of those that are not ready."""
 
     workloads: tuple[tuple[Awaited, RolloutStatus], ...]
     pods: tuple[tuple[str, str, str], ...]
@@ -156,11 +160,21 @@ class _Watcher:
             workloads.append((what, status))
         namespaces = {what.namespace for what in self._awaited}
         pods = tuple(
-            (key_of(pod)[1], _status_text(pod, now), self._last_event.get(uid_of(pod), ""))
+            (key_of(pod)[1], _status_text(pod, now), refusal_of(pod) or self._last_event.get(uid_of(pod), ""))
             for pod in self.informers.of(Pod).items()
             if key_of(pod)[0] in namespaces and rollout_status(pod).state is not RolloutState.DONE
         )
         return Progress(tuple(workloads), pods)
+
+
+def refusal_of(pod: Pod) -> str | None:
+    """Why a container of the pod cannot be made: what the last event of such a pod says only in short."""
+    status = pod.status
+    for found in (*(status.initContainerStatuses or ()), *(status.containerStatuses or ())) if status else ():
+        waiting = found.state.waiting if found.state else None
+        if waiting is not None and waiting.message and waiting.reason in _REFUSALS:
+            return waiting.message
+    return None
 
 
 def _status_text(pod: Pod, now: datetime) -> str:
