@@ -49,7 +49,9 @@ __all__ = [
 ]
 
 DEFAULT_GRACE_SECONDS = 30
-#: What a container gets after its hook at the least (minimumGracePeriodInSeconds).
+#: The kubelet's least grace period (calculateEffectiveGracePeriod), and what is left after a hook in any case
+#: (minimumGracePeriodInSeconds).
+MINIMUM_GRACE_SECONDS = 1
 MINIMUM_STOP_SECONDS = 2
 #: kubectl drain tries a refused eviction again after so long.
 EVICTION_RETRY_SECONDS = 5
@@ -193,19 +195,15 @@ class Stop:
 
 
 def stop_of(container: Container, grace: int) -> Stop:
-    """One grace period covers hook and SIGTERM; a hook that outlives it is abandoned; 2 s are always left. With a grace
-    period of 0 no hook runs and nobody waits."""
+    """One grace period covers hook and SIGTERM; a hook that outlives it is abandoned. The kubelet takes 0 for 1 s, and
+    leaves 2 s after SIGTERM whatever came before."""
+    grace = max(grace, MINIMUM_GRACE_SECONDS)
     hook = hook_of(container)
-    if hook is None or grace == 0:
-        return Stop(Range(0, 0), Range(grace, grace), Range(grace, grace))
-    least = 0 if hook.seconds is None else min(hook.seconds, grace)
-    most = grace if hook.seconds is None else least
+    most = 0 if hook is None else grace if hook.seconds is None else min(hook.seconds, grace)
+    least = 0 if hook is None or hook.seconds is None else most
     left = Range(max(MINIMUM_STOP_SECONDS, grace - most), max(MINIMUM_STOP_SECONDS, grace - least))
-    return Stop(
-        Range(least, most),
-        left,
-        Range(max(grace, least + MINIMUM_STOP_SECONDS), max(grace, most + MINIMUM_STOP_SECONDS)),
-    )
+    earliest, latest = least + MINIMUM_STOP_SECONDS, most + MINIMUM_STOP_SECONDS
+    return Stop(Range(least, most), left, Range(max(grace, earliest), max(grace, latest)))
 
 
 def liveness_stop(container: Container, spec: PodSpec) -> Stop | None:

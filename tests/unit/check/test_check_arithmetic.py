@@ -140,7 +140,8 @@ def test_how_long_a_command_sleeps(command: list[str] | None, seconds: int | Non
         (_sleeping(30), 30, Stop(Range(30, 30), Range(2, 2), Range(32, 32))),  # never less than 2 s
         (_running("sleep", "60"), 30, Stop(Range(30, 30), Range(2, 2), Range(32, 32))),  # abandoned
         (_running("/drain"), 30, Stop(Range(0, 30), Range(2, 30), Range(30, 32))),  # nobody knows how long
-        (_sleeping(5), 0, Stop(Range(0, 0), Range(0, 0), Range(0, 0))),  # no hook runs
+        (_sleeping(5), 0, Stop(Range(1, 1), Range(2, 2), Range(3, 3))),  # the kubelet takes it for 1 s
+        (None, 0, Stop(Range(0, 0), Range(2, 2), Range(2, 2))),
         (_sleeping(5), 1, Stop(Range(1, 1), Range(2, 2), Range(3, 3))),
     ],
 )

@@ -24,10 +24,14 @@ _NOT_SIMPLE = re.compile(r"[|&<>(){}]|\b(?:if|fi|for|while|do|done|case|esac|wai
     Severity.ERROR,
     title="The grace period is 0",
     reason=(
-        "With 0 seconds no preStop hook runs and no SIGTERM is sent: the process is killed with its requests in flight,"
-        " and the pod's object is gone at once, before anybody knows whether its process has ended."
+        "With 0 the pod's object is deleted at once, as by a forced deletion, and its node hears of it afterwards: the"
+        " preStop hook has 1 s at the most, the program 2 s after SIGTERM, and a successor of the same name may start"
+        " while the old one still writes."
     ),
-    source="pkg/registry/core/pod/strategy.go (CheckGracefulDelete), kuberuntime_container.go (killContainer)",
+    source=(
+        "pkg/registry/core/pod/strategy.go (CheckGracefulDelete), pkg/kubelet/pod_workers.go "
+        "(calculateEffectiveGracePeriod)"
+    ),
 )
 def grace_period_zero(graph: Graph, options: Options) -> Iterable[Problem]:
     for workload in graph.workloads:
@@ -36,7 +40,8 @@ def grace_period_zero(graph: Graph, options: Options) -> Iterable[Problem]:
             yield Problem(
                 workload.item,
                 path,
-                "0 s from deletion to SIGKILL: no hook runs, no SIGTERM is sent, every request in flight is lost",
+                "the object is gone after 0 s, while its processes still run; a hook has 1 s, and after SIGTERM 2 s are"
+                " left for the requests in flight",
                 (set_field(DEFAULT_GRACE_SECONDS, path),),
             )
 
