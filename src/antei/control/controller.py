@@ -164,7 +164,9 @@ async def _work(controller: Controller, queue: WorkQueue) -> None:
         key = await queue.take()
         try:
             result = await controller.reconcile(key)
-        except (ApiError, OSError) as error:
+        except (ApiError, OSError, ExceptionGroup) as error:
+            if not _is_of_the_api(error):
+                raise
             delay_seconds = queue.add_failed(key)
             # A conflict only means that somebody was faster; the newer state is on its way.
             level = logging.DEBUG if isinstance(error, ApiError) and error.code in (404, 409) else logging.WARNING
@@ -175,6 +177,13 @@ async def _work(controller: Controller, queue: WorkQueue) -> None:
                 queue.add_after(key, result.after_seconds)
         finally:
             queue.done(key)
+
+
+def _is_of_the_api(error: BaseException) -> bool:
+    """Whether it is nothing but refused or lost requests, one or several that were under way at once."""
+    if isinstance(error, ExceptionGroup):
+        return all(_is_of_the_api(part) for part in error.exceptions)
+    return isinstance(error, ApiError | OSError)
 
 
 def enqueue_key(queue: WorkQueue) -> Callable[[Object | None, Object | None], None]:

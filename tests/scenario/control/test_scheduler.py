@@ -8,6 +8,7 @@ from typing import Any
 from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
 
 from antei.api.conditions import find
+from antei.api.errors import internal_error
 from antei.client import PatchType
 from antei.control.scheduler import SchedulerController
 
@@ -170,3 +171,26 @@ def bound_claim() -> PersistentVolumeClaim:
             },
         }
     )
+
+
+def test_a_condition_that_cannot_be_written_is_written_later_and_holds_nobody_up(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        patch, failures = stage.client.patch, [internal_error("no"), ConnectionResetError("reset")]
+
+        async def failing(kind: Any, name: str, *arguments: Any, **options: Any) -> Any:
+            if name == "large" and failures:
+                raise failures.pop()
+            return await patch(kind, name, *arguments, **options)
+
+        stage.client.patch = failing
+        await stage.add(node("a"))
+        await stage.client.create(pod("large", cpu="100"))
+        await stage.client.create(pod("small"))
+        await asyncio.sleep(0.1)
+        assert (await stage.get(Pod, "small")).spec.nodeName == "a"
+        await asyncio.sleep(10)
+        large = await stage.get(Pod, "large")
+        assert find(large.status.conditions, "PodScheduled").reason == "Unschedulable"
+        assert failures == []
+
+    play(main, [SchedulerController])

@@ -7,7 +7,8 @@ counts on it at once (`assume`), its bind goes on beside the next decision.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import logging
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from lightkube.models.core_v1 import ObjectReference
@@ -51,6 +52,7 @@ from antei.world import World
 
 __all__ = ["SchedulerController"]
 
+_LOG = logging.getLogger(__name__)
 DEFAULT_SCHEDULER = "default-scheduler"
 _KEY: Key = ("", "pods")
 
@@ -168,16 +170,24 @@ class SchedulerController:
         if not isinstance(decision, Chosen):
             self._pending.park(uid_of(pod), _now(), waits_for_storage=bool(volumes.problem))
             self._recorder.event(pod, "Warning", "FailedScheduling", decision.message)
-            group.create_task(self._set_condition(pod, "Unschedulable", decision.message))
+            group.create_task(self._or_retry(pod, self._set_condition(pod, "Unschedulable", decision.message)))
             return
         self._start = (self._start + decision.examined) % len(self._state.nodes)
         if volumes.waiting:
             self._pending.park(uid_of(pod), _now(), waits_for_storage=True)
             for claim in volumes.waiting:
-                group.create_task(self._select_node(claim, decision.node_name))
+                group.create_task(self._or_retry(pod, self._select_node(claim, decision.node_name)))
             return
         self._state.set_pod(pod, decision.node_name)
         group.create_task(self._bind(pod, decision.node_name))
+
+    async def _or_retry(self, pod: Pod, request: Coroutine[Any, Any, None]) -> None:
+        """A request that fails is made again with the pod's next attempt; those of other pods go on."""
+        try:
+            await request
+        except (ApiError, OSError) as error:
+            _LOG.warning("scheduler: pod %s/%s: %s; again later", namespace_of(pod), name_of(pod), error)
+            self._pending.retry(uid_of(pod), _now())
 
     async def _bind(self, pod: Pod, node_name: str) -> None:
         metadata = meta(pod)
@@ -197,7 +207,7 @@ class SchedulerController:
                 return
             self._pending.retry(uid_of(pod), _now())
             self._recorder.event(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
-            await self._set_condition(pod, "SchedulerError", f"binding rejected: {error}")
+            await self._or_retry(pod, self._set_condition(pod, "SchedulerError", f"binding rejected: {error}"))
             return
         self._pending.remove(uid_of(pod))
         where = f"{namespace_of(pod)}/{name_of(pod)} to {node_name}"

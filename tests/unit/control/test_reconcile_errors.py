@@ -1,0 +1,59 @@
+"""Requests that fail are made again; what is a mistake of ours is not hidden."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from antei.api.errors import ApiError, internal_error
+from antei.control.controller import Key, Requeue, WorkQueue, run_controller
+from antei.simulate.loop import run_virtual
+
+
+class Failing:
+    """Fails with these errors, one after the other, then succeeds."""
+
+    name = "failing"
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.tried_at: list[float] = []
+
+    def setup(self, informers: object, queue: WorkQueue) -> None: ...
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        self.tried_at.append(round(asyncio.get_running_loop().time(), 3))
+        if self.errors:
+            raise self.errors.pop(0)
+        return None
+
+
+async def _run(controller: Failing) -> None:
+    queue = WorkQueue()
+    queue.add(("default", "web"))
+    running = asyncio.create_task(run_controller(controller, queue))
+    await asyncio.wait({running}, timeout=10)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=not running.done())
+
+
+def _refused() -> ApiError:
+    return internal_error("no")
+
+
+def test_a_request_that_fails_is_made_again_also_where_several_were_under_way(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    several = ExceptionGroup("tasks", [_refused(), ExceptionGroup("more", [ConnectionResetError("reset")])])
+    controller = Failing(_refused(), several, OSError("lost"))
+    with caplog.at_level(logging.ERROR):
+        run_virtual(_run(controller))
+    assert controller.tried_at == [0, 0.005, 0.015, 0.035]
+
+
+@pytest.mark.parametrize("mistake", [KeyError("x"), ExceptionGroup("tasks", [_refused(), KeyError("x")])])
+def test_a_mistake_is_not_hidden(mistake: Exception) -> None:
+    with pytest.raises(ExceptionGroup):
+        run_virtual(_run(Failing(mistake)))
