@@ -178,6 +178,15 @@ def test_up_on_a_running_cluster_applies_from_standard_input(running: Antei) -> 
     assert "unchanged" in running.up("-", stdin=text).out
 
 
+def test_up_says_where_what_it_applied_is_reached(running: Antei, tmp_path: Path) -> None:
+    service = node_port_service("reached", 31998)
+    said = running.up(str(manifests(tmp_path, service))).out.splitlines()
+    assert "service/reached created" in said
+    assert "Service default/reached:80: 127.0.0.1:31998" in said
+    assert not any("workloads" in line for line in said), "there was none to wait for"
+    running.kubectl("delete", "service", "reached")
+
+
 def test_wait_times_out_with_1_and_tells_what_is_missing(running: Antei, tmp_path: Path) -> None:
     running.kubectl("create", "namespace", "late")
     unready = {"exec": {"command": ["false"]}, "periodSeconds": 1}

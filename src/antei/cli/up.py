@@ -37,6 +37,8 @@ __all__ = ["up"]
 
 _MAP_NAMES = ("antei.yaml", "antei.yml")
 _START_SECONDS = 30.0
+#: How often the process that runs the cluster says anew what is published where.
+_TELL_SECONDS = 0.2
 
 
 @click.command()
@@ -170,7 +172,7 @@ async def _keep_registered(cluster: Cluster, instance: Instance) -> None:
     """What is published changes as Services and Ingresses come and go."""
     known = cluster.published
     while True:
-        await asyncio.sleep(1)
+        await asyncio.sleep(_TELL_SECONDS)
         published = cluster.published
         if published != known:
             known = published
@@ -208,8 +210,10 @@ async def _deploy(
         say(console, line, word="not ready", style="red")
     for name, status, event in progress.pods if progress.unsettled else ():
         say(console, f"  {name}: {status}{f' ({event})' if event else ''}")
-    if results and not progress.unsettled:
+    if progress.workloads and not progress.unsettled:
         say(console, f"all {len(progress.workloads)} workloads are ready", style="green")
+    if cluster is None and results:
+        await asyncio.sleep(2 * _TELL_SECONDS)  # the other process may not have said yet where the Services are
     for what, where in cluster.published if cluster is not None else instance.published():
         say(console, f"{what}: {where}")
     say(console, f"export KUBECONFIG={instance.kubeconfig}")
