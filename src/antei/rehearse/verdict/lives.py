@@ -119,13 +119,16 @@ def _lives_of_pod(pod: str, marks: Sequence[Mark]) -> Iterable[Life]:
     # A restart is told late, by the pod's status; it counts where no start was seen.
     begin = MarkKind.STARTED if any(mark.kind is MarkKind.STARTED for mark in marks) else MarkKind.RESTARTED
     for mark in marks:
+        if mark.kind is MarkKind.RESTARTED and begin is MarkKind.STARTED:
+            continue
         if mark.kind is begin and _begins_another(life, begin):
             life.until = mark.at
             if life.exited_at is None:
                 life.exited_at = mark.at
             life = Life(pod, node)
             lives.append(life)
-        _note(life, mark)
+        if mark.kind is begin or mark.kind not in (MarkKind.STARTED, MarkKind.RESTARTED):
+            _note(life, mark)  # a restart may be told before the start is seen: it is no start of the life that ended
     for one, following in pairwise(lives):
         one.back_at = following.ready_at if following.ready_at is not None else float("inf")
     return lives
@@ -140,10 +143,8 @@ def _begins_another(life: Life, begin: MarkKind) -> bool:
 
 def _note(life: Life, mark: Mark) -> None:
     match mark.kind:
-        case MarkKind.STARTED:
+        case MarkKind.STARTED | MarkKind.RESTARTED:
             life.started_at = mark.at
-        case MarkKind.RESTARTED:
-            life.started_at = life.started_at if life.started_at is not None else mark.at
         case MarkKind.READY:
             life.ready_at = life.ready_at if life.ready_at is not None else mark.at
         case MarkKind.EFFECTIVE_IN | MarkKind.ENDPOINT_IN:
