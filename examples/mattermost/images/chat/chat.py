@@ -1,13 +1,15 @@
 """A small chat server that stands in for Mattermost: same address, same ping, posts kept in the database.
 
 It reads what the book's manifests give it (`MM_SQLSETTINGS_DATASOURCE`, /mm/config/config.json), waits for its
-database before it listens, as Mattermost does, and answers
+database before it listens, as Mattermost does, and answers (each answer says in X-Served-By who gave it)
 
     GET  /api/v4/system/ping                          {"status": "OK"}
     GET  /api/v4/system/ping?get_server_status=true   looks at the database as well: 500 when it is not there
     GET  /api/v4/posts                                the latest posts
     POST /api/v4/posts {"message": "…"}               a new post
     GET  /                                            a page to read and write them
+
+While the primary does not answer, posts are read from its replica (`MM_SQLSETTINGS_DATASOURCEREPLICAS`).
 
 SIGTERM stops it gracefully: no new connections, what is in flight is answered, then it ends.
 """
@@ -23,6 +25,8 @@ import queue
 import re
 import socket
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,15 @@ DATA_SOURCE = re.compile(
     r"@tcp\((?P<host>[^:)]*)(?::(?P<port>\d+))?\)/(?P<database>[^?]*)"
 )
 DATABASE_TIMEOUT_SECONDS = 2
+#: A database that did not answer is passed over for so long by those who can read elsewhere.
+DATABASE_REST_SECONDS = 2
+#: Statements under way at once, hanging ones included.
+DATABASE_THREADS = 32
 SHUTDOWN_TIMEOUT_SECONDS = 20
+
+
+#: pymysql's and the server's words for a connection that is no more.
+BROKEN = (0, 2006, 2013)
 
 
 class Database:
@@ -60,15 +72,38 @@ class Database:
             "charset": "utf8mb4",
         }
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        self._rests_until = 0.0
+
+    @property
+    def answers(self) -> bool:
+        """As far as is known."""
+        return time.monotonic() >= self._rests_until
 
     async def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return await asyncio.to_thread(self._run, statement, values)
 
     def _run(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """A kept connection that turns out to be broken says nothing about the database: a new one is tried."""
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
-            connection = pymysql.connect(**self._options)
+            return self._run_on_new(statement, values)
+        try:
+            return self._run_on(connection, statement, values)
+        except pymysql.err.OperationalError as error:
+            if error.args[0] not in BROKEN or "timed out" in str(error):
+                self._rest()
+                raise
+        return self._run_on_new(statement, values)
+
+    def _run_on_new(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        try:
+            return self._run_on(pymysql.connect(**self._options), statement, values)
+        except pymysql.err.OperationalError:
+            self._rest()
+            raise
+
+    def _run_on(self, connection: Any, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
             with connection.cursor() as cursor:
                 cursor.execute(statement, values)
@@ -77,7 +112,11 @@ class Database:
             connection.close()
             raise
         self._idle.put(connection)
+        self._rests_until = 0.0
         return rows
+
+    def _rest(self) -> None:
+        self._rests_until = time.monotonic() + DATABASE_REST_SECONDS
 
     async def wait(self) -> None:
         """Returns when the database answers and has our table."""
@@ -94,22 +133,40 @@ class Database:
                 return
 
 
-DATABASE = web.AppKey("database", Database)
+class Databases:
+    """The primary, and a replica that what is only read may come from while the primary does not answer."""
+
+    def __init__(self, primary: Database, replica: Database | None) -> None:
+        self.primary = primary
+        self._replica = replica
+
+    async def read(self, statement: str) -> list[tuple[Any, ...]]:
+        if self._replica is None:
+            return await self.primary.run(statement)
+        first, second = (self.primary, self._replica) if self.primary.answers else (self._replica, self.primary)
+        try:
+            return await first.run(statement)
+        except pymysql.err.Error as error:
+            LOG.info("read elsewhere: %s", error)
+            return await second.run(statement)
+
+
+DATABASE = web.AppKey("database", Databases)
 
 
 async def ping(request: web.Request) -> web.Response:
     if request.query.get("get_server_status") != "true":
         return web.json_response({"status": "OK"})
     try:
-        await request.app[DATABASE].run("SELECT 1")
+        await request.app[DATABASE].read("SELECT 1")
     except pymysql.err.Error as error:
         LOG.warning("ping: the database does not answer: %s", error)
         return web.json_response({"status": "UNHEALTHY", "database_status": "UNHEALTHY"}, status=500)
     return web.json_response({"status": "OK", "database_status": "OK"})
 
 
-async def latest(database: Database) -> list[dict[str, Any]]:
-    rows = await database.run("SELECT id, message, host FROM posts ORDER BY id DESC LIMIT 50")
+async def latest(databases: Databases) -> list[dict[str, Any]]:
+    rows = await databases.read("SELECT id, message, host FROM posts ORDER BY id DESC LIMIT 50")
     return [{"id": number, "message": message, "host": host} for number, message, host in rows]
 
 
@@ -127,7 +184,8 @@ async def write_post(request: web.Request) -> web.Response:
         message = (await request.post()).get("message", "")
     if not isinstance(message, str) or not message or len(message) > 4000:
         return web.json_response({"message": "a post has 1 to 4000 characters"}, status=400)
-    await request.app[DATABASE].run("INSERT INTO posts (message, host) VALUES (%s, %s)", message, socket.gethostname())
+    statement = "INSERT INTO posts (message, host) VALUES (%s, %s)"
+    await request.app[DATABASE].primary.run(statement, message, socket.gethostname())
     if request.content_type != "application/json":
         raise web.HTTPSeeOther("/")
     return web.json_response({"message": message, "served_by": socket.gethostname()}, status=201)
@@ -158,6 +216,10 @@ async def database_errors(request: web.Request, handler: Any) -> web.StreamRespo
     return response
 
 
+async def sign(request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["X-Served-By"] = socket.gethostname()
+
+
 def listen_address() -> tuple[str, int]:
     address = ":8065"
     if CONFIG.exists():
@@ -167,10 +229,13 @@ def listen_address() -> tuple[str, int]:
 
 
 async def make_app() -> web.Application:
-    database = Database(os.environ.get("MM_SQLSETTINGS_DATASOURCE", ""))
-    await database.wait()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DATABASE_THREADS, "database"))
+    primary = Database(os.environ.get("MM_SQLSETTINGS_DATASOURCE", ""))
+    replicas = os.environ.get("MM_SQLSETTINGS_DATASOURCEREPLICAS", "")
+    await primary.wait()
     app = web.Application(middlewares=[database_errors])
-    app[DATABASE] = database
+    app[DATABASE] = Databases(primary, Database(replicas) if replicas else None)
+    app.on_response_prepare.append(sign)
     app.router.add_get("/api/v4/system/ping", ping)
     app.router.add_get("/api/v4/posts", read_posts)
     app.router.add_post("/api/v4/posts", write_post)
