@@ -313,8 +313,9 @@ class Steps:
             what = f"{type(other).__name__.lower()}/{name_of(other)}"
             if not self._target.cannot(Capability.PAUSE):
                 pods = [pod for pod in self._stage.pods(other) if is_ready(pod)]
-                self._recorder.fault(f"dependency {what} down: SIGSTOP to its {len(pods)} pods")
-                for pod in pods if step.pods == "all" else pods[:1]:
+                pods = pods if step.pods == "all" else pods[:1]
+                self._recorder.fault(f"dependency {what} down: SIGSTOP to {', '.join(map(name_of, pods))}")
+                for pod in pods:
                     for container in _containers(pod):
                         self._then(f"resumed {name_of(pod)}", partial(self._target.resume, pod, container))
                         await self._target.pause(pod, container)
