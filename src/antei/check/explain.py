@@ -63,6 +63,7 @@ class BudgetFigures:
     text: str
     counts: tuple[Budget, ...]  # from 1 (or an autoscaler's least) to the replicas (or an autoscaler's most)
     now: Budget | None
+    observed: int | None = None  # what a running cluster's status says may go
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +192,15 @@ def _budgets(graph: Graph, workload: Workload, replicas: Range | None) -> list[B
             continue
         field = "maxUnavailable" if spec.maxUnavailable is not None else "minAvailable"
         text = f"{field} {getattr(spec, field)}"
+        status = item.obj.status
+        observed = status.disruptionsAllowed if status is not None and status.observedGeneration else None
         if replicas is None or replicas.most is None:
-            found.append(BudgetFigures(item.name, text, (), None))
+            found.append(BudgetFigures(item.name, text, (), None, observed))
             continue
         first = 1 if replicas.least == replicas.most else replicas.least
         last = min(replicas.most, first + _MOST_COUNTS - 1)
         counts = tuple(_budget(graph, item, workload, count) for count in range(first, last + 1))
-        found.append(BudgetFigures(item.name, text, counts, _budget(graph, item, workload, replicas.least)))
+        found.append(BudgetFigures(item.name, text, counts, _budget(graph, item, workload, replicas.least), observed))
     return found
 
 

@@ -140,7 +140,11 @@ def migrate(source: Source) -> tuple[Source, list[Item]]:
     Raises RewriteError, and ManifestError for a text that cannot be parsed.
     """
     items, _ = items_of([source])
-    retired = {n: item for n, item in enumerate(items) if item.served is not None and item.served.is_retired}
+    retired = {
+        number: item
+        for number, item in enumerate(items)
+        if item.served is not None and item.data.get("apiVersion") != item.document.data.get("apiVersion")
+    }
     if not retired:
         return source, []
     text = rewrite(source.text, {number: item.data for number, item in retired.items()}, source.name)

@@ -104,7 +104,12 @@ def item_of(
     if served is None:
         return Item(document, str(own or namespace), document.data, positions=positions)
     namespace = str(own or namespace) if served.resource.namespaced else ""
-    data = served.upgraded(document.data)
+    try:
+        data = served.upgraded(document.data)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        # A conversion moves fields, and supposes mappings and lists where they belong.
+        problem = f"it cannot be read as {served.api_version} {served.kind}: {error}"
+        return Item(document, namespace, document.data, served, problems=(((), problem),), positions=positions)
     try:
         decoded = decode_data(data, served.resource.type)
     except ApiError as error:

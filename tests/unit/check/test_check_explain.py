@@ -95,3 +95,16 @@ def test_a_thousand_objects_are_no_matter() -> None:
     graph = _graph(text)
     assert len(graph.workloads) == 120
     assert len([explain(graph, workload) for workload in graph.workloads]) == 120
+
+
+def test_what_a_running_cluster_says_of_a_budget_is_shown_beside() -> None:
+    status = (
+        "status: {observedGeneration: 1, disruptionsAllowed: 0, currentHealthy: 1, desiredHealthy: 1, expectedPods: 2}"
+    )
+    text = _SOUND.replace(
+        "AlwaysAllow\n  selector: {matchLabels: {app: web}}\n", f"AlwaysAllow\n  selector: {{}}\n{status}\n"
+    )
+    (budget,) = _figures(_graph(text), "Deployment/web").budgets
+    assert budget.observed == 0
+    assert budget.now is not None
+    assert budget.now.allowed == 1

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from antei.check.explain import explain
-from antei.check.fix import fix
+from antei.check.fix import fix, migrate
 from antei.check.model import Severity
 from antei.check.output import github, json, junit, sarif, table
 from antei.check.report import Report, check
@@ -19,6 +19,36 @@ from antei.check.sources import Source, items_of
 from antei.check.workload import graph_of
 
 _SOUND: list[Any] = list(yaml.safe_load_all((Path(__file__).parent / "pairs/sound.yaml").read_text()))
+_RETIRED: list[Any] = list(
+    yaml.safe_load_all(
+        """\
+apiVersion: extensions/v1beta1
+kind: Deployment
+metadata: {name: x, labels: {a: b}}
+spec: {strategy: {rollingUpdate: {maxSurge: 1}}, template: {metadata: {labels: {a: b}}, spec: {containers: []}}}
+---
+apiVersion: apps/v1beta1
+kind: StatefulSet
+metadata: {name: x}
+spec: {updateStrategy: {type: OnDelete}, template: {metadata: {labels: {a: b}}, spec: {containers: []}}}
+---
+apiVersion: extensions/v1beta1
+kind: Ingress
+metadata: {name: x}
+spec: {rules: [{http: {paths: [{backend: {serviceName: a, servicePort: 1}}]}}]}
+---
+apiVersion: autoscaling/v2beta1
+kind: HorizontalPodAutoscaler
+metadata: {name: x}
+spec: {metrics: [{type: Pods, pods: {metricName: m, targetAverageValue: "1"}}]}
+---
+apiVersion: discovery.k8s.io/v1beta1
+kind: EndpointSlice
+metadata: {name: x}
+endpoints: [{addresses: [1.1.1.1], topology: {a: b}}]
+"""
+    )
+)
 _ODD: tuple[Any, ...] = (None, 0, -1, 2**40, "", "x", "150%", "$(A)", [], {}, True, [None], [{}], {"": None}, 1.5)
 
 
@@ -80,3 +110,17 @@ def test_an_odd_document_breaks_nothing(text: str) -> None:
     report = check(graph_of(items))
     json.render(report, [explain(report.graph, workload) for workload in report.graph.workloads])
     assert items == [] or report.findings
+
+
+@pytest.mark.parametrize("data", _RETIRED, ids=lambda data: data["kind"])
+def test_an_odd_value_in_a_retired_object_breaks_nothing(data: dict[str, Any]) -> None:
+    for path in _paths(data):
+        for odd in _ODD if path else ():
+            changed = copy.deepcopy(data)
+            holder: Any = changed
+            for step in path[:-1]:
+                holder = holder[step]
+            holder[path[-1]] = odd
+            source = Source("odd.yaml", yaml.safe_dump(changed))
+            assert _inspect([source]).findings
+            assert migrate(source)

@@ -125,7 +125,13 @@ def _workload(figures: WorkloadFigures) -> dict[str, Any]:
             }
         ),
         "budgets": [
-            {"name": b.name, "budget": b.text, "now": _counted(b.now), "counts": [_counted(c) for c in b.counts]}
+            {
+                "name": b.name,
+                "budget": b.text,
+                "now": _counted(b.now),
+                "observed": b.observed,
+                "counts": [_counted(c) for c in b.counts],
+            }
             for b in figures.budgets
         ],
         "drains": [

@@ -126,9 +126,8 @@ def _container_rows(container: ContainerFigures) -> Iterable[tuple[str, str]]:
 
 
 def _budget(budget: BudgetFigures) -> str:
-    if not budget.counts:
-        return f"{budget.text}: cannot be counted"
-    return f"{budget.text}: {'; '.join(_groups(budget.counts))}"
+    text = f"{budget.text}: {'; '.join(_groups(budget.counts)) or 'cannot be counted'}"
+    return text if budget.observed is None else f"{text}; just now {budget.observed} may go"
 
 
 def _groups(counts: Sequence[Budget]) -> Iterable[str]:

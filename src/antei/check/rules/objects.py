@@ -99,7 +99,8 @@ def retired_api_version(graph: Graph, options: Options) -> Iterable[Problem]:
     for item in graph.items:
         if item.served is not None and item.served.is_retired:
             warning = item.served.warning.replace("deprecated", "retired: deprecated")
-            rewrite = f"rewrite it for {item.served.resource.api_version}"
+            is_converted = item.data.get("apiVersion") != item.served.api_version
+            rewrite = f"rewrite it for {item.served.resource.api_version}" if is_converted else ""
             yield Problem(item, ("apiVersion",), warning, rewrite=rewrite)
 
 

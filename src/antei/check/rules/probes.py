@@ -302,7 +302,7 @@ def initial_delay_hides_hang(graph: Graph, options: Options) -> Iterable[Problem
         "A new process, with an interpreter or a client that connects, takes longer than 1 s on a busy node. Since 1.20"
         " the timeout of exec probes is kept, and such a probe fails when the node is merely busy."
     ),
-    source="pkg/kubelet/cri/remote (ExecProbeTimeout); pkg/probe/exec/exec.go",
+    source="pkg/probe/exec/exec.go; the feature gate ExecProbeTimeout (pkg/features)",
 )
 def exec_probe_timeout(graph: Graph, options: Options) -> Iterable[Problem]:
     for workload, found in _running(graph):
