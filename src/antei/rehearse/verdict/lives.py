@@ -20,6 +20,9 @@ from antei.rehearse.verdict.faults import Fault, FaultKind, faults_of
 
 __all__ = ["Life", "lag_seconds", "lives_of"]
 
+#: From a container's end until the slice says so.
+_SLICE_SECONDS = 1.0
+
 
 @dataclass(slots=True)
 class Life:
@@ -68,7 +71,8 @@ class Life:
 
     @property
     def gets_new_connections_until(self) -> float:
-        return min(self.out_at if self.out_at is not None else self.until, self.until)
+        """Its address outlives it: until the network followed, or until the next life serves in its place."""
+        return self.out_at if self.out_at is not None else self.back_at
 
     @property
     def failed_liveness(self) -> bool:
@@ -175,6 +179,10 @@ def _reckon(life: Life, marks: Sequence[Mark], facts: WorkloadFacts, lag: float)
             life.sigterm_at = life.terminating_at + min(facts.pre_stop_seconds, facts.grace_seconds)
     within = [mark for mark in marks if life.begin <= mark.at < life.until]
     effective = _last_out(within, MarkKind.EFFECTIVE_IN, MarkKind.EFFECTIVE_OUT)
+    if effective is None and life.exited_at is not None:
+        # A container that starts again at once does so before the network has followed.
+        later = (m.at for m in marks if m.kind is MarkKind.EFFECTIVE_OUT and m.at >= max(life.exited_at, life.until))
+        effective = next((at for at in later if at <= life.exited_at + lag + _SLICE_SECONDS), None)
     listed = _last_out(within, MarkKind.ENDPOINT_IN, MarkKind.ENDPOINT_OUT)
     if effective is not None:
         life.out_at = effective

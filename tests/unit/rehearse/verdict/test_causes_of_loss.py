@@ -205,6 +205,13 @@ CASES = {
         run("kill", [request(2.4, 0.01, REFUSED, "a")], RESTARTING, lag=0.5),
         PROBED, "sent-to-dead-pod", 1, "1 refusal 0.4 s after a was killed", "repeat",
     ),
+    "sent to a pod that was killed, and whose restart is told before its start": Case(
+        run("kill", [request(2.2, 0.01, REFUSED)],
+            [fault(2.0, "killed: SIGKILL to container chat", "a"),
+             *marks("a", (0.0, K.READY), (2.01, K.EXITED, "exit code 137"), (2.02, K.RESTARTED), (2.04, K.STARTED)),
+             *marks("a", (3.0, K.READY), (3.5, K.EFFECTIVE_OUT), (4.1, K.EFFECTIVE_IN))], lag=1.5),
+        PROBED, "sent-to-dead-pod", 1, "1 refusal 0.2 s after a was killed", "repeat",
+    ),
     "a node is lost": Case(
         run("node-loss", [request(20.0, 5.0, TIMED_OUT, "a")],
             [fault(2.0, "node n1 lost", node="n1"), Mark(0.0, K.READY, "a", node="n1"),
