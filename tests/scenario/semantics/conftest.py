@@ -312,9 +312,10 @@ class Stage:
     # --- the recorder ---
 
     async def _watch(self) -> None:
-        listing = await self.client.list(Pod)
-        async for event in self.client.watch(Pod, resource_version=listing.resource_version):
-            self._states.append((self.seconds, event.type, event.object))
+        """Straight from the store, so that it sees everything at its moment, whatever becomes of requests."""
+        store = self.cluster.registry.store
+        async for change in store.watch(resource_of(Pod).bucket, None, store.revision):
+            self._states.append((self.seconds, EventType(change.type.value), change.stored.object))
 
     @asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
@@ -341,7 +342,10 @@ Main = Callable[[Stage], Coroutine[Any, Any, None]]
 
 @pytest.fixture
 def cluster() -> Callable[..., None]:
-    """Runs `main(stage)` in virtual time on a cluster whose containers follow `profiles` (by image)."""
+    """Runs `main(stage)` in virtual time on a cluster whose containers follow `profiles` (by image).
+
+    `prepare` is given the cluster before it runs.
+    """
 
     def run(
         main: Main,
@@ -351,11 +355,13 @@ def cluster() -> Callable[..., None]:
         seed: int = 1,
         endpoint_lag: Lag = 0.0,
         capacity: Mapping[str, str] | None = None,
+        prepare: Callable[[SimulatedCluster], None] = lambda _: None,
     ) -> None:
         of_image = {"app": profiles} if isinstance(profiles, ContainerProfile) else dict(profiles or {})
         simulated = SimulatedCluster(
             nodes=nodes, profiles=of_image, seed=seed, endpoint_lag=endpoint_lag, capacity=capacity
         )
+        prepare(simulated)
         stage = Stage(simulated)
 
         async def session() -> None:
