@@ -78,6 +78,7 @@ def container_spec(
         termination_message_path=container.terminationMessagePath or "/dev/termination-log",
         stop_signal=stop_signal(container, "") if container.lifecycle and container.lifecycle.stopSignal else None,
         stdin=bool(container.stdin),
+        stdin_once=bool(container.stdinOnce),
         tty=bool(container.tty),
         privileged=bool(security and security.privileged),
         run_as_user=run_as_user,

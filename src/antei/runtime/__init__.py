@@ -94,6 +94,7 @@ class ContainerSpec:
     termination_message_path: str = "/dev/termination-log"
     stop_signal: str | None = None  # lifecycle.stopSignal, above the image's
     stdin: bool = False
+    stdin_once: bool = False  # stdin ends with the first who attaches to it
     tty: bool = False
     privileged: bool = False
     run_as_user: int | None = None

@@ -181,7 +181,6 @@ def test_what_is_ignored_is_said() -> None:
     assert [message.split(":")[0] for message in said] == [
         "shareProcessNamespace",
         "hostPID",
-        "stdin and tty",
         "resources.limits.memory",
         "resources.limits.cpu",
     ]

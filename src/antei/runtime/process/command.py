@@ -15,6 +15,7 @@ from antei.runtime import ContainerSpec, Mount, StartError
 from antei.runtime.image_map import FileOverRoot, MappedImage
 from antei.runtime.process.capabilities import Capabilities
 from antei.runtime.process.root import root_arguments
+from antei.runtime.process.standard_streams import CONTROLLING_TERMINAL
 
 __all__ = [
     "DEFAULT_PATH",
@@ -76,7 +77,8 @@ def program(spec: ContainerSpec, image: MappedImage, hostname: str) -> Program:
     """The process to run: `command` replaces the image's command and drops its args, `args` replaces its args."""
     command = spec.command if spec.command else image.command
     args = spec.args if spec.args is not None else (() if spec.command else image.args)
-    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": "/root", **image.env, **spec.env}
+    terminal = {"TERM": "xterm"} if spec.tty else {}
+    env = {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, "HOME": "/root", **terminal, **image.env, **spec.env}
     if spec.run_as_user and "HOME" not in image.env and "HOME" not in spec.env:
         env["HOME"] = "/"
     return Program((*command, *args), env, spec.working_dir or image.workdir or "/")
@@ -137,6 +139,7 @@ def bubblewrap_command(
         run.working_dir,
         "--",
         *_as_user(spec, capabilities),
+        *(CONTROLLING_TERMINAL if spec.tty else ()),
         *run.argv,
     ]
     above = root.ancestors if capabilities.mode == "directories" else lambda target: []
@@ -193,8 +196,6 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
         messages.append("shareProcessNamespace: each container keeps a PID namespace of its own")
     if host_pid:
         messages.append("hostPID: the container keeps a PID namespace of its own")
-    if spec.stdin or spec.tty:
-        messages.append("stdin and tty: standard input is /dev/null and there is no terminal")
     if spec.memory_limit_bytes is not None and (capabilities.cgroups is None or capabilities.cgroups.memory is None):
         messages.append("resources.limits.memory: counted by the scheduler, not enforced")
     if spec.cpu_limit_millis is not None and (capabilities.cgroups is None or capabilities.cgroups.cpu is None):
@@ -202,6 +203,8 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
     if spec.run_as_user is not None and capabilities.root and capabilities.setpriv is None:
         messages.append("securityContext.runAsUser: needs setpriv (util-linux); runs as root")
     if capabilities.mode == "plain":
+        if spec.tty:
+            messages.append("tty: a terminal without job control; it needs namespaces")
         if spec.termination_log is not None:
             messages.append(f"terminationMessagePath: {spec.termination_message_path} is not the container's own")
         if spec.read_only_root:

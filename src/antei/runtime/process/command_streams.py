@@ -16,6 +16,7 @@ import signal as signals
 import struct
 import termios
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from antei.api.pod_streams import CommandStreams, TerminalSize
 from antei.runtime.process.capabilities import Capabilities
@@ -92,12 +93,14 @@ class _Command:
     def _open_pipes(self, theirs: list[int], *, with_stdin: bool) -> _Files:
         files: _Files = {0: (os.devnull, os.O_RDONLY)}
         if with_stdin:
-            files[0], writer = os.pipe()
-            theirs.append(files[0])
+            reader, writer = os.pipe()
+            theirs.append(reader)
+            files[0] = reader
             self._stdin = Writer(writer)
         for number in (1, 2):
-            reader, files[number] = os.pipe()
-            theirs.append(files[number])  # type: ignore[arg-type]
+            reader, writer = os.pipe()
+            theirs.append(writer)
+            files[number] = writer
             if number == 1:
                 self._stdout = Reader(reader, self._over)
             else:
@@ -118,9 +121,9 @@ class _Command:
     async def _watch(self) -> None:
         """Sees the command's end; ends it when its container has ended."""
         ended = asyncio.create_task(child_ended(self._pid))
-        waits: set[asyncio.Task[object]] = {ended}  # type: ignore[arg-type]
+        waits: set[asyncio.Task[Any]] = {ended}
         if self._container_ended is not None:
-            waits.add(asyncio.create_task(self._container_ended.wait()))  # type: ignore[arg-type]
+            waits.add(asyncio.create_task(self._container_ended.wait()))
         try:
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if not ended.done():

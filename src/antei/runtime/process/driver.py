@@ -263,7 +263,12 @@ class ProcessRuntime:
         run = await self._run(container_id)
         if run.ended.is_set():
             raise RuntimeFailure("AttachError", f"container {run.record.name} is not running")
-        return await open_attached(run.directory, run.log, run.stored, run.ended, lambda: run.record.exit, stdin=stdin)
+        try:
+            return await open_attached(
+                run.directory, run.log, run.stored, run.ended, lambda: run.record.exit, stdin=stdin
+            )
+        except OSError as error:
+            raise RuntimeFailure("AttachError", f"container {run.record.name} is gone: {error}") from error
 
     async def remove(self, container_id: str) -> None:
         await self._open()
@@ -368,6 +373,8 @@ class ProcessRuntime:
             await processes.ended(stored.main)  # somebody killed the monitor
         if stored.plain and stored.monitor is not None:
             await asyncio.to_thread(kill_plain, stored)
+        for keeper in stored.keepers:
+            await asyncio.to_thread(processes.send, keeper, signals.SIGKILL)
         await _collected(stored)
         ended = exit_of(status, self._world.clock.now())
         if run.killed and ended.exit_code == 128 + signals.SIGKILL:
@@ -444,15 +451,15 @@ def _sweep(logs: Sequence[ContainerLog], world: World) -> bool:
 def _close_logs(runs: Sequence[_Run]) -> None:
     for run in runs:
         run.log.close()
-        for collector in run.stored.collectors:
-            processes.send(collector, signals.SIGKILL)
+        for helper in (*run.stored.collectors, *run.stored.keepers):
+            processes.send(helper, signals.SIGKILL)
 
 
 async def _collected(stored: StoredContainer) -> None:
     """Waits until the output of an ended container is in its files; a stray process may keep it open for ever."""
     try:
         async with asyncio.timeout(_COLLECT_SECONDS):
-            await asyncio.gather(*(processes.ended(collector) for collector in stored.collectors))
+            await asyncio.gather(*(processes.ended(helper) for helper in (*stored.collectors, *stored.keepers)))
     except TimeoutError:
         _log.warning("a process of container %s outlives it and keeps its output open", stored.record.name)
 

@@ -67,6 +67,8 @@ def start_container(
         plain=not capabilities.namespaces,
         user=spec.run_as_user,
         group=spec.run_as_group,
+        stdin=spec.stdin,
+        stdin_once=spec.stdin_once,
     )
     try:
         directory.mkdir(parents=True)
@@ -92,6 +94,8 @@ def start_container(
             plain=stored.plain,
             program=run.argv[0],
             working_dir=run.working_dir,
+            stdin=spec.stdin,
+            tty=spec.tty,
             owner=(spec.run_as_user or 0, spec.run_as_group or 0) if capabilities.root and spec.run_as_user else None,
         )
     except (OSError, ValueError) as error:  # ValueError: a NUL in an argument or in the environment
@@ -106,6 +110,8 @@ def start_container(
         main=launched.main,
         pid_namespace=launched.pid_namespace,
         collectors=launched.collectors,
+        keepers=launched.keepers,
+        terminal=launched.terminal,
     )
     write(directory / "container.json", stored)
     return stored

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal as signals
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +21,7 @@ from antei.runtime.process.processes import (
     reap,
     spawn,
 )
+from antei.runtime.process.standard_streams import open_streams
 from antei.runtime.process.state import StoredContainer, read_status
 
 __all__ = ["Launched", "launch", "recover"]
@@ -31,7 +30,6 @@ _LOOK_AGAIN_SECONDS = 0.001
 #: A start takes 10 to 30 ms; this long only a machine without memory or a dead network file system takes.
 _GIVE_UP_LOOKS = 60_000
 _COMPLAINT_BYTES = 4096
-_COLLECT_LOOKS = 1000
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND
 
 
@@ -43,6 +41,8 @@ class Launched:
     main: Process | None
     pid_namespace: str | None
     collectors: tuple[Process, ...] = ()
+    keepers: tuple[Process, ...] = ()
+    terminal: str = ""
 
 
 def launch(
@@ -53,33 +53,35 @@ def launch(
     plain: bool,
     program: str,
     working_dir: str,
+    stdin: bool = False,
+    tty: bool = False,
     owner: tuple[int, int] | None = None,
 ) -> Launched:
     """Returns once the container's own program runs (or has run); raises StartError when it cannot.
 
     owner: user and group of the program when they are not antei's: it must be able to open /dev/stdout.
     """
-    writers: list[int] = []
-    collectors: list[int] = []
+    streams = open_streams(directory, stdin=stdin, tty=tty, owner=owner)
     try:
-        for stream in ("stdout", "stderr"):
-            collectors.append(_collector(directory / stream, writers, owner))
-        files: dict[int, tuple[str, int] | int] = {0: (os.devnull, os.O_RDONLY), 1: writers[0], 2: writers[1]}
+        files = dict(streams.files)
         if not plain:
             files[3] = (str(directory / "status"), _APPEND)
         pid = spawn(command, env, files)
     except BaseException:
-        _close(writers)
-        _finish(collectors)
+        streams.give_up()
         raise
-    _close(writers)
+    streams.close()
     try:
         launched = _begun(pid, directory, plain=plain, program=program)
     except _NotBegun as failure:
-        _finish(collectors)  # what it complained of is in the file then
-        raise (failure.error or start_failure(program, _complaint(directory), working_dir)) from None
-    identified = (identify(collector) for collector in collectors)
-    return replace(launched, collectors=tuple(process for process in identified if process is not None))
+        streams.give_up()  # what it complained of is in the file then
+        raise (failure.error or start_failure(program, _complaint(directory, tty=tty), working_dir)) from None
+    return replace(
+        launched,
+        collectors=streams.identified(streams.collectors),
+        keepers=streams.identified(streams.keepers),
+        terminal=streams.terminal,
+    )
 
 
 class _NotBegun(Exception):
@@ -104,41 +106,6 @@ def _begun(pid: int, directory: Path, *, plain: bool, program: str) -> Launched:
     raise _NotBegun(StartError("CreateContainerError", f"{program} did not begin to run within a minute"))
 
 
-def _collector(path: Path, writers: list[int], owner: tuple[int, int] | None) -> int:
-    """A `cat` that outlives antei, from a pipe to a file; appends the pipe's other end to `writers`.
-
-    A container's output is a pipe, as everywhere: were it the file itself, `echo x >/dev/stdout` would truncate it.
-    """
-    reader, writer = os.pipe()
-    try:
-        writers.append(writer)
-        if owner is not None:
-            os.fchown(writer, *owner)
-        cat = shutil.which("cat") or "/bin/cat"
-        return spawn([cat], {}, {0: reader, 1: (str(path), _APPEND), 2: (os.devnull, os.O_WRONLY)})
-    finally:
-        os.close(reader)
-
-
-def _close(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
-
-
-def _finish(collectors: Sequence[int]) -> None:
-    """Reaps collectors that have nothing more to collect."""
-    pause = threading.Event()
-    left = list(collectors)
-    for _ in range(_COLLECT_LOOKS):
-        left = [pid for pid in left if reap(pid) is None]
-        if not left:
-            return
-        pause.wait(_LOOK_AGAIN_SECONDS)
-    for pid in left:
-        os.kill(pid, signals.SIGKILL)
-        os.waitpid(pid, 0)
-
-
 def recover(stored: StoredContainer, directory: Path) -> StoredContainer:
     """The processes of a container whose start antei did not live to write down, as far as they are certain."""
     status = read_status(directory / "status")
@@ -158,9 +125,9 @@ def _runs_its_program(pid: int) -> bool:
     return command_name(pid) not in (None, "bwrap", "setpriv")
 
 
-def _complaint(directory: Path) -> str:
+def _complaint(directory: Path, *, tty: bool) -> str:
     try:
-        with (directory / "stderr").open("rb") as file:
+        with (directory / ("stdout" if tty else "stderr")).open("rb") as file:
             return file.read(_COMPLAINT_BYTES).decode(errors="replace")
     except OSError:
         return ""

@@ -5,6 +5,7 @@
         containers/CONTAINER/
             container.json            what was started, as which process
             status                    JSON documents: {"child-pid": …} when it began, {"exit-code": …} when it ended
+            stdin                     a FIFO, where the container has one
             stdout, stderr, positions the container's output and how far it is in the log
             root/                     what it wrote over the host's files
 
@@ -71,6 +72,10 @@ class StoredContainer(msgspec.Struct, frozen=True):
     user: int | None = None
     group: int | None = None
     cgroups: tuple[str, ...] = ()
+    terminal: str = ""  # the path of its terminal on the host
+    stdin: bool = False
+    stdin_once: bool = False
+    keepers: tuple[Process, ...] = ()  # they hold its stdin open; to be ended with it
     collectors: tuple[Process, ...] = ()  # they bring its output to the files `stdout` and `stderr`
 
 

@@ -168,7 +168,9 @@ async def _copy_out(client: RemoteClient, command: CommandStreams, options: PodE
         _pump(command.read_stderr, client.write_stderr if options.stderr else _drop),
     )
     try:
-        return exit_status(await command.wait())
+        exit_code = await command.wait()
+        # Of attach only the connection's end is told (Kubernetes: remotecommand/attach.go), as it has no command.
+        return exit_status(exit_code if options.command else 0)
     except RuntimeError as error:
         message = f"Internal error occurred: error executing command in container: {error}"
         cause = {"message": message.partition(": ")[2]}
