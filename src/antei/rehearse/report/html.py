@@ -37,7 +37,7 @@ def to_html(results: Sequence[ScenarioResult], *, title: str, meta: Mapping[str,
         .get_template("report.html.j2")
         .render(
             title=title,
-            meta=list((meta or {}).items()),
+            meta=[(name, _plain(value)) for name, value in (meta or {}).items()],
             style=_part("style.css"),
             script=_part("script.js"),
             totals=[(verdict.value, verdicts[verdict]) for verdict in Verdict if verdicts[verdict]],
@@ -93,9 +93,20 @@ def _scenario(result: ScenarioResult, number: int) -> dict[str, Any]:
         "detect": seconds_or_dash(result.times.detect),
         "recover": recover_text(result),
         "causes": [asdict(cause) for cause in result.causes],
+        "told_causes": _told_causes(result),
         "figures": _figures(result),
         "timeline": timeline,
     }
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _told_causes(result: ScenarioResult) -> list[dict[str, Any]]:
+    """For the table on top: the two that say most, of different kinds."""
+    by_kind = {cause.id: cause for cause in reversed(result.causes)}
+    return [asdict(cause) for cause in result.causes if by_kind[cause.id] is cause][:2]
 
 
 def _figures(result: ScenarioResult) -> list[tuple[str, str]]:

@@ -131,16 +131,19 @@ def _cells(result: ScenarioResult, is_wide: bool) -> list[RenderableType]:
 
 def _causes(result: ScenarioResult) -> RenderableType:
     heading = Text(f"\n{result.name}", style="bold")
-    return Group(heading, *(_cause(cause, result.verdict) for cause in result.causes))
+    # What mends several causes is said once, after the last of them.
+    following = [*(cause.remedy for cause in result.causes[1:]), ""]
+    told = zip(result.causes, following, strict=True)
+    return Group(heading, *(_cause(cause, result.verdict, cause.remedy != after) for cause, after in told))
 
 
-def _cause(cause: Cause, verdict: Verdict) -> RenderableType:
+def _cause(cause: Cause, verdict: Verdict, with_remedy: bool) -> RenderableType:
     is_bad = cause.lost > 0 and verdict is not Verdict.MET
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
     grid.add_column()
     grid.add_row(Text("  ✗" if is_bad else "  ·", style="red" if is_bad else "yellow"), Text(cause.message))
-    if cause.remedy:
+    if cause.remedy and with_remedy:
         grid.add_row(Text("  →", style="green"), Text(cause.remedy, style="green"))
     return grid
 

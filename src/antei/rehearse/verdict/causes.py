@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from antei.rehearse.model import Cause, MarkKind, Outcome, Run
+from antei.rehearse.load.accounting import percentile
+from antei.rehearse.model import Cause, MarkKind, Outcome, Request, Run
 from antei.rehearse.verdict.explanations import EXPLANATIONS
 from antei.rehearse.verdict.facts import WorkloadFacts
 from antei.rehearse.verdict.faults import FaultKind
+from antei.rehearse.verdict.lives import Life
 from antei.rehearse.verdict.times import ready_before
 from antei.rehearse.verdict.trace import Blame, Evidence
-from antei.rehearse.verdict.wording import number, seconds
+from antei.rehearse.verdict.wording import number, seconds, span
 
 __all__ = ["causes_of"]
 
 #: So many pods are told one by one; with more of them the worst stands for all.
 _TOLD_PODS = 3
+#: TCP sends the first packet of a connection again after so long (1 s, but for what clocks differ).
+_RESENT_SECONDS = 0.9
 
 
 def causes_of(evidence: Evidence, blames: Sequence[Blame]) -> list[Cause]:
@@ -47,6 +52,7 @@ def _causes(name: str, by_pod: dict[str, list[Blame]], evidence: Evidence) -> It
 
 def _without_loss(evidence: Evidence) -> Iterator[Cause]:
     yield from _client_errors(evidence.run)
+    yield from _slow_connections(evidence)
     yield from _killed_while_starting(evidence)
     yield from _never_restarted(evidence)
     yield from _fell_below(evidence)
@@ -59,6 +65,35 @@ def _client_errors(run: Run) -> Iterator[Cause]:
         said = ", ".join(f"{count:,} × {status}" for status, count in statuses.most_common(3))
         message = f"{number(len(wrong), 'request')} answered as the client's own fault{f' ({said})' if said else ''}"
         yield Cause("client-error", 0, message, "let the rehearsal ask for a path that the workload serves")
+
+
+def _slow_connections(evidence: Evidence) -> Iterator[Cause]:
+    """A pod that is gone answers nothing, not even a refusal: its packets are sent again, after a second at first."""
+    ended = [life for life in evidence.lives if life.exited_at is not None and life.out_at is not None]
+    answered = sorted(r.latency_seconds for r in evidence.run.requests if r.outcome is Outcome.OK)
+    if not ended or not answered:
+        return
+    slow = percentile(answered, 50) + _RESENT_SECONDS
+    taken: list[Request] = [r for r in evidence.run.requests if r.outcome is Outcome.OK and r.latency_seconds >= slow]
+    for life in ended:
+        assert life.exited_at is not None
+        assert life.out_at is not None
+        found = [r.latency_seconds for r in taken if life.exited_at <= r.sent_at <= life.out_at]
+        taken = [r for r in taken if not life.exited_at <= r.sent_at <= life.out_at]
+        if found:
+            late = seconds(life.out_at - life.exited_at)
+            message = (
+                f"{number(len(found), 'request')} took {span(found)}, sent while the address of {life.pod} was still "
+                f"in: it was out {late} after its container had ended"
+            )
+            yield Cause("slow-connection", 0, message, _pause_remedy(life, evidence), life.pod)
+
+
+def _pause_remedy(life: Life, evidence: Evidence) -> str:
+    if life.terminating_at is None or life.out_at is None:
+        return ""
+    needed = math.ceil(life.out_at - life.terminating_at) + 1
+    return f"let `preStop` last at least {needed} s" if needed > evidence.facts.pre_stop_seconds else ""
 
 
 def _killed_while_starting(evidence: Evidence) -> Iterator[Cause]:

@@ -342,6 +342,16 @@ def test_a_start_that_a_probe_ends_is_told_though_nothing_is_lost(
     assert remedy in found.remedy
 
 
+def test_connections_that_were_tried_again_are_told_though_they_were_answered() -> None:
+    story = [*DELETED, *marks("a", (2.0, K.SIGTERM), (2.3, K.EXITED), (3.7, K.EFFECTIVE_OUT))]
+    late = [request(2.5 + n / 10, 1.01, OK, "b") for n in range(3)]
+    usual = [request(n / 10, 0.01, OK, "b") for n in range(30)]
+    [cause] = causes(run("delete", [*usual, *late, request(9.0, 1.5, OK, "b")], story), PROBED)
+    assert (cause.id, cause.lost, cause.pod) == ("slow-connection", 0, "a")
+    assert cause.message.startswith("3 requests took 1.0 s, sent while the address of a was still in: it was out 1.4 s")
+    assert cause.remedy == "let `preStop` last at least 3 s"
+
+
 def test_a_hang_that_nobody_ends_is_told() -> None:
     found = causes(run("hang", [], [fault(2.0, "hang: SIGSTOP", "a")]), replace(PROBED, liveness=None))
     assert [cause.id for cause in found] == ["no-liveness-probe"]
