@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 
 import msgspec
@@ -81,31 +81,51 @@ def no_readiness_probe(graph: Graph, options: Options) -> Iterable[Problem]:
         )
 
 
+#: A Service's name where it stands for a host: after an option or a sign that a host follows, before a port, with a
+#: pod's name before it or its domain behind it. A bare word may as well be the name of a database.
+_HOST = (
+    r"(?:(?<![\w-])(?:-h|--host(?:name)?)[\s=]*|//|@|\()(?:[a-z0-9-]+\.)?SERVICE(?![\w.-])"
+    r"|(?<![\w.-])(?:[a-z0-9-]+\.)?SERVICE:\d"
+    r"|(?<![\w-])[a-z0-9-]+-\d+\.SERVICE(?![\w.-])"
+    r"|(?<![\w.-])NAME\.(?:NAMESPACE\.)?svc(?![\w-])"
+)
+_SERVICE = r"NAME(?:\.NAMESPACE)?(?:\.svc(?:\.[\w.-]+)?)?"
+_HOST_VARIABLE = re.compile(r"(?i)(host|hostname|addr|address|server|endpoint)s?$")
+
+
 def named_services(graph: Graph, workload: Workload, texts: Iterable[str]) -> list[str]:
     """The Services that some texts name as hosts and that do not lead to the workload itself."""
     own = {item.name for item in graph.services_of(workload)} | {getattr(workload.item.obj.spec, "serviceName", None)}
     others = [item.name for item in graph.of_kind("Service", workload.namespace) if item.name not in own]
     joined = "\n".join(texts)
-    host = r"(?:^|[\s\"'=@/(,])(?:[a-z0-9-]+\.)?{}(?=[.:/)\s\"',]|$)"
-    return [name for name in others if re.search(host.format(re.escape(name)), joined, re.MULTILINE)]
+    pattern = _HOST.replace("SERVICE", _SERVICE).replace("NAMESPACE", re.escape(workload.namespace))
+    return [name for name in others if re.search(pattern.replace("NAME", re.escape(name)), joined)]
 
 
 def _dependencies(graph: Graph, workload: Workload, container: Container) -> list[str]:
     """The Services that a container's environment and command name."""
     texts = [*(container.command or ()), *(container.args or ())]
     for variable in container.env or ():
-        if variable.value:
-            texts.append(variable.value)
-        elif variable.valueFrom is not None and variable.valueFrom.configMapKeyRef is not None:
-            reference = variable.valueFrom.configMapKeyRef
-            found = graph.named("ConfigMap", workload.namespace, reference.name or "")
-            texts.append(((found.obj.data or {}) if found else {}).get(reference.key, ""))
+        reference = variable.valueFrom.configMapKeyRef if variable.valueFrom is not None else None
+        value = variable.value or ""
+        if reference is not None:
+            value = _config_map(graph, workload, reference.name).get(reference.key, "")
+        texts.append(_as_option(variable.name, value))
     for source in container.envFrom or ():
-        found = graph.named(
-            "ConfigMap", workload.namespace, (source.configMapRef.name or "") if source.configMapRef else ""
-        )
-        texts += (found.obj.data or {}).values() if found else ()
+        if source.configMapRef is not None:
+            entries = _config_map(graph, workload, source.configMapRef.name)
+            texts += [_as_option(name, value) for name, value in entries.items()]
     return named_services(graph, workload, texts)
+
+
+def _as_option(name: str, value: str) -> str:
+    """A variable's value, marked as a host where the variable's name says that it is one."""
+    return f"--host={value}" if _HOST_VARIABLE.search(name) else value
+
+
+def _config_map(graph: Graph, workload: Workload, name: str | None) -> Mapping[str, str]:
+    found = graph.named("ConfigMap", workload.namespace, name or "")
+    return (found.obj.data or {}) if found is not None else {}
 
 
 def _liveness_dependency(graph: Graph, options: Options, workload: Workload, container: Container) -> str:
@@ -117,7 +137,7 @@ def _liveness_dependency(graph: Graph, options: Options, workload: Workload, con
         return f"its command asks Service {', '.join(named)}" if named else ""
     if probe.httpGet is None:
         return ""
-    named = named_services(graph, workload, [probe.httpGet.host or ""])
+    named = named_services(graph, workload, ["--host=" + (probe.httpGet.host or "")])
     if named:
         return f"it asks Service {named[0]}"
     path = probe.httpGet.path or "/"
