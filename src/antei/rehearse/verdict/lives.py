@@ -76,7 +76,9 @@ class Life:
 
     @property
     def failed_liveness(self) -> bool:
-        """Whether it was stopped for a probe's sake, and not because its pod goes."""
+        """Whether it was stopped for a probe's sake, not because its pod goes or the scenario killed it."""
+        if self.fault is not None:
+            return False
         if self.terminating_at is not None and (self.sigterm_at is None or self.terminating_at <= self.sigterm_at):
             return False
         ended = self.sigterm_at if self.sigterm_at is not None else self.exited_at

@@ -352,6 +352,16 @@ def test_connections_that_were_tried_again_are_told_though_they_were_answered() 
     assert cause.remedy == "let `preStop` last at least 3 s"
 
 
+def test_a_start_that_the_scenario_itself_ends_is_not_laid_to_a_probe() -> None:
+    story = [
+        fault(2.0, "crash 1 of 2: SIGKILL to container chat", "a"),
+        *marks("a", (2.0, K.EXITED), (12.0, K.STARTED), (12.01, K.PROBE_FAILED, "startup: connection refused")),
+        fault(12.02, "crash 2 of 2: SIGKILL to container chat", "a"),
+        *marks("a", (12.03, K.EXITED), (32.0, K.STARTED), (33.0, K.READY)),
+    ]
+    assert causes(run("crash-loop", [request(1.0, 0.1, OK)], story), SOUND) == []
+
+
 def test_a_hang_that_nobody_ends_is_told() -> None:
     found = causes(run("hang", [], [fault(2.0, "hang: SIGSTOP", "a")]), replace(PROBED, liveness=None))
     assert [cause.id for cause in found] == ["no-liveness-probe"]
