@@ -6,12 +6,16 @@ database before it listens, as Mattermost does, and answers (each answer says in
     GET  /api/v4/system/ping                          {"status": "OK"}
     GET  /api/v4/system/ping?get_server_status=true   looks at the database as well: 500 when it is not there
     GET  /api/v4/posts                                the latest posts
+    GET  /api/v4/posts?wait=SECONDS                   the same once there is a new one here, or after so long
     POST /api/v4/posts {"message": "…"}               a new post
     GET  /                                            a page to read and write them
 
 While the primary does not answer, posts are read from its replica (`MM_SQLSETTINGS_DATASOURCEREPLICAS`).
 
 SIGTERM stops it gracefully: no new connections, what is in flight is answered, then it ends.
+
+Two variables make it a worse server, for what docs/mechanisms.md measures: with CHAT_EXIT_AT_ONCE it ends on SIGTERM
+whatever is in flight; CHAT_WARM_UP_SECONDS is how long after its start it is alive but serves nobody yet.
 """
 
 from __future__ import annotations
@@ -23,10 +27,11 @@ import logging
 import os
 import queue
 import re
+import signal
 import socket
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +40,22 @@ from aiohttp import web
 
 LOG = logging.getLogger("chat")
 CONFIG = Path("/mm/config/config.json")
+PING = "/api/v4/system/ping"
 #: user:password@tcp(host:port)/database?options
 DATA_SOURCE = re.compile(
     r"(?P<user>[^:]*):(?P<password>.*)"
     r"@tcp\((?P<host>[^:)]*)(?::(?P<port>\d+))?\)/(?P<database>[^?]*)"
 )
 DATABASE_TIMEOUT_SECONDS = 2
-#: A database that did not answer is passed over for so long by those who can read elsewhere.
-DATABASE_REST_SECONDS = 2
+#: Who reads waits no longer for the primary: finding out that a name is gone can take longer than any connection.
+DATABASE_PATIENCE_SECONDS = 1
+#: A primary that did not answer is asked again so often, and by nobody who waits for a page.
+DATABASE_CHECK_SECONDS = 1
 #: Statements under way at once, hanging ones included.
 DATABASE_THREADS = 32
 SHUTDOWN_TIMEOUT_SECONDS = 20
+#: Shorter than the above: who waits is answered before the server ends.
+LONGEST_WAIT_SECONDS = 15.0
 
 
 #: pymysql's and the server's words for a connection that is no more.
@@ -72,12 +82,6 @@ class Database:
             "charset": "utf8mb4",
         }
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
-        self._rests_until = 0.0
-
-    @property
-    def answers(self) -> bool:
-        """As far as is known."""
-        return time.monotonic() >= self._rests_until
 
     async def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         return await asyncio.to_thread(self._run, statement, values)
@@ -87,21 +91,13 @@ class Database:
         try:
             connection = self._idle.get_nowait()
         except queue.Empty:
-            return self._run_on_new(statement, values)
+            return self._run_on(pymysql.connect(**self._options), statement, values)
         try:
             return self._run_on(connection, statement, values)
         except pymysql.err.OperationalError as error:
             if error.args[0] not in BROKEN or "timed out" in str(error):
-                self._rest()
                 raise
-        return self._run_on_new(statement, values)
-
-    def _run_on_new(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        try:
-            return self._run_on(pymysql.connect(**self._options), statement, values)
-        except pymysql.err.OperationalError:
-            self._rest()
-            raise
+        return self._run_on(pymysql.connect(**self._options), statement, values)
 
     def _run_on(self, connection: Any, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         try:
@@ -112,11 +108,7 @@ class Database:
             connection.close()
             raise
         self._idle.put(connection)
-        self._rests_until = 0.0
         return rows
-
-    def _rest(self) -> None:
-        self._rests_until = time.monotonic() + DATABASE_REST_SECONDS
 
     async def wait(self) -> None:
         """Returns when the database answers and has our table."""
@@ -139,19 +131,57 @@ class Databases:
     def __init__(self, primary: Database, replica: Database | None) -> None:
         self.primary = primary
         self._replica = replica
+        self._check: asyncio.Task[None] | None = None  # runs while the primary does not answer
 
     async def read(self, statement: str) -> list[tuple[Any, ...]]:
         if self._replica is None:
             return await self.primary.run(statement)
-        first, second = (self.primary, self._replica) if self.primary.answers else (self._replica, self.primary)
+        if self._check is not None:
+            return await self._replica.run(statement)
         try:
-            return await first.run(statement)
-        except pymysql.err.Error as error:
-            LOG.info("read elsewhere: %s", error)
-            return await second.run(statement)
+            async with asyncio.timeout(DATABASE_PATIENCE_SECONDS):
+                return await self.primary.run(statement)
+        except (pymysql.err.Error, TimeoutError) as error:
+            if self._check is None:
+                LOG.warning("the primary does not answer, reading from the replica: %r", error)
+                self._check = asyncio.create_task(self._until_it_answers())
+            return await self._replica.run(statement)
+
+    async def _until_it_answers(self) -> None:
+        while True:
+            await asyncio.sleep(DATABASE_CHECK_SECONDS)
+            try:
+                await self.primary.run("SELECT 1")
+            except pymysql.err.Error as error:
+                LOG.info("the primary does not answer: %s", error)
+            else:
+                LOG.info("the primary answers again")
+                self._check = None
+                return
 
 
 DATABASE = web.AppKey("database", Databases)
+#: Of the event loop's clock.
+WARM_AT = web.AppKey("warm_at", float)
+
+
+class News:
+    """Wakes those who wait for the next post that is written here."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def tell(self) -> None:
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._next.wait()
+
+
+NEWS = web.AppKey("news", News)
 
 
 async def ping(request: web.Request) -> web.Response:
@@ -171,6 +201,12 @@ async def latest(databases: Databases) -> list[dict[str, Any]]:
 
 
 async def read_posts(request: web.Request) -> web.Response:
+    try:
+        seconds = min(float(request.query.get("wait", 0)), LONGEST_WAIT_SECONDS)
+    except ValueError:
+        return web.json_response({"message": "wait is a number of seconds"}, status=400)
+    if seconds > 0:
+        await request.app[NEWS].wait(seconds)
     return web.json_response({"posts": await latest(request.app[DATABASE]), "served_by": socket.gethostname()})
 
 
@@ -186,6 +222,7 @@ async def write_post(request: web.Request) -> web.Response:
         return web.json_response({"message": "a post has 1 to 4000 characters"}, status=400)
     statement = "INSERT INTO posts (message, host) VALUES (%s, %s)"
     await request.app[DATABASE].primary.run(statement, message, socket.gethostname())
+    request.app[NEWS].tell()
     if request.content_type != "application/json":
         raise web.HTTPSeeOther("/")
     return web.json_response({"message": message, "served_by": socket.gethostname()}, status=201)
@@ -204,6 +241,16 @@ async def page(request: web.Request) -> web.Response:
 <form method="post" action="/api/v4/posts"><input name="message" required maxlength="4000"> <button>Post</button></form>
 <ul>{posts}</ul>""",
     )
+
+
+@web.middleware
+async def warming_up(request: web.Request, handler: Any) -> web.StreamResponse:
+    """Until it is warm it says that it is alive, and nothing else."""
+    is_alive_asked = request.path == PING and not request.query
+    if not is_alive_asked and asyncio.get_running_loop().time() < request.app[WARM_AT]:
+        return web.json_response({"message": "warming up"}, status=503)
+    response: web.StreamResponse = await handler(request)
+    return response
 
 
 @web.middleware
@@ -233,10 +280,12 @@ async def make_app() -> web.Application:
     primary = Database(os.environ.get("MM_SQLSETTINGS_DATASOURCE", ""))
     replicas = os.environ.get("MM_SQLSETTINGS_DATASOURCEREPLICAS", "")
     await primary.wait()
-    app = web.Application(middlewares=[database_errors])
+    app = web.Application(middlewares=[warming_up, database_errors])
+    app[WARM_AT] = asyncio.get_running_loop().time() + float(os.environ.get("CHAT_WARM_UP_SECONDS") or 0)
+    app[NEWS] = News()
     app[DATABASE] = Databases(primary, Database(replicas) if replicas else None)
     app.on_response_prepare.append(sign)
-    app.router.add_get("/api/v4/system/ping", ping)
+    app.router.add_get(PING, ping)
     app.router.add_get("/api/v4/posts", read_posts)
     app.router.add_post("/api/v4/posts", write_post)
     app.router.add_get("/", page)
@@ -248,7 +297,18 @@ def main() -> None:
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
     host, port = listen_address()
     LOG.info("starting on %s:%d", host, port)
-    web.run_app(make_app(), host=host, port=port, shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS, print=LOG.info)
+    is_graceful = not os.environ.get("CHAT_EXIT_AT_ONCE")
+    if not is_graceful:
+        # As the first process of its container it would not end by itself: there signals without a handler do nothing.
+        signal.signal(signal.SIGTERM, lambda number, frame: os._exit(128 + number))
+    web.run_app(
+        make_app(),
+        host=host,
+        port=port,
+        shutdown_timeout=SHUTDOWN_TIMEOUT_SECONDS,
+        handle_signals=is_graceful,
+        print=LOG.info,
+    )
     LOG.info("stopped")
 
 
