@@ -178,6 +178,17 @@ def test_up_on_a_running_cluster_applies_from_standard_input(running: Antei) -> 
     assert "unchanged" in running.up("-", stdin=text).out
 
 
+def test_a_map_that_a_running_cluster_was_not_started_with_is_said(running: Antei, tmp_path: Path) -> None:
+    other = write_map(tmp_path / "other")
+    said = running.up("--map", str(other)).out
+    notes = [line for line in said.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: {other} is not in use: maps are read at the start; "
+        f"antei down --data {running.data}, then antei up --map {other}"
+    ]
+    assert "note: " not in running.up().out
+
+
 def test_up_says_where_what_it_applied_is_reached(running: Antei, tmp_path: Path) -> None:
     service = node_port_service("reached", 31998)
     said = running.up(str(manifests(tmp_path, service))).out.splitlines()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -28,6 +28,7 @@ class _PidFile(msgspec.Struct):
     is_ready: bool = False
     published: list[tuple[str, str]] = []
     notes: list[str] = []
+    maps: list[str] = []
 
 
 def default_directory() -> Path:
@@ -92,13 +93,23 @@ class Instance:
         state = self._read()
         return state.notes if state is not None else []
 
+    def unknown_maps(self, maps: Iterable[Path]) -> list[Path]:
+        """Those of these maps that the running process was not started with."""
+        state = self._read()
+        known = state.maps if state is not None else []
+        return [path for path in maps if str(path.absolute()) not in known]
+
     def is_ready(self) -> bool:
         state = self._read()
         return state is not None and state.is_ready
 
-    def register(self, url: str, *, is_ready: bool, published: list[tuple[str, str]], notes: list[str]) -> None:
+    def register(
+        self, url: str, *, is_ready: bool, published: list[tuple[str, str]], notes: list[str], maps: Iterable[Path]
+    ) -> None:
         """Says that this very process runs the cluster."""
-        state = _PidFile(os.getpid(), psutil.Process().create_time(), url, is_ready, published, notes)
+        created = psutil.Process().create_time()
+        names = [str(path.absolute()) for path in maps]
+        state = _PidFile(os.getpid(), created, url, is_ready, published, notes, names)
         part = self._pid_file.with_suffix(".part")
         part.write_bytes(msgspec.json.encode(state))
         part.replace(self._pid_file)

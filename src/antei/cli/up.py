@@ -97,6 +97,11 @@ def up(
         pid = instance.running_pid()
         if pid is not None:
             say(console, f"the cluster on {directory} runs already (pid {pid})")
+            for path in instance.unknown_maps(chosen_maps):
+                remedy = f"antei down{_data_option_of(directory)}, then antei up --map {path}"
+                say(
+                    console, f"{path} is not in use: maps are read at the start; {remedy}", word="note:", style="yellow"
+                )
             sys.exit(asyncio.run(_deploy(instance, documents, wait, console)))
         if detach:
             _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose)
@@ -143,7 +148,7 @@ async def _serve(
         loop.add_signal_handler(number, stop.set)
     tasks: list[asyncio.Task[object]] = []
     try:
-        instance.register(cluster.url, is_ready=True, published=cluster.published, notes=cluster.notes)
+        _tell(cluster, instance, cluster.published)
         say(console, f"Kubernetes {cluster.version} with {settings.nodes} nodes, up in {loop.time() - began:.2f} s")
         for note in cluster.notes:
             say(console, f"note: {note}")
@@ -176,9 +181,17 @@ async def _keep_registered(cluster: Cluster, instance: Instance) -> None:
         published = cluster.published
         if published != known:
             known = published
-            await asyncio.to_thread(
-                instance.register, cluster.url, is_ready=True, published=published, notes=cluster.notes
-            )
+            await asyncio.to_thread(_tell, cluster, instance, published)
+
+
+def _tell(cluster: Cluster, instance: Instance, published: list[tuple[str, str]]) -> None:
+    instance.register(
+        cluster.url,
+        is_ready=True,
+        published=published,
+        notes=cluster.notes,
+        maps=cluster.settings.maps,
+    )
 
 
 async def _deploy(
