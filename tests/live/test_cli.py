@@ -23,6 +23,7 @@ from antei_process import (
     containers_of,
     deployment,
     following,
+    kubectl_binary,
     needs_namespaces,
     pod,
     until,
@@ -399,6 +400,22 @@ def test_a_data_directory_that_cannot_be_one_is_said(tmp_path: Path) -> None:
     assert "the cluster did not start" in output.err
     assert "Traceback" not in output.err
     assert "antei.db" in output.err or "database" in output.err
+
+
+def test_the_commands_that_it_names_can_be_typed_whatever_the_directory(tmp_path: Path) -> None:
+    odd = tmp_path / "my clusters [1]"
+    cluster = Antei(odd / "it's data", (write_map(odd / "a map"),))
+    try:
+        said = cluster.up(str(manifests(tmp_path, pod("one")))).out.splitlines()
+        [export] = [line for line in said if line.startswith("export KUBECONFIG=")]
+        [stop] = [line.partition(": ")[2] for line in said if line.startswith("stop it with: ")]
+        kubectl = f"{export}; {kubectl_binary()} get pod one -o name"
+        assert subprocess.run(kubectl, shell=True, capture_output=True, text=True).stdout == "pod/one\n"
+        typed = stop.replace("antei", f"{sys.executable} -m antei", 1)
+        assert subprocess.run(typed, shell=True, capture_output=True).returncode == 0
+        assert containers_of(cluster.data) == []
+    finally:
+        cluster.close()
 
 
 def test_delete_data_leaves_no_directory(another: Antei) -> None:

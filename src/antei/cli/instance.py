@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ class Instance:
     @property
     def kubeconfig(self) -> Path:
         return self.directory / "kubeconfig"
+
+    @property
+    def export(self) -> str:
+        """What a shell needs for kubectl to find this cluster."""
+        return f"export KUBECONFIG={shlex.quote(str(self.kubeconfig))}"
 
     @property
     def log_file(self) -> Path:

@@ -23,10 +23,10 @@ def kubeconfig(data: Path, print_path: bool, merge: bool) -> None:
 
     \b
     export KUBECONFIG=$(antei kubeconfig --path)
-    antei kubeconfig > antei.yaml
+    antei kubeconfig > kubeconfig.yaml
     antei kubeconfig --merge && kubectl config use-context antei
     """
-    instance = Instance(data)
+    instance = Instance(data.absolute())
     if not instance.kubeconfig.exists():
         fail(3, f"no cluster was ever started on {data}: antei up")
     if merge:

@@ -72,5 +72,5 @@ async def _show(instance: Instance, pid: int, console: Console) -> bool:
         console.print(table)
     for what, where in instance.published():
         say(console, f"{what}: {where}")
-    say(console, f"export KUBECONFIG={instance.kubeconfig}")
+    say(console, instance.export)
     return all_ready

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -98,7 +99,7 @@ def up(
         if pid is not None:
             say(console, f"the cluster on {directory} runs already (pid {pid})")
             for path in instance.unknown_maps(chosen_maps):
-                remedy = f"antei down{_data_option_of(directory)}, then antei up --map {path}"
+                remedy = f"antei down{_data_option_of(directory)}, then antei up --map {shlex.quote(str(path))}"
                 say(
                     console, f"{path} is not in use: maps are read at the start; {remedy}", word="note:", style="yellow"
                 )
@@ -229,7 +230,7 @@ async def _deploy(
         await asyncio.sleep(2 * _TELL_SECONDS)  # the other process may not have said yet where the Services are
     for what, where in cluster.published if cluster is not None else instance.published():
         say(console, f"{what}: {where}")
-    say(console, f"export KUBECONFIG={instance.kubeconfig}")
+    say(console, instance.export)
     return 1 if progress.unsettled or any(result.error is not None for result in results) else 0
 
 
@@ -292,4 +293,4 @@ def _detach(
 
 
 def _data_option_of(directory: Path) -> str:
-    return "" if directory == default_directory().absolute() else f" --data {directory}"
+    return "" if directory == default_directory().absolute() else f" --data {shlex.quote(str(directory))}"
