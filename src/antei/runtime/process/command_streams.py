@@ -30,7 +30,8 @@ __all__ = ["open_command", "set_terminal_size"]
 _NSENTER = b"nsenter: "
 #: Linux: TIOCSPTLCK, TIOCGPTPEER, TIOCGPTN
 _UNLOCK, _PEER, _NUMBER = 0x40045431, 0x5441, 0x80045430
-_NOT_EXECUTED = (126, 127)
+_COMPLAINT_BYTES = 4096
+_COMPLAINT_SECONDS = 1.0
 _Files = dict[int, tuple[str, int] | int]
 
 
@@ -170,11 +171,15 @@ class _Command:
         if not may_complain or self._has_spoken or not data:
             return data
         self._has_spoken = True
-        if not data.startswith(_NSENTER):
+        if not (data.startswith(_NSENTER) or _NSENTER.startswith(data)):
             return data
-        # Either nsenter could not run the command, or the command is called nsenter.
-        await self._over.wait()
-        if self._exit_code() in _NOT_EXECUTED or b"failed to execute" not in data:
+        # Either nsenter could not run the command, and then ends at once, or the command speaks like nsenter.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_COMPLAINT_SECONDS):
+                while len(data) < _COMPLAINT_BYTES and (more := await reader.read()):
+                    data += more
+                await self._over.wait()
+        if self._over.is_set() and self._exit_code() != 0 and data.startswith(_NSENTER):
             self._complaint = data
             return b""
         return data
