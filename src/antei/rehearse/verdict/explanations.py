@@ -143,7 +143,9 @@ def _why_empty(evidence: Evidence) -> tuple[str, str]:
             )
         return f"budget {facts.budgets[0]} allowed it", f"raise its `minAvailable` to {count - 1}"
     if any(life.failed_liveness for life in evidence.lives):
-        return "the liveness probe restarted the rest", "raise `livenessProbe.failureThreshold`"
+        remedy = "raise `livenessProbe.failureThreshold`"
+        remedy += "" if facts.startup is not None else ", and add `startupProbe` if it is the start that takes long"
+        return "the liveness probe restarted what was ready", remedy
     return (
         f"all {count} replicas were not ready at once",
         "let readiness not depend on what all replicas share, and keep at least 2 ready",
@@ -254,7 +256,7 @@ def _crash(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, str]:
 def _liveness_restart(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, str]:
     life, liveness = _life(blames), evidence.facts.liveness
     failed = [text for at, text in life.failed_probes if at <= blames[0].at + 0.5]
-    message = f"{_what(blames)} as {life.pod} was stopped by its probe ({failed[-1]})"
+    message = f"{_what(blames)} as {life.pod} was stopped by its probe{f' ({failed[-1]})' if failed else ''}"
     if liveness is None:
         return message, "raise `startupProbe.failureThreshold`"
     threshold = liveness.failureThreshold or 3

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from antei.rehearse.load.accounting import count_requests, sigterms
@@ -71,10 +72,11 @@ def _misses(
             bound = f" ({seconds(times.predicted_detect)})" if times.predicted_detect is not None else ""
             yield (
                 f"{number(len(late), 'request')} of {requests.sent:,} lost that were neither in flight nor sent before "
-                f"detection{bound} could act{_mainly(causes)}"
+                f"detection{bound} could act{_mainly(causes, late)}"
             )
     elif allowed is not None and requests.lost > allowed:
-        yield f"{number(requests.lost, 'request')} of {requests.sent:,} lost, {allowed:,} allowed{_mainly(causes)}"
+        lost = number(requests.lost, "request")
+        yield f"{lost} of {requests.sent:,} lost, {allowed:,} allowed{_mainly(causes, blames)}"
     if objectives.p99_seconds is not None and requests.p99_seconds > objectives.p99_seconds:
         yield f"p99 latency was {seconds(requests.p99_seconds)}, {seconds(objectives.p99_seconds)} allowed"
     if objectives.recover_seconds is not None and run.fault_at is not None:
@@ -94,9 +96,11 @@ def _misses(
         yield f"{number(run.restarts, 'restart')}, {objectives.restarts} allowed"
 
 
-def _mainly(causes: Sequence[Cause]) -> str:
-    lost = [cause for cause in causes if cause.lost]
-    return f": {lost[0].message}" if lost else ""
+def _mainly(causes: Sequence[Cause], blames: Sequence[Blame]) -> str:
+    """What the most of these are due to."""
+    counts = Counter(blame.cause for blame in blames)
+    found = max((cause for cause in causes if cause.lost), key=lambda cause: counts[cause.id], default=None)
+    return f": {found.message}" if found is not None else ""
 
 
 def _praise(requests: RequestCounts, objectives: Objectives, times: Times) -> str:

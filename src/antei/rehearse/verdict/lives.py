@@ -79,6 +79,8 @@ class Life:
         """Whether it was stopped for a probe's sake, not because its pod goes or the scenario killed it."""
         if self.fault is not None:
             return False
+        if self.sigterm_is_seen and self.terminating_at is None:
+            return True  # nothing else stops a container of a pod that stays
         if self.terminating_at is not None and (self.sigterm_at is None or self.terminating_at <= self.sigterm_at):
             return False
         ended = self.sigterm_at if self.sigterm_at is not None else self.exited_at

@@ -230,6 +230,11 @@ CASES = {
         "1 reset as a was stopped by its probe (liveness: context deadline exceeded)",
         "raise `livenessProbe.failureThreshold` from 2 to at least 4",
     ),
+    "liveness had failed before anybody looked": Case(
+        run("baseline", [request(1.0, 0.15, RESET, "a")],
+            marks("a", (0.0, K.READY), (1.1, K.SIGTERM), (1.2, K.EXITED))),
+        PROBED, "liveness-restart", 1, "1 reset as a was stopped by its probe", "`livenessProbe.failureThreshold`",
+    ),
     "what it depends on is down": Case(
         run("dependency-down",
             [request(3.0, 0.1, Outcome.SERVER_ERROR, "a", 500), request(9.0, 0.01, REFUSED)],

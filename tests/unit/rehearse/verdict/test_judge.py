@@ -82,6 +82,15 @@ def test_what_was_sent_after_detection_should_have_acted_is_not() -> None:
     assert "1 request of 1 lost that were neither in flight nor sent before detection (5 s)" in result.reason
 
 
+def test_the_reason_names_the_cause_of_what_was_late() -> None:
+    late = [Request(11.0, 11.0, 11.1, Outcome.SERVER_ERROR, pod="other", status=500)]
+    early = [Request(2.0 + n / 10, 2.0 + n / 10, 9.0, Outcome.TIMED_OUT, pod="chat-7f-abcde") for n in range(9)]
+    run = Run("hang", [*early, *late], [fault(2.0, "hang", "chat-7f-abcde")], [ReadyCount(0, 2)], [], 2.0, 40.0)
+    result = judge(run, WITHIN, SOUND)
+    assert [cause.id for cause in result.causes] == ["hang", "unexplained"]
+    assert "could act: 1 server error unexplained" in result.reason
+
+
 def test_what_nothing_explains_is_never_within_detection() -> None:
     lost = Request(2.5, 2.5, 3.0, Outcome.SERVER_ERROR, pod="other", status=500)
     run = replace(kill(), requests=[lost])
