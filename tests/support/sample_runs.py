@@ -243,7 +243,12 @@ def drain_without_pre_stop() -> Run:
     """SIGTERM at once, and the server ends at once: the endpoint race, and what is in flight is lost too."""
     gone = _stopped(Pod("chat-7f-abcde", "node-1", finishes=False), 2.0, hook=0.0, takes=0.02)
     pods = [gone, Pod("chat-7f-fghij", "node-2"), _new("chat-7f-klmno", "node-3", 2.05)]
-    faults = [fault(2.0, "drain node-1", node="node-1"), fault(6.0, "uncordon node-1", node="node-1")]
+    faults = [
+        fault(
+            2.0, "drain of node node-1, which is a sentence that takes more than a line of a telephone", node="node-1"
+        ),
+        fault(6.0, "uncordon node-1", node="node-1"),
+    ]
     return Stage("drain", pods, 2.0, 10.0, faults=faults, seed=2, latency_seconds=0.03).run()
 
 

@@ -28,6 +28,8 @@ __all__ = ["Timeline", "timeline_of"]
 _READY_HEIGHT, _RATE_HEIGHT, _LATENCY_HEIGHT = 70, 90, 90
 #: Rows of the table of events; more of them help nobody.
 _MOST_EVENTS = 400
+#: Faults that are told below the charts.
+_MOST_FAULTS = 12
 #: Marks nearer than this, in percent of the width, would hide each other; and where they go instead, in pixels.
 _NEAR_PERCENT, _LEVELS = 1.6, (16, 8, 24)
 _HATCHED = (State.PENDING, State.STARTING, State.TERMINATING)
@@ -48,7 +50,8 @@ class Timeline:
     axis: Sequence[Tick]
     faults: Sequence[float]
     undone: Sequence[float]
-    fault_labels: Sequence[Tick]
+    done: Sequence[dict[str, Any]]
+    done_left_out: int
     texts: dict[str, str]
     events: Sequence[dict[str, str]]
     events_left_out: int
@@ -63,6 +66,7 @@ def timeline_of(result: ScenarioResult) -> Timeline:
     lanes = lanes_of(run)
     width, bins = bins_of(run)
     faults = faults_of(run)
+    told = [fault for fault in faults if fault.text]
     lost_at = [request.sent_at for request in run.requests if request.outcome.is_lost]
     wanted = [(budget.desired_healthy, f"budget {budget.name}") for budget in result.budgets]
     events = [mark for mark in run.marks if mark.kind is not MarkKind.PROBE_SUCCEEDED]
@@ -77,7 +81,8 @@ def timeline_of(result: ScenarioResult) -> Timeline:
         axis=time_axis(axis),
         faults=sorted({axis.percent(fault.at) for fault in faults if fault.kind is not FaultKind.UNDONE}),
         undone=sorted({axis.percent(fault.at) for fault in faults if fault.kind is FaultKind.UNDONE}),
-        fault_labels=_fault_labels(faults, axis),
+        done=[_done(fault) for fault in told[:_MOST_FAULTS]],
+        done_left_out=max(0, len(told) - _MOST_FAULTS),
         texts=_texts(result, run),
         events=[_event(mark) for mark in sorted(events, key=lambda mark: mark.at)[:_MOST_EVENTS]],
         events_left_out=max(0, len(events) - _MOST_EVENTS),
@@ -137,10 +142,9 @@ def _name(mark: Mark) -> str:
     return _NAMES.get(mark.kind, mark.kind.value)
 
 
-def _fault_labels(faults: Sequence[Fault], axis: Axis) -> list[Tick]:
-    """The first fault in words; with more of them they would run into each other."""
-    first = next((fault for fault in faults if fault.kind is not FaultKind.UNDONE), None)
-    return [Tick(axis.percent(first.at), first.text)] if first is not None and first.text else []
+def _done(fault: Fault) -> dict[str, Any]:
+    where = f" ({fault.pod})" if fault.pod and fault.pod not in fault.text else ""
+    return {"at": f"{fault.at:.1f}", "text": f"{fault.text}{where}", "is_undone": fault.kind is FaultKind.UNDONE}
 
 
 def _texts(result: ScenarioResult, run: Run) -> dict[str, str]:

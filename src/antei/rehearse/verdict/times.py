@@ -45,9 +45,18 @@ def _detection(fault: Fault, evidence: Evidence) -> float | None:
     elif fault.node:
         here = {life.pod for life in evidence.lives if life.node == fault.node}
         marks = [mark for mark in marks if mark.pod in here] or marks
+    if fault.pod and _is_out_before(fault, evidence):
+        return None
     sees_network = any(mark.kind is MarkKind.EFFECTIVE_OUT for mark in evidence.run.marks)
     out = MarkKind.EFFECTIVE_OUT if sees_network else MarkKind.ENDPOINT_OUT
     return min((mark.at - fault.at for mark in marks if mark.kind in (out, MarkKind.RESTARTED)), default=None)
+
+
+def _is_out_before(fault: Fault, evidence: Evidence) -> bool:
+    """Whether nothing went to the pod any more: the second crash of a loop need not be detected."""
+    ways = (MarkKind.ENDPOINT_IN, MarkKind.ENDPOINT_OUT)
+    before = [m.kind for m in evidence.run.marks if m.pod == fault.pod and m.kind in ways and m.at < fault.at]
+    return bool(before) and before[-1] is MarkKind.ENDPOINT_OUT
 
 
 def ready_before(run: Run) -> int:

@@ -180,6 +180,18 @@ def test_of_several_drains_the_longest_recovery_counts() -> None:
     assert times.recover == pytest.approx(5.0)
 
 
+def test_a_crash_of_what_is_out_already_need_not_be_detected() -> None:
+    story = [
+        fault(2.0, "crash 1 of 2: SIGKILL", "a"),
+        at(2.1, MarkKind.ENDPOINT_OUT),
+        fault(12.0, "crash 2 of 2: SIGKILL", "a"),
+        at(32.0, MarkKind.RESTARTED),
+    ]
+    assert judge(quiet(scenario="crash-loop", marks=story, ended_at=40.0), WITHIN, SOUND).times.detect == pytest.approx(
+        0.1
+    )
+
+
 def test_without_a_fault_there_are_no_times_but_the_duration() -> None:
     run = quiet(scenario="baseline", marks=[], fault_at=None)
     assert judge(run, Objectives(recover_seconds=1), SOUND).times == Times(duration=10.0)
