@@ -285,7 +285,12 @@ def _unexplained(blames: Sequence[Blame], evidence: Evidence) -> tuple[str, str]
     details = sorted({blame.request.detail for blame in blames if blame.request.detail})
     said = f" ({details[0]})" if details else ""
     message = f"{_what(blames)} unexplained: sent{at_pods} at {listed} s of the scenario{said}, where nothing happened"
-    return message, "see the server's own log at these times"
+    remedy = "see the server's own log at these times"
+    ended = [life.pod for life in evidence.lives if life.exited_at is not None and life.exited_at <= times[0]]
+    if not where and ended:
+        # Connection tracking keeps what a port was translated to for up to 120 s after its connection.
+        remedy += f"; a client's port that was used for {ended[-1]} before may still lead there"
+    return message, remedy
 
 
 Explanation = Callable[[Sequence[Blame], Evidence], tuple[str, str]]
