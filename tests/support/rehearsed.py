@@ -130,6 +130,8 @@ def rehearsing(directory: Path, *arguments: str) -> Iterator[Rehearsing]:
             process.kill()
         process.wait()
         reader.join(5)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def rehearse(directory: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
