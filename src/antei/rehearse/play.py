@@ -166,6 +166,7 @@ class Rehearsal:
             raise
         finally:
             telling.cancel()
+            played_until = self._recorder.now
             await self._heal()
         ended_at = self._recorder.now
         requests = await self._stop_load()
@@ -176,7 +177,8 @@ class Rehearsal:
             scenario=scenario.name,
             requests=requests,
             marks=seen.marks,
-            ready=seen.ready,
+            # What healing brings back has not recovered by itself.
+            ready=[count for count in seen.ready if count.at <= played_until],
             budgets=seen.budgets,
             fault_at=fault_at,
             ended_at=ended_at,

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from antei.rehearse.model import Outcome, Request, Run
+from antei.rehearse.model import MarkKind, Outcome, Request, Run
 from antei.rehearse.verdict.facts import WorkloadFacts
 from antei.rehearse.verdict.faults import Fault, FaultKind, faults_of
 from antei.rehearse.verdict.lives import Life, lag_seconds, lives_of
@@ -50,6 +50,7 @@ class Evidence:
     dependency: Fault | None
     dependency_until: float
     longest_answer: float  # seconds that the slowest success took
+    in_effect: Sequence[tuple[float, int]] = ()  # from when on new connections went to so many; where that is seen
 
     def ready_at(self, at: float) -> int | None:
         """Ready endpoints at that moment; None before the first count."""
@@ -57,8 +58,11 @@ class Evidence:
         return self.run.ready[index].ready if index >= 0 else None
 
     def is_empty_at(self, at: float) -> bool:
-        """Whether new connections find nobody: the slice says so, and the network has followed."""
-        return self.ready_at(at) == 0 or (self.lag > 0 and self.ready_at(at - self.lag) == 0)
+        """Whether new connections find nobody: the slice says so, or the network that follows it later."""
+        if self.ready_at(at) == 0 or (self.lag > 0 and self.ready_at(at - self.lag) == 0):
+            return True
+        index = bisect_right([since for since, _ in self.in_effect], at) - 1
+        return index >= 0 and self.in_effect[index][1] == 0
 
     def deadline(self, fault: Fault) -> float:
         """Until when requests may be lost to it before anything can have acted on it."""
@@ -84,7 +88,22 @@ def evidence_of(run: Run, facts: WorkloadFacts) -> Evidence:
         )
         predicted = facts.predicted_detection(FaultKind.DEPENDENCY) or 0.0
         until = max(undone + predicted, _ready_again_at(run, dependency.at, undone)) + lag + SLACK_SECONDS
-    return Evidence(run, facts, lives_of(run, facts), faults, lag, dependency, until, _longest_answer(run))
+    lives = lives_of(run, facts)
+    return Evidence(run, facts, lives, faults, lag, dependency, until, _longest_answer(run), _in_effect(run))
+
+
+def _in_effect(run: Run) -> list[tuple[float, int]]:
+    """Nothing where the network is not seen. A scenario begins when all that are ready are in effect."""
+    kinds = (MarkKind.EFFECTIVE_IN, MarkKind.EFFECTIVE_OUT)
+    marks = sorted((mark for mark in run.marks if mark.kind in kinds), key=lambda mark: mark.at)
+    if not marks or not run.ready:
+        return []
+    first = {mark.pod: mark.kind for mark in reversed(marks)}
+    counts = [(0.0, max(run.ready[0].ready, sum(kind is MarkKind.EFFECTIVE_OUT for kind in first.values())))]
+    for mark in marks:
+        more = 1 if mark.kind is MarkKind.EFFECTIVE_IN else -1
+        counts.append((mark.at, max(0, counts[-1][1] + more)))
+    return counts
 
 
 def _ready_again_at(run: Run, gone_at: float, undone_at: float) -> float:

@@ -133,6 +133,12 @@ CASES = {
         "the Service had none for 4 s",
         "`replicas: 2`, and a PodDisruptionBudget with `minAvailable: 1`",
     ),
+    "nobody in effect yet, though the slice names one again": Case(
+        run("kill", [request(5.0, 0.01, REFUSED)],
+            [fault(1.9, "scaled"), *marks("a", (2.5, K.EFFECTIVE_OUT), (6.0, K.EFFECTIVE_IN))],
+            ready=((0, 1), (2.0, 0), (2.3, 1))),
+        replace(SOUND, replicas=1), "no-endpoint", 1, "1 refusal", "`replicas: 2`",
+    ),
     "an Ingress that answers 503 because nobody is ready": Case(
         run("delete", [request(3.5, 0.01, Outcome.SERVER_ERROR, status=503)], DELETED, ready=((0, 1), (2.0, 0))),
         replace(SOUND, replicas=1), "no-endpoint", 1, "1 server error", "`replicas: 2`",
