@@ -4,7 +4,8 @@
            ◄─ stdout, stderr, status ──────────◄──
 
 The same over WebSocket and SPDY. Each direction is one task that reads a piece, writes it, and only then reads the
-next: a slow reader makes the command wait, and nothing piles up here. When the client is gone the command is killed.
+next: a slow reader makes the command wait, and nothing piles up here. When the client is gone the command is killed,
+where Kubernetes lets it run on for nobody (kubernetes/kubernetes#89031).
 Kubernetes: k8s.io/kubelet/pkg/cri/streaming/remotecommand/{exec,websocket,httpstream}.go.
 """
 
