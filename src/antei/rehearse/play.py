@@ -22,7 +22,7 @@ from antei.api.errors import ApiError
 from antei.rehearse.load import LoadClient
 from antei.rehearse.model import Objectives, Request, Run, ScenarioResult, Verdict
 from antei.rehearse.observe import Recorder
-from antei.rehearse.safety import Journal
+from antei.rehearse.safety import Journal, finish
 from antei.rehearse.scenario import Fault, Scenario
 from antei.rehearse.stage import Stage, StepFailed
 from antei.rehearse.steps import Steps
@@ -32,7 +32,7 @@ from antei.rehearse.workload import Workload, replicas_of
 from antei.runtime import RuntimeFailure
 from antei.world import Clock
 
-__all__ = ["Listener", "Plan", "Rehearsal"]
+__all__ = ["Listener", "Plan", "Rehearsal", "objectives_for"]
 
 _LOG = logging.getLogger(__name__)
 _FAILURES = (StepFailed, ApiError, OSError, LookupError, RuntimeFailure)
@@ -57,6 +57,19 @@ class Plan:
     load: Callable[[float], Sequence[LoadClient]]
     objectives: Objectives  # the user's own, in place of a scenario's where they say something
     endpoint_lag_seconds: float = 0.0
+
+
+def objectives_for(scenario: Scenario, asked: Objectives) -> Objectives:
+    """The scenario's with the user's. Where losses and restarts are inevitable, the user's numbers do not count."""
+    own, is_abrupt = scenario.objectives, scenario.objectives.lost_within_detection
+    return replace(
+        own,
+        lost=asked.lost if asked.lost is not None and not is_abrupt else own.lost,
+        p99_seconds=asked.p99_seconds if asked.p99_seconds is not None else own.p99_seconds,
+        recover_seconds=asked.recover_seconds if asked.recover_seconds is not None else own.recover_seconds,
+        least_ready=asked.least_ready if asked.least_ready is not None else own.least_ready,
+        restarts=asked.restarts if asked.restarts is not None and not is_abrupt else own.restarts,
+    )
 
 
 class Rehearsal:
@@ -86,6 +99,13 @@ class Rehearsal:
 
     async def run(self) -> Sequence[ScenarioResult]:
         """Plays all; `results` has those that were played even when this is cancelled."""
+        try:
+            return await self._play_all()
+        finally:
+            for client in self._clients:
+                client.abort()
+
+    async def _play_all(self) -> Sequence[ScenarioResult]:
         unhealthy = ""
         for scenario in self._plan.scenarios:
             self._listener.scenario_started(scenario.name, scenario.title)
@@ -107,14 +127,7 @@ class Rehearsal:
         await self._stage.wait_healthy(within_seconds)
 
     def _objectives(self, scenario: Scenario) -> Objectives:
-        """The scenario's with the user's. Where a loss is inevitable, the user's number does not count."""
-        own, asked = scenario.objectives, self._plan.objectives
-        return replace(
-            own,
-            lost=asked.lost if asked.lost is not None and not own.lost_within_detection else own.lost,
-            p99_seconds=asked.p99_seconds if asked.p99_seconds is not None else own.p99_seconds,
-            recover_seconds=asked.recover_seconds if asked.recover_seconds is not None else own.recover_seconds,
-        )
+        return objectives_for(scenario, self._plan.objectives)
 
     def _why_not(self, scenario: Scenario) -> str:
         """Why it cannot be played here; empty when it can."""
@@ -160,14 +173,10 @@ class Rehearsal:
         except _FAILURES as error:
             reason = str(error) or type(error).__name__
             _LOG.info("scenario %s: %r", scenario.name, error)
-        except BaseException:
-            for client in self._clients:
-                client.abort()
-            raise
         finally:
             telling.cancel()
             played_until = self._recorder.now
-            await self._heal()
+            await finish(self._heal())
         ended_at = self._recorder.now
         requests = await self._stop_load()
         seen = self._recorder.end()
