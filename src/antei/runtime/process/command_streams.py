@@ -3,7 +3,9 @@
     pipes:     client ─► stdin ─► command ─► stdout, stderr ─► client
     terminal:  client ◄─► master ◄─► slave (controlling terminal of the command's session)
 
-The terminal comes from the container's own devpts, so that `tty` and /dev/pts inside agree with it.
+In a PID namespace the command leads a session of its own (setsid): shells give their terminal back to whom they got
+it from, and nobody outside of the namespace has a number in it. The terminal comes from the container's own devpts, so
+that `tty` and /dev/pts inside agree with it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal as signals
 import struct
 import termios
@@ -27,7 +30,8 @@ from antei.runtime.process.state import StoredContainer
 
 __all__ = ["open_command", "set_terminal_size"]
 
-_NSENTER = b"nsenter: "
+#: Who runs the command, and says so when it cannot.
+_JOINERS = (b"nsenter: ", b"setsid: ")
 #: Linux: TIOCSPTLCK, TIOCGPTPEER, TIOCGPTN
 _UNLOCK, _PEER, _NUMBER = 0x40045431, 0x5441, 0x80045430
 _COMPLAINT_BYTES = 4096
@@ -45,9 +49,11 @@ async def open_command(
     tty: bool,
 ) -> CommandStreams:
     """Starts it. Raises RuntimeFailure when the container has ended, OSError and ValueError for what cannot be run."""
-    argv = await asyncio.to_thread(exec_command, stored, command, capabilities)
+    leader = await asyncio.to_thread(shutil.which, "setsid") if tty and not stored.plain else None
+    program = [leader, "--ctty", "--", *command] if leader is not None else command
+    argv = await asyncio.to_thread(exec_command, stored, program, capabilities)
     env = {"TERM": "xterm", **stored.env} if tty else stored.env
-    streams = _Command(command[0], container_ended if stored.plain else None)
+    streams = _Command(command[0], container_ended if stored.plain else None, is_led=leader is not None)
     # Not to be interrupted between the start of the process and the knowledge of its pid.
     starting = asyncio.ensure_future(streams.start(argv, env, stored, stdin=stdin, tty=tty))
     try:
@@ -62,8 +68,9 @@ async def open_command(
 class _Command:
     """Implements `CommandStreams`."""
 
-    def __init__(self, program: str, container_ended: asyncio.Event | None) -> None:
+    def __init__(self, program: str, container_ended: asyncio.Event | None, *, is_led: bool) -> None:
         self._program = program
+        self._is_led = is_led
         self._container_ended = container_ended  # without a PID namespace nothing else ends the command with it
         self._over = asyncio.Event()
         self._stdin: Writer | None = None
@@ -171,7 +178,7 @@ class _Command:
         if not may_complain or self._has_spoken or not data:
             return data
         self._has_spoken = True
-        if not (data.startswith(_NSENTER) or _NSENTER.startswith(data)):
+        if not any(data.startswith(name) or name.startswith(data) for name in _JOINERS):
             return data
         # Either nsenter could not run the command, and then ends at once, or the command speaks like nsenter.
         with contextlib.suppress(TimeoutError):
@@ -179,7 +186,7 @@ class _Command:
                 while len(data) < _COMPLAINT_BYTES and (more := await reader.read()):
                     data += more
                 await self._over.wait()
-        if self._over.is_set() and self._exit_code() != 0 and data.startswith(_NSENTER):
+        if self._over.is_set() and self._exit_code() != 0 and data.startswith(_JOINERS):
             self._complaint = data
             return b""
         return data

@@ -84,5 +84,5 @@ def _members(stored: StoredContainer) -> list[processes.Process]:
         return processes.namespace_members(stored.pid_namespace) if stored.pid_namespace else []
     if stored.monitor is None:
         return []
-    found = processes.session_members(stored.monitor.pid) + processes.descendants(stored.monitor.pid)
+    found = processes.session_members({stored.monitor.pid}) + processes.descendants(stored.monitor.pid)
     return [process for process in dict.fromkeys(found) if process != stored.monitor]

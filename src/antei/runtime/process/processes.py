@@ -10,7 +10,7 @@ import contextlib
 import os
 import signal as signals
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -196,25 +196,30 @@ def namespace_members(namespace: str) -> list[Process]:
     return [process for process in found if process is not None]
 
 
-def session_members(session: int) -> list[Process]:
-    found = []
-    for pid in psutil.pids():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            process = identify(pid) if os.getsid(pid) == session else None
-            if process is not None:
-                found.append(process)
-    return found
+def session_members(sessions: Collection[int]) -> list[Process]:
+    found = (identify(pid) for pid in psutil.pids() if _session(pid) in sessions)
+    return [process for process in found if process is not None]
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
 
 
 def kill_tree(root: int) -> None:
-    """Kills a child of ours with its descendants and its session, until none is left that could fork.
+    """Kills a child of ours with its descendants and all their sessions, until none is left that could fork.
 
     The child itself comes last: nsenter has to reap what it started, because nobody in the container's PID namespace
     can, and PID 1 there cannot end before (it would wait for the host's init to get round to it).
     """
     pause = threading.Event()
+    sessions = {root}
     for attempt in range(_KILL_ATTEMPTS):
-        members = [*filter(None, [identify(root)]), *session_members(root), *descendants(root)]
+        below = descendants(root)
+        sessions |= {session for process in below if (session := _session(process.pid)) is not None}
+        members = [*filter(None, [identify(root)]), *session_members(sessions), *below]
         if not members:
             return
         others = [process for process in members if process.pid != root]
