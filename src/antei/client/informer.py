@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 from antei.api.errors import ApiError
 from antei.api.objects import Object, key_of, meta
 from antei.client import Client, EventType
+from antei.world.mistakes import report_mistake
 
 __all__ = ["Handler", "Informer", "Informers"]
 
@@ -142,7 +143,10 @@ class Informer(Generic[T]):
             for value in function(new) if new is not None else ():
                 entries.setdefault(value, {})[key] = new  # type: ignore[assignment]
         for handler in self._handlers:
-            handler(old, new)
+            try:
+                handler(old, new)
+            except Exception as error:  # noqa: BLE001 - one handler's mistake must not blind all the others
+                report_mistake(f"informer of {self._kind.__name__}: a handler of {'/'.join(key)}", error)
 
 
 class Informers:

@@ -2,10 +2,12 @@
 
     informer handler ─► queue.add(key) ─► worker ─► controller.reconcile(key) ─┬─► done: failures forgotten
                               ▲                                                ├─► Requeue(after): again then
-                              └────────────── backoff, doubling ◄──────────────┴─► ApiError or OSError: again
+                              └────────────── backoff, doubling ◄──────────────┴─► any error: again
 
 One key is never reconciled twice at once; a key that is added meanwhile is reconciled once more afterwards.
-(client-go: util/workqueue.)
+(client-go: util/workqueue.) A request that failed is logged in a line. A mistake of the controller's own is reported
+(`antei.world.mistakes`), and everything else goes on: one ends a whole kube-controller-manager, which is then started
+again, but nobody starts antei again.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 from antei.api.errors import ApiError
 from antei.api.objects import Object, controller_of, key_of, namespace_of
 from antei.client.informer import Informer, Informers
+from antei.world.mistakes import report_mistake
 
 __all__ = [
     "Controller",
@@ -164,19 +167,24 @@ async def _work(controller: Controller, queue: WorkQueue) -> None:
         key = await queue.take()
         try:
             result = await controller.reconcile(key)
-        except (ApiError, OSError, ExceptionGroup) as error:
-            if not _is_of_the_api(error):
-                raise
+        except Exception as error:  # noqa: BLE001 - one key that goes wrong must not stop the others
             delay_seconds = queue.add_failed(key)
-            # A conflict only means that somebody was faster; the newer state is on its way.
-            level = logging.DEBUG if isinstance(error, ApiError) and error.code in (404, 409) else logging.WARNING
-            _LOG.log(level, "%s: %s: %s; again in %.3f s", controller.name, "/".join(key), error, delay_seconds)
+            _tell_failed(f"{controller.name}: {'/'.join(key)}", error, delay_seconds)
         else:
             queue.forget(key)
             if result is not None:
                 queue.add_after(key, result.after_seconds)
         finally:
             queue.done(key)
+
+
+def _tell_failed(what: str, error: Exception, delay_seconds: float) -> None:
+    if not _is_of_the_api(error):
+        report_mistake(f"{what}; again in {delay_seconds:.3f} s", error)
+        return
+    # A conflict only means that somebody was faster; the newer state is on its way.
+    level = logging.DEBUG if isinstance(error, ApiError) and error.code in (404, 409) else logging.WARNING
+    _LOG.log(level, "%s: %s; again in %.3f s", what, error, delay_seconds)
 
 
 def _is_of_the_api(error: BaseException) -> bool:

@@ -141,12 +141,26 @@ def _least(delay: float) -> int:
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:
     """Runs a coroutine on a fresh virtual loop, cancels what it leaves behind, and returns its result.
 
-    Raises what `main` raises, Deadlock or Livelock.
+    Raises what `main` raises, Deadlock or Livelock; and an ExceptionGroup of what was told to the loop's exception
+    handler meanwhile: somebody went on after a mistake, but what came of it is worth nothing.
     """
     loop = VirtualLoop()
+    mistakes: list[Exception] = []
+
+    def remember(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        loop.default_exception_handler(context)
+        error = context.get("exception")
+        if isinstance(error, Exception):
+            error.add_note(context["message"])
+            mistakes.append(error)
+
+    loop.set_exception_handler(remember)
     try:
         asyncio.set_event_loop(loop)
-        return loop.run_until_complete(main)
+        result = loop.run_until_complete(main)
+        if mistakes:
+            raise ExceptionGroup("mistakes in virtual time", mistakes)
+        return result
     finally:
         try:
             _cancel_all(loop)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
 from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolumeClaim, Pod
 
 from antei.api.conditions import find
 from antei.api.errors import internal_error
+from antei.api.objects import name_of
 from antei.client import PatchType
-from antei.control.scheduler import SchedulerController
+from antei.control.scheduler import SchedulerController, controller
+from antei.control.scheduler.pod_facts import facts_of
 
 
 def node(name: str, cpu: str = "4", **spec: Any) -> Node:
@@ -192,5 +195,50 @@ def test_a_condition_that_cannot_be_written_is_written_later_and_holds_nobody_up
         large = await stage.get(Pod, "large")
         assert find(large.status.conditions, "PodScheduled").reason == "Unschedulable"
         assert failures == []
+
+    play(main, [SchedulerController])
+
+
+def test_a_pod_that_goes_wrong_holds_up_no_other_and_is_tried_again(play: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mistakes = [KeyError("odd"), KeyError("odd")]
+
+    def facts(each: Pod) -> Any:
+        if name_of(each) == "odd" and mistakes:
+            raise mistakes.pop()
+        return facts_of(each)
+
+    monkeypatch.setattr(controller, "facts_of", facts)
+
+    async def main(stage: Any) -> None:
+        await stage.add(node("a"))
+        for name in ("odd", "web"):
+            await stage.client.create(pod(name))
+        await asyncio.sleep(0.01)
+        assert [await where(stage, name) for name in ("odd", "web")] == [None, "a"]
+        await asyncio.sleep(5)
+        assert await where(stage, "odd") == "a"
+
+    with pytest.raises(ExceptionGroup, match="mistakes in virtual time"):
+        play(main, [SchedulerController])
+    assert not mistakes
+
+
+def test_a_bind_that_fails_after_the_pod_was_seen_on_a_node_keeps_its_place_there(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        bind = stage.client.post_subresource
+
+        async def lost_answer(*arguments: Any) -> None:
+            await bind(*arguments)
+            await asyncio.sleep(0.1)
+            raise ConnectionResetError("the answer is lost")
+
+        stage.client.post_subresource = lost_answer
+        await stage.add(node("a", cpu="1"))
+        await stage.client.create(pod("first", cpu="1"))
+        await asyncio.sleep(1)
+        assert await where(stage, "first") == "a"
+        await stage.client.create(pod("second", cpu="1"))
+        await asyncio.sleep(1)
+        assert await where(stage, "second") is None
 
     play(main, [SchedulerController])

@@ -1,4 +1,4 @@
-"""Requests that fail are made again; what is a mistake of ours is not hidden."""
+"""Requests that fail are made again; a mistake of ours is not hidden, and stops nothing but the key it was made for."""
 
 from __future__ import annotations
 
@@ -39,6 +39,26 @@ async def _run(controller: Failing) -> None:
     await asyncio.gather(running, return_exceptions=not running.done())
 
 
+class Mistaken(Failing):
+    """Never gets one of its keys right; notes the others."""
+
+    def __init__(self, hopeless: Key) -> None:
+        super().__init__()
+        self._hopeless = hopeless
+        self.done: list[Key] = []
+        self.is_hopeless = asyncio.Event()
+        self._mistakes = 0
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        if key == self._hopeless:
+            self._mistakes += 1
+            if self._mistakes == 3:
+                self.is_hopeless.set()
+            raise KeyError(key[1])
+        self.done.append(key)
+        return None
+
+
 def _refused() -> ApiError:
     return internal_error("no")
 
@@ -57,3 +77,27 @@ def test_a_request_that_fails_is_made_again_also_where_several_were_under_way(
 def test_a_mistake_is_not_hidden(mistake: Exception) -> None:
     with pytest.raises(ExceptionGroup):
         run_virtual(_run(Failing(mistake)))
+
+
+def test_a_mistake_stops_neither_the_controller_nor_its_neighbours(caplog: pytest.LogCaptureFixture) -> None:
+    hopeless = ("default", "odd")
+    controller = Mistaken(hopeless)
+
+    async def session() -> None:
+        queue = WorkQueue()
+        running = asyncio.create_task(run_controller(controller, queue, workers=1))
+        for key in (hopeless, ("default", "one")):
+            queue.add(key)
+        await controller.is_hopeless.wait()
+        queue.add(("default", "two"))
+        await asyncio.sleep(0.005)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(session())
+    assert controller.done == [("default", "one"), ("default", "two")]
+    first = caplog.records[0]
+    assert "failing: default/odd; again in 0.005 s" in first.getMessage()
+    assert first.exc_info is not None
+    assert first.exc_info[0] is KeyError

@@ -49,6 +49,7 @@ from antei.control.scheduler.pod_facts import PodSet, facts_of
 from antei.control.scheduler.state import ClusterState
 from antei.control.scheduler.volumes import SELECTED_NODE, VolumeLookup, volumes_of
 from antei.world import World
+from antei.world.mistakes import report_mistake
 
 __all__ = ["SchedulerController"]
 
@@ -159,7 +160,11 @@ class SchedulerController:
     async def reconcile(self, key: Key) -> Requeue | None:
         async with asyncio.TaskGroup() as group:
             while (pod := self._pending.pop(_now())) is not None:
-                self._schedule(pod, group)
+                try:
+                    self._schedule(pod, group)
+                except Exception as error:  # noqa: BLE001 - one pod that goes wrong must not hold up the others
+                    self._pending.retry(uid_of(pod), _now())
+                    report_mistake(f"scheduler: pod {namespace_of(pod)}/{name_of(pod)}; again later", error)
                 await asyncio.sleep(0)  # many pods at once must not hold up everybody else
         due = self._pending.next_due()
         return Requeue(max(due - _now(), 0.001)) if due is not None else None
@@ -200,18 +205,24 @@ class SchedulerController:
         try:
             await self._client.post_subresource(Pod, name_of(pod), namespace_of(pod), "binding", binding)
         except (ApiError, OSError) as error:
-            self._state.remove_pod(uid_of(pod))
+            self._take_back(pod)
             if isinstance(error, ApiError) and error.code in (404, 409):
-                # Gone, or somebody else gave it a node: the informer tells which.
-                self._pending.retry(uid_of(pod), _now())
-                return
-            self._pending.retry(uid_of(pod), _now())
+                return  # gone, or somebody else gave it a node: the informer tells which
             self._recorder.event(pod, "Warning", "FailedScheduling", f"binding rejected: {error}")
             await self._or_retry(pod, self._set_condition(pod, "SchedulerError", f"binding rejected: {error}"))
             return
+        except BaseException:
+            self._take_back(pod)
+            raise
         self._pending.remove(uid_of(pod))
         where = f"{namespace_of(pod)}/{name_of(pod)} to {node_name}"
         self._recorder.event(pod, "Normal", "Scheduled", f"Successfully assigned {where}")
+
+    def _take_back(self, pod: Pod) -> None:
+        """The pod was not bound, as far as we know; where the informer was faster and shows a node, that stands."""
+        if uid_of(pod) in self._pending:
+            self._state.remove_pod(uid_of(pod))
+            self._pending.retry(uid_of(pod), _now())
 
     async def _set_condition(self, pod: Pod, reason: str, message: str) -> None:
         known = conditions.find(pod.status.conditions if pod.status else None, "PodScheduled")
