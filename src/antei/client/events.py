@@ -11,17 +11,21 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Event
 
 from antei.api.errors import ApiError
-from antei.api.objects import Object, meta, to_time
+from antei.api.objects import Object, meta, replace_meta, to_time
 from antei.client import Client
 from antei.world import World
+from antei.world.mistakes import report_mistake
 
 __all__ = ["EventRecorder"]
 
 _LOG = logging.getLogger(__name__)
 #: Events of one object and reason that are remembered for counting (client-go: maxLruCacheEntries).
 _REMEMBERED = 4096
-#: Events waiting to be written; beyond it new ones are dropped and the drop is logged.
-_QUEUED = 1000
+#: Events waiting to be written, some 2 KB each: what a thousand pods that start at once tell. Beyond it new ones are
+#: dropped, and how many is logged once the queue has been written.
+_QUEUED = 10_000
+#: Names that are tried for an event; two events of one object have the same name once in some 10 million.
+_NAME_TRIES = 3
 
 
 class EventRecorder:
@@ -32,27 +36,23 @@ class EventRecorder:
         self._world = world
         self._component = component
         self._host = host
-        self._queue: asyncio.Queue[Event] = asyncio.Queue(_QUEUED)
+        self._waiting = _Waiting()
         self._known: OrderedDict[tuple[str, ...], Event] = OrderedDict()
 
     def named(self, component: str, host: str = "") -> EventRecorder:
         """A recorder for another component that shares this one's queue: only one of them is run."""
         other = EventRecorder(self._client, self._world, component, host)
-        other._queue, other._known = self._queue, self._known
+        other._waiting, other._known = self._waiting, self._known
         return other
 
     def event(self, obj: Object, event_type: str, reason: str, message: str, field_path: str = "") -> None:
         """`event_type` is Normal or Warning; `field_path` e.g. `spec.containers{web}`."""
         metadata = meta(obj)
         now = to_time(self._world.clock.now())
-        namespace = metadata.namespace or "default"
-        # The name is unique by the moment, as client-go's is: <object>.<nanoseconds in hex>; the suffix tells apart
-        # what virtual time makes happen at one moment.
-        stamp = f"{int(self._world.clock.now().timestamp() * 1_000_000_000):x}{self._world.chance.suffix()}"
         event = Event(
             apiVersion="v1",
             kind="Event",
-            metadata=ObjectMeta(name=f"{metadata.name}.{stamp}", namespace=namespace),
+            metadata=ObjectMeta(name=self._new_name(metadata.name or ""), namespace=metadata.namespace or "default"),
             involvedObject=ObjectReference(
                 apiVersion=obj.apiVersion,
                 kind=obj.kind,
@@ -72,26 +72,29 @@ class EventRecorder:
             lastTimestamp=now,
             count=1,
         )
-        try:
-            self._queue.put_nowait(event)
-        except asyncio.QueueFull:
-            _LOG.warning("event dropped, %d are waiting: %s %s", _QUEUED, reason, message)
+        self._waiting.add(event)
+
+    def _new_name(self, object_name: str) -> str:
+        """Unique by the moment, as client-go's is: <object>.<nanoseconds in hex>; the suffix tells apart what virtual
+        time makes happen at one moment."""
+        nanoseconds = int(self._world.clock.now().timestamp() * 1_000_000_000)
+        return f"{object_name}.{nanoseconds:x}{self._world.chance.suffix()}"
 
     async def run(self) -> None:
         while True:
-            event = await self._queue.get()
+            event = await self._waiting.queue.get()
             try:
                 await self._write(event)
-            except ApiError as error:
-                _LOG.warning("event %s not written: %s", event.reason, error)
-            except OSError as error:
+            except (ApiError, OSError) as error:
                 _LOG.warning("event %s not written: %r", event.reason, error)
+            except Exception as error:  # noqa: BLE001 - one event that goes wrong must not silence the others
+                report_mistake(f"event {event.reason} not written", error)
             finally:
-                self._queue.task_done()
+                self._waiting.done()
 
     async def drain(self) -> None:
         """Returns when everything recorded so far has been written."""
-        await self._queue.join()
+        await self._waiting.queue.join()
 
     async def _write(self, event: Event) -> None:
         involved = event.involvedObject
@@ -125,7 +128,40 @@ class EventRecorder:
             else:
                 self._known.move_to_end(identity)
                 return
-        self._known[identity] = await self._client.create(event)
+        self._known[identity] = await self._create(event)
         self._known.move_to_end(identity)
         while len(self._known) > _REMEMBERED:
             self._known.popitem(last=False)
+
+    async def _create(self, event: Event) -> Event:
+        for _ in range(_NAME_TRIES - 1):
+            try:
+                return await self._client.create(event)
+            except ApiError as error:
+                if error.reason != "AlreadyExists":
+                    raise
+            event = replace_meta(event, name=self._new_name(event.involvedObject.name or ""))
+        return await self._client.create(event)
+
+
+class _Waiting:
+    """The events that wait to be written, and how many found no place."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[Event] = asyncio.Queue(_QUEUED)
+        self._dropped = 0
+
+    def add(self, event: Event) -> None:
+        try:
+            self.queue.put_nowait(event)
+        except asyncio.QueueFull:
+            if not self._dropped:
+                _LOG.warning("%d events wait to be written: more are dropped, beginning with %s", _QUEUED, event.reason)
+            self._dropped += 1
+
+    def done(self) -> None:
+        """One has been written, or given up."""
+        self.queue.task_done()
+        if self._dropped and self.queue.empty():
+            _LOG.warning("%d events were dropped", self._dropped)
+            self._dropped = 0
