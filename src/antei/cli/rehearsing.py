@@ -129,7 +129,9 @@ async def undo_interrupted(journals: Path, console: Console) -> int:
     for interrupted in await asyncio.to_thread(Interrupted.find, journals):
         failed = False
         client: Client | None = None
-        for undo in interrupted.undo:
+        # With its own cluster goes all that was changed in it.
+        clusters = [undo for undo in interrupted.undo if isinstance(undo, EndCluster)]
+        for undo in clusters or interrupted.undo:
             try:
                 if isinstance(undo, EndCluster):
                     await remove_cluster(Path(undo.directory))

@@ -15,7 +15,7 @@ from antei.client.http import HttpClient
 from antei.client.manifests import Document
 from antei.cluster import Cluster, Settings, remove_leftovers
 from antei.rehearse.durations import Lag
-from antei.rehearse.safety import EndCluster, Journal
+from antei.rehearse.safety import EndCluster, Journal, finish
 from antei.rehearse.target import EmbeddedTarget, NodeWatch, ReadinessBlock
 from antei.world import World
 from antei.world.system import system_world
@@ -49,10 +49,14 @@ async def embedded(
         try:
             yield EmbeddedTarget(cluster, watch, block)
         finally:
-            await cluster.stop(end_workloads=True)
+            await finish(cluster.stop(end_workloads=True))
     finally:
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
-        await journal.strike(ending)
+        await finish(_remove(directory, journal, ending))
+
+
+async def _remove(directory: Path, journal: Journal, ending: EndCluster) -> None:
+    await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+    await journal.strike(ending)
 
 
 async def apply(kubeconfig: Path, documents: Sequence[Document]) -> list[Applied]:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from antei.api.errors import ApiError
 from antei.rehearse.load import LoadClient
-from antei.rehearse.model import Objectives, Request, Run, ScenarioResult, Verdict
+from antei.rehearse.model import Cause, Objectives, Request, Run, ScenarioResult, Verdict
 from antei.rehearse.observe import Recorder
 from antei.rehearse.safety import Journal, finish
 from antei.rehearse.scenario import Fault, Scenario
@@ -114,6 +114,8 @@ class Rehearsal:
                 result = not_played(scenario.name, scenario.title, reason, self._objectives(scenario))
             elif unhealthy:
                 result = not_played(scenario.name, scenario.title, unhealthy, self._objectives(scenario))
+            elif Fault.UNREADY in scenario.faults and self._facts.readiness is None:
+                result = self._cannot_be_unready(scenario)
             else:
                 result = await self._play(scenario)
                 if result.verdict is Verdict.FAILED and result.run is None:
@@ -143,12 +145,17 @@ class Rehearsal:
         for fault in scenario.faults:
             if fault is Fault.DEPENDENCY_DOWN and not self._workload.dependencies:
                 return "there is no other workload behind a Service that it could depend on"
-            if fault is Fault.UNREADY and self._facts.readiness is None:
-                return "there is no readiness probe that could fail"
             need = NEEDS.get(fault)
             if need is not None and (reason := self._target.cannot(Capability(need))):
                 return reason
         return ""
+
+    def _cannot_be_unready(self, scenario: Scenario) -> ScenarioResult:
+        """It is not this target that cannot play it: the workload lacks what it is about."""
+        reason = "there is no readiness probe: nothing takes a pod that cannot serve out of the Service"
+        remedy = f"add `containers[{self._facts.container}].readinessProbe` on the path that clients use"
+        row = not_played(scenario.name, scenario.title, reason, self._objectives(scenario), verdict=Verdict.MISSED)
+        return replace(row, causes=(Cause("no-readiness-probe", 0, reason, remedy),))
 
     async def _play(self, scenario: Scenario) -> ScenarioResult:
         try:

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psutil
@@ -27,8 +27,9 @@ from lightkube.resources.core_v1 import Node
 from antei.api.errors import ApiError
 from antei.client import Client, PatchType
 
-__all__ = ["EndCluster", "Interrupted", "Journal", "RestoreTemplate", "Scale", "Uncordon", "Undo", "perform"]
+__all__ = ["EndCluster", "Interrupted", "Journal", "RestoreTemplate", "Scale", "Uncordon", "Undo", "finish", "perform"]
 
+T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Deployment, StatefulSet, DaemonSet, ReplicaSet)}
 _RETRY_SECONDS = 1.0
@@ -149,6 +150,23 @@ class Interrupted:
 
     def forget(self) -> None:
         self.path.unlink(missing_ok=True)
+
+
+async def finish(work: Coroutine[Any, Any, T]) -> T:
+    """Runs it to its end, also when this is cancelled meanwhile: then that is raised afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+        except Exception:  # noqa: BLE001 - raised by `result` below
+            break
+    result = task.result()
+    if cancelled is not None:
+        raise cancelled
+    return result
 
 
 async def perform(undo: Undo, client: Client | None, *, within_seconds: float) -> None:
