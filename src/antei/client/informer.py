@@ -31,6 +31,8 @@ IndexFunction = Callable[[T], Iterable[str]]
 _LOG = logging.getLogger(__name__)
 _BACKOFF_FIRST_SECONDS = 0.2
 _BACKOFF_CAP_SECONDS = 30.0
+#: The index that every informer has.
+_NAMESPACE = "namespace"
 
 
 class Informer(Generic[T]):
@@ -42,8 +44,8 @@ class Informer(Generic[T]):
         self._namespace = namespace
         self._objects: dict[Key, T] = {}
         self._handlers: list[Handler[T]] = []
-        self._indexes: dict[str, IndexFunction[T]] = {}
-        self._index_entries: dict[str, dict[str, dict[Key, T]]] = {}
+        self._indexes: dict[str, IndexFunction[T]] = {_NAMESPACE: _namespaces}
+        self._index_entries: dict[str, dict[str, dict[Key, T]]] = {_NAMESPACE: {}}
         self._synced = asyncio.Event()
 
     @property
@@ -58,13 +60,7 @@ class Informer(Generic[T]):
 
     def items(self, namespace: str | None = None) -> list[T]:
         """All objects, or those of one namespace, in the order in which they were first seen."""
-        if namespace is None:
-            return list(self._objects.values())
-        return (
-            self.by_index("namespace", namespace)
-            if "namespace" in self._indexes
-            else [obj for (ns, _), obj in self._objects.items() if ns == namespace]
-        )
+        return list(self._objects.values()) if namespace is None else self.by_index(_NAMESPACE, namespace)
 
     def add_handler(self, handler: Handler[T]) -> None:
         """Tells the handler of every change; what is known already is told at once, as additions."""
@@ -73,8 +69,14 @@ class Informer(Generic[T]):
             handler(None, obj)
 
     def add_index(self, name: str, function: IndexFunction[T]) -> None:
-        """Keeps objects findable by the strings that `function` names for each; again under one name is a no-op."""
-        if name in self._indexes:
+        """Keeps objects findable by the strings that `function` names for each; the same index again is a no-op.
+
+        All who share the informer share its indexes. Raises ValueError for a name that stands for another function.
+        """
+        known = self._indexes.get(name)
+        if known is not None:
+            if known is not function:
+                raise ValueError(f"informer of {self._kind.__name__}: there is another index {name!r} already")
             return
         self._indexes[name] = function
         self._index_entries[name] = {}
@@ -83,6 +85,7 @@ class Informer(Generic[T]):
                 self._index_entries[name].setdefault(value, {})[key] = obj
 
     def by_index(self, name: str, value: str) -> list[T]:
+        """In the order in which they first had this value. Raises KeyError for an index that nobody added."""
         return list(self._index_entries[name].get(value, {}).values())
 
     async def run(self) -> None:
@@ -134,19 +137,24 @@ class Informer(Generic[T]):
             self._objects[key] = new
         for name, function in self._indexes.items():
             entries = self._index_entries[name]
+            values = dict.fromkeys(function(new)) if new is not None else {}
             for value in function(old) if old is not None else ():
                 bucket = entries.get(value)
-                if bucket is not None:
+                if bucket is not None and value not in values:
                     bucket.pop(key, None)
                     if not bucket:
                         del entries[value]
-            for value in function(new) if new is not None else ():
+            for value in values:
                 entries.setdefault(value, {})[key] = new  # type: ignore[assignment]
         for handler in self._handlers:
             try:
                 handler(old, new)
             except Exception as error:  # noqa: BLE001 - one handler's mistake must not blind all the others
                 report_mistake(f"informer of {self._kind.__name__}: a handler of {'/'.join(key)}", error)
+
+
+def _namespaces(obj: Object) -> tuple[str, ...]:
+    return (meta(obj).namespace or "",)
 
 
 class Informers:

@@ -66,11 +66,11 @@ def sort_claims(owner: Object, selector: Selector, candidates: Iterable[T]) -> C
 
 def index_orphans(informer: Informer[Any]) -> None:
     """Makes `informer.by_index("orphans", namespace)` give what nobody controls there."""
+    informer.add_index("orphans", _namespaces_of_orphan)
 
-    def namespaces(obj: Any) -> tuple[str, ...]:
-        return (namespace_of(obj),) if controller_of(obj) is None else ()
 
-    informer.add_index("orphans", namespaces)
+def _namespaces_of_orphan(obj: Object) -> tuple[str, ...]:
+    return (namespace_of(obj),) if controller_of(obj) is None else ()
 
 
 def candidates_of(informer: Informer[T], owner: Object) -> list[T]:

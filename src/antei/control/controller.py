@@ -17,7 +17,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from antei.api.errors import ApiError
 from antei.api.objects import Object, controller_of, key_of, namespace_of
@@ -221,9 +221,9 @@ def enqueue_owner(queue: WorkQueue, owner_kind: str) -> Callable[[Object | None,
 
 def index_by_controller(informer: Informer[T]) -> None:
     """Makes `informer.by_index("controller", uid)` give what the object with that uid controls."""
+    informer.add_index("controller", _controller_uids)
 
-    def uids(obj: Any) -> tuple[str, ...]:
-        owner = controller_of(obj)
-        return (owner.uid,) if owner is not None else ()
 
-    informer.add_index("controller", uids)
+def _controller_uids(obj: Object) -> tuple[str, ...]:
+    owner = controller_of(obj)
+    return (owner.uid,) if owner is not None else ()

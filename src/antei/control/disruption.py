@@ -69,8 +69,6 @@ class DisruptionController:
         self._told: set[tuple[str, str, str]] = set()
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
-        self._budgets.add_index("namespace", lambda budget: (namespace_of(budget),))
-        self._pods.add_index("namespace", lambda pod: (namespace_of(pod),))
         self._budgets.add_handler(enqueue_key(queue))
         self._budgets.add_handler(self._forget)
 
@@ -89,7 +87,7 @@ class DisruptionController:
         def scale_changed(old: Any, new: Any) -> None:
             # Kubernetes waits for the next change of a pod; a budget of zero pods would wait for ever.
             if old is None or new is None or old.spec.replicas != new.spec.replicas:
-                for budget in self._budgets.by_index("namespace", namespace_of(new if new is not None else old)):
+                for budget in self._budgets.items(namespace_of(new if new is not None else old)):
                     queue.add(key_of(budget))
 
         self._pods.add_handler(pod_changed)
@@ -129,7 +127,7 @@ class DisruptionController:
 
     def _budgets_of(self, pod: Pod) -> list[PodDisruptionBudget]:
         found = []
-        for budget in self._budgets.by_index("namespace", namespace_of(pod)):
+        for budget in self._budgets.items(namespace_of(pod)):
             try:
                 selector = selector_of(budget.spec.selector if budget.spec else None)
             except ValueError:
@@ -144,7 +142,7 @@ class DisruptionController:
         except ValueError as error:
             self._recorder.event(budget, "Warning", "NoPods", f"Failed to get pods: {error}")
             raise BudgetError(str(error)) from error
-        candidates = self._pods.by_index("namespace", namespace_of(budget))
+        candidates = self._pods.items(namespace_of(budget))
         return tuple(sorted((pod for pod in candidates if selector.matches(labels_of(pod))), key=name_of))
 
     async def _scales(self, budget: PodDisruptionBudget, selected: Iterable[Pod]) -> tuple[dict[str, int], list[str]]:

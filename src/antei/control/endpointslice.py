@@ -249,7 +249,7 @@ class EndpointSliceController:
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
         index_pods_by_label(self._pods)
-        self._slices.add_index("service", _service_keys)
+        self._slices.add_index("managed-service", _service_keys)
         self._services.add_handler(enqueue_key(queue))
         self._pods.add_handler(enqueue_services_of_pod(queue, self._services))
 
@@ -288,7 +288,7 @@ class EndpointSliceController:
 
     def _snapshot(self, service: Service) -> Snapshot:
         key = f"{namespace_of(service)}/{name_of(service)}"
-        slices = self._assumed.overlay(self._slices.by_index("service", key), lambda s: key in _service_keys(s))
+        slices = self._assumed.overlay(self._slices.by_index("managed-service", key), lambda s: key in _service_keys(s))
         pods = selected_pods(service, self._pods)
         zones: dict[str, str] = {}
         for node_name in {pod.spec.nodeName: None for pod in pods if pod.spec and pod.spec.nodeName}:

@@ -128,12 +128,12 @@ def _taints(spec: NodeSpec, current: Sequence[NodeCondition], now: datetime) -> 
 
 def index_pods_by_node(informer: Informer[Pod]) -> None:
     """Makes `by_index("node", name)` give the pods that are assigned to it."""
+    informer.add_index("node", _node_names)
 
-    def nodes(pod: Pod) -> tuple[str, ...]:
-        node_name = pod.spec.nodeName if pod.spec else None
-        return (node_name,) if node_name else ()
 
-    informer.add_index("node", nodes)
+def _node_names(pod: Pod) -> tuple[str, ...]:
+    node_name = pod.spec.nodeName if pod.spec else None
+    return (node_name,) if node_name else ()
 
 
 class NodeLifecycleController:

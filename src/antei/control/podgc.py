@@ -55,7 +55,7 @@ class PodGarbageCollector:
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
         index_pods_by_node(self._pods)
-        self._pods.add_index("terminated", lambda pod: ("",) if pods.is_terminal(pod) else ())
+        self._pods.add_index("terminated", _terminated_entries)
 
         def pod_changed(old: Pod | None, new: Pod | None) -> None:
             if new is None:
@@ -143,6 +143,10 @@ class PodGarbageCollector:
         except ApiError as error:
             if error.code not in (404, 409):
                 raise
+
+
+def _terminated_entries(pod: Pod) -> tuple[str, ...]:
+    return ("",) if pods.is_terminal(pod) else ()
 
 
 def _is_out_of_service(node: Node) -> bool:

@@ -109,7 +109,6 @@ def target_of(pod: Pod) -> ObjectReference:
 
 def enqueue_services_of_pod(queue: WorkQueue, services: Informer[Service]) -> Callable[[Pod | None, Pod | None], None]:
     """A handler that queues the Services which select the pod, or did before it changed."""
-    services.add_index("namespace", lambda service: (namespace_of(service),))
 
     def handler(old: Pod | None, new: Pod | None) -> None:
         if old is not None and new is not None and _as_endpoint(old) == _as_endpoint(new):
@@ -117,7 +116,7 @@ def enqueue_services_of_pod(queue: WorkQueue, services: Informer[Service]) -> Ca
         for pod in (old, new):
             if pod is None:
                 continue
-            for service in services.by_index("namespace", namespace_of(pod)):
+            for service in services.items(namespace_of(pod)):
                 selector = service.spec.selector if service.spec else None
                 if selector and matches(selector, labels_of(pod)):
                     queue.add(key_of(service))

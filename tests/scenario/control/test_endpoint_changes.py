@@ -8,8 +8,11 @@ from typing import Any
 from lightkube.resources.core_v1 import Endpoints, Node, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
+from antei.client.informer import Informers
 from antei.control.endpoints import EndpointsController
 from antei.control.endpointslice import EndpointSliceController
+from antei.network.addresses import ClusterAddresses
+from antei.network.dns import InformerView
 
 WEB = {"app": "web"}
 CONTROLLERS = [EndpointSliceController, EndpointsController]
@@ -145,3 +148,37 @@ def test_a_service_without_a_selector_is_left_to_others(play: Any) -> None:
         assert await slices(stage) == []
 
     play(main, CONTROLLERS)
+
+
+def test_a_slice_that_somebody_else_keeps_for_the_service_is_left_alone(play: Any) -> None:
+    def beside_dns(client: Any, informers: Informers, recorder: Any, world: Any) -> EndpointSliceController:
+        # As in a whole cluster: the DNS server's view is on the same informers, and there first.
+        InformerView(informers, ClusterAddresses.of(["a"], loopback=False))
+        return EndpointSliceController(client, informers, recorder, world)
+
+    async def main(stage: Any) -> None:
+        theirs = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {
+                "name": "web-theirs",
+                "namespace": "default",
+                "labels": {
+                    "kubernetes.io/service-name": "web",
+                    "endpointslice.kubernetes.io/managed-by": "mesh.example.com",
+                },
+            },
+            "addressType": "IPv4",
+            "endpoints": [{"addresses": ["10.9.9.9"]}],
+            "ports": [{"name": "http", "port": 9999, "protocol": "TCP"}],
+        }
+        created = await stage.client.create(EndpointSlice.from_dict(theirs))
+        await stage.client.create(service())
+        await stage.client.create(pod("web-0"))
+        await stage.set_ready("web-0", ip="10.0.0.1")
+        await asyncio.sleep(1)
+        found = {s.metadata.name: s for s in await slices(stage)}
+        assert found.pop("web-theirs") == created
+        assert [s.endpoints[0].addresses for s in found.values()] == [["10.0.0.1"]]
+
+    play(main, [beside_dns])

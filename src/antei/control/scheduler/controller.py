@@ -81,7 +81,6 @@ class SchedulerController:
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
         self._queue = queue
-        self._services.add_index("namespace", lambda service: (namespace_of(service),))
         informers.of(Namespace).add_handler(self._namespace_changed)
         informers.of(Node).add_handler(self._node_changed)
         informers.of(Pod).add_handler(self._pod_changed)
@@ -275,7 +274,7 @@ class SchedulerController:
         (Kubernetes: pkg/scheduler/framework/plugins/helper/spread.go.)
         """
         requirements: list[Requirement] = []
-        for service in self._services.by_index("namespace", namespace_of(pod)):
+        for service in self._services.items(namespace_of(pod)):
             selector = selector_of_map(service.spec.selector if service.spec else None)
             if selector.matches(labels_of(pod)):
                 requirements.extend(selector.requirements)
