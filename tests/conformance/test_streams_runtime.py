@@ -177,6 +177,33 @@ async def test_a_terminal_controls_its_session(make: Make, tmp_path: Path) -> No
             assert await streams.wait() == 6
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be somebody else")
+async def test_a_terminal_belongs_to_the_containers_user(bubblewrap: Capabilities, tmp_path: Path) -> None:
+    if not bubblewrap.namespaces:
+        pytest.skip(f"no namespaces here: {bubblewrap.refusals}")
+    images = ImageMap({"sh": MappedImage("sh", ("/bin/sh",))})
+
+    def make() -> ProcessRuntime:
+        return ProcessRuntime(system_world(), tmp_path / "state", images, capabilities=bubblewrap)
+
+    user = {"run_as_user": 1234, "run_as_group": 1234, "env": {"LD_ANY": "1"}}
+    async with running(make, tmp_path, "exec sh -i", stdin=True, tty=True, **user) as (runtime, record):
+        typed = b"id -u; tty </dev/tty; echo sai''d\n"
+        async with aclosing(await runtime.open_exec(record.id, ["sh"], stdin=True, tty=True)) as streams:
+            await streams.write_stdin(typed)
+            shown = await until(streams.read_stdout, b"said")
+            assert (b"1234\r\n" in shown, b"\n/dev/tty\r\n" in shown) == (True, True)
+        async with aclosing(await runtime.open_attach(record.id, stdin=True)) as streams:
+            await streams.write_stdin(typed)
+            shown = await until(streams.read_stdout, b"said")
+            assert (b"1234\r\n" in shown, b"\n/dev/tty\r\n" in shown) == (True, True)
+        for tty in (True, False):
+            async with aclosing(await runtime.open_exec(record.id, ["no-such-program"], tty=tty)) as streams:
+                assert await everything(streams.read_stdout) + await everything(streams.read_stderr) == b""
+                with pytest.raises(RuntimeError, match=r'exec: "no-such-program": executable file not found'):
+                    await streams.wait()
+
+
 async def test_attaching_follows_output_and_leaves_the_container_alone(make: Make, tmp_path: Path) -> None:
     async with running(make, tmp_path, f"echo before; {TICK} & echo err >&2; wait") as (runtime, record):
         await asyncio.sleep(0.3)

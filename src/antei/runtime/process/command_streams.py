@@ -31,9 +31,10 @@ from antei.runtime.process.state import StoredContainer
 __all__ = ["open_command", "set_terminal_size"]
 
 #: Who runs the command, and says so when it cannot.
-_JOINERS = (b"nsenter: ", b"setsid: ")
+_JOINERS = (b"nsenter: ", b"setsid: ", b"/usr/bin/env: ")
 #: Linux: TIOCSPTLCK, TIOCGPTPEER, TIOCGPTN
 _UNLOCK, _PEER, _NUMBER = 0x40045431, 0x5441, 0x80045430
+_NOT_EXECUTED = (126, 127)
 _COMPLAINT_BYTES = 4096
 _COMPLAINT_SECONDS = 1.0
 _Files = dict[int, tuple[str, int] | int]
@@ -123,6 +124,8 @@ class _Command:
         self._terminal = os.dup(master)
         with contextlib.suppress(OSError):
             os.fchown(slave, stored.user or 0, stored.group or 0)
+        if self._is_led:
+            return dict.fromkeys((0, 1, 2), slave)
         # Opened by name as the first thing in a new session, it becomes the session's controlling terminal.
         return dict.fromkeys((0, 1, 2), (path, os.O_RDWR))
 
@@ -200,7 +203,8 @@ class _Command:
         code = self._exit_code()
         if self._complaint is not None:
             said = self._complaint.decode(errors="replace").strip()
-            raise RuntimeError(not_executed(said, code, self._program) if "failed to execute" in said else said)
+            is_known = "failed to execute" in said or code in _NOT_EXECUTED
+            raise RuntimeError(not_executed(said, code, self._program) if is_known else said)
         return code
 
     def _exit_code(self) -> int:
