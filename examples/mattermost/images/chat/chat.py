@@ -46,7 +46,7 @@ DATA_SOURCE = re.compile(
     r"(?P<user>[^:]*):(?P<password>.*)"
     r"@tcp\((?P<host>[^:)]*)(?::(?P<port>\d+))?\)/(?P<database>[^?]*)"
 )
-DATABASE_TIMEOUT_SECONDS = 2
+DATABASE_TIMEOUT_SECONDS = 1
 #: Who reads waits no longer for the primary: finding out that a name is gone can take longer than any connection.
 DATABASE_PATIENCE_SECONDS = 1
 #: A primary that did not answer is asked again so often, and by nobody who waits for a page.
