@@ -402,8 +402,8 @@ async def test_a_message_too_large_ends_the_connection(http_api: Any, monkeypatc
 
 
 async def test_methods_that_connect_nothing_are_not_allowed(http_api: Any) -> None:
-    for method in ("PUT", "DELETE", "PATCH"):
-        async with http_api.request(method, f"{POD}/exec{query('a')}") as response:
+    for method, path in (("PUT", "exec"), ("DELETE", "attach"), ("PATCH", "portforward"), ("TRACE", "proxy/")):
+        async with http_api.request(method, f"{POD}/{path}{query('a')}") as response:
             assert response.status == 405
 
 

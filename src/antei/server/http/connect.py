@@ -18,6 +18,7 @@ from antei.server.registry import Registry
 __all__ = ["Connect"]
 
 _STREAM_METHODS = ("GET", "POST")
+_PROXY_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 class _Service(Protocol):
@@ -38,7 +39,7 @@ class Connect:
 
     async def serve(self, exchange: Exchange, route: Route) -> None:
         """Raises ApiError while nothing has been answered."""
-        if route.subresource != "proxy" and exchange.method not in _STREAM_METHODS:
+        if exchange.method not in (_PROXY_METHODS if route.subresource == "proxy" else _STREAM_METHODS):
             raise method_not_allowed()
         served = self._served.get(route.subresource)
         if served is None:

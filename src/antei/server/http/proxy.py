@@ -236,6 +236,8 @@ def forwarded_headers(exchange: Exchange, path: bytes, *, upgrades: bool) -> lis
     if upgrades:
         headers += [(b"connection", b"Upgrade"), (b"upgrade", exchange.header(b"upgrade"))]
     elif exchange.header(b"transfer-encoding"):
+        # One length only: two that disagree are two requests to somebody.
+        headers = [(name, value) for name, value in headers if name != b"content-length"]
         headers.append((b"transfer-encoding", b"chunked"))
     host = exchange.header(b"host")
     headers += [(b"x-forwarded-uri", path), (b"x-forwarded-proto", b"https")]
