@@ -20,16 +20,17 @@ import re
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
-from lightkube.resources.core_v1 import Node, Pod, Service
+from lightkube.resources.core_v1 import Node, Pod
 
 from antei import KUBERNETES_MINOR
-from antei.api.conditions import find
+from antei.api.conditions import is_true
 from antei.api.errors import bad_request
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.api.pod_logs import PodLogOptions
@@ -74,6 +75,7 @@ from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.image_map import load_maps
 from antei.runtime.process import ProcessRuntime, detect
 from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
+from antei.server.certificates import write_private
 from antei.server.http.server import ApiServer
 from antei.server.registry import Registry
 from antei.store import Store
@@ -148,26 +150,18 @@ class Cluster:
     def published(self) -> list[tuple[str, str]]:
         return self.network.published
 
-    def url_of(self, namespace: str, service: str, port: int) -> str:
-        """Where a NodePort or LoadBalancer Service is reached on this machine. LookupError when it is not."""
-        found = self.informers.of(Service).get(namespace, service)
-        for entry in (found.spec.ports if found is not None and found.spec is not None else None) or ():
-            if entry.port == port and entry.nodePort:
-                return f"http://127.0.0.1:{entry.nodePort}"
-        raise LookupError(f"Service {namespace}/{service} has no node port for {port}")
-
     async def start(self) -> None:
         """Raises OSError, ImageMapError or StoreError; what had been started by then is stopped again."""
         settings = self.settings
         await asyncio.to_thread(partial(settings.directory.mkdir, mode=0o700, parents=True, exist_ok=True))
-        self._store = await self._open_store()
-        try:
-            await self._start()
-        except BaseException:
-            await self._store.aclose()
-            raise
+        async with AsyncExitStack() as started:
+            self._store = await self._open_store()
+            started.push_async_callback(self._store.aclose)
+            await self._start(started)
+            started.pop_all()
 
-    async def _start(self) -> None:
+    async def _start(self, started: AsyncExitStack) -> None:
+        """`started` learns how each part is stopped; workloads of an earlier start go on."""
         settings, directory = self.settings, self.settings.directory
         registry = Registry(self._store, self.world)
         self.client = LocalClient(registry)
@@ -180,6 +174,7 @@ class Cluster:
         self.runtime = ProcessRuntime(
             self.world, directory / "runtime", image_map, capabilities=capabilities, hidden=[directory]
         )
+        started.push_async_callback(self.runtime.aclose)
         node_names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
         self.network = ClusterNetwork(
             self.client,
@@ -191,20 +186,26 @@ class Cluster:
             endpoint_lag=settings.endpoint_lag_seconds,
             mode="auto" if capabilities.namespaces else "loopback",
         )
+        started.push_async_callback(self.network.aclose)
         await self.network.start()
         if self.network.mode == "loopback":
             self.notes.append(f"pods share this machine's network: {self.network.reason}")
         await self._forget_nodes_beyond(node_names)
-        await self._start_server(registry)
         self._transport = SocketProbeTransport(self.network.sockets)
+        started.push_async_callback(self._transport.aclose)
+        await self._start_server(registry, started)
         self._volume_map = image_map.volumes
+        self._capacity = await asyncio.to_thread(_capacity, directory)
         self._agents = {name: self._agent(name) for name in node_names}
         self._running = asyncio.create_task(self._run(), name="cluster")
+        started.push_async_callback(self._stop_running)
         nodes = self.informers.of(Node)
         nodes.add_handler(lambda old, new: self._note_nodes(node_names))
         ready = asyncio.create_task(self._nodes_ready.wait())
-        await asyncio.wait({ready, self._running}, return_when=asyncio.FIRST_COMPLETED)
-        ready.cancel()
+        try:
+            await asyncio.wait({ready, self._running}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            ready.cancel()
         if self._running.done():
             self._running.result()
 
@@ -232,13 +233,15 @@ class Cluster:
             return await SqliteStore.open(self.settings.directory / "antei.db")
         return MemoryStore()
 
-    async def _start_server(self, registry: Registry) -> None:
+    async def _start_server(self, registry: Registry, started: AsyncExitStack) -> None:
         directory = self.settings.directory
         try:
             inside = self.network.api_sockets()
         except OSError as error:
             self.notes.append(f"pods cannot reach the API at {self.network.addresses.api}:443: {error}")
             inside = []
+        for listener in inside:
+            started.callback(listener.close)  # the server's from its start on; here for one that fails before
         endpoints = [(self.network.addresses.api, 443)] if inside else []
         await bootstrap(registry, provisioner=PROVISIONER, api_endpoints=endpoints)
         port_file = directory / "api-port"
@@ -253,9 +256,10 @@ class Cluster:
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
             ready_checks={"nodes": self._nodes_ready.is_set},
         )
+        started.push_async_callback(self.server.stop)
         await self.server.start()
         await asyncio.to_thread(port_file.write_text, str(self.server.port))
-        await asyncio.to_thread(_write_private, self.kubeconfig_path, self.server.kubeconfig)
+        await asyncio.to_thread(write_private, self.kubeconfig_path, self.server.kubeconfig.encode())
 
     def _agent(self, name: str) -> NodeAgent:
         addresses = self.network.addresses
@@ -271,7 +275,7 @@ class Cluster:
             self.world,
             self.settings.directory / "nodes" / name,
             addresses.pod_cidr(name),
-            _capacity(self.settings.directory),
+            self._capacity,
             node_ip=addresses.nodes[name],
             observer=self._observer,
             probe_block=self._probe_block,
@@ -365,9 +369,7 @@ class Cluster:
 
     async def stop(self, *, end_workloads: bool) -> None:
         """Stops serving. Workloads go on, to be adopted by the next start, or are told to end and then ended."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        await self._stop_running()
         await self.server.stop()
         await self._transport.aclose()
         if end_workloads:
@@ -378,6 +380,11 @@ class Cluster:
             await self.runtime.aclose()
             await self.network.aclose()
         await self._store.aclose()
+
+    async def _stop_running(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
 
 
 class _NodeLogs:
@@ -493,8 +500,7 @@ async def remove_leftovers(directory: Path) -> int:
 
 
 def _is_node_ready(node: Node) -> bool:
-    condition = find(node.status.conditions if node.status else None, "Ready")
-    return condition is not None and condition.status == "True"
+    return is_true(node.status.conditions if node.status else None, "Ready")
 
 
 def _capacity(directory: Path) -> dict[str, str]:
@@ -509,7 +515,6 @@ def _capacity(directory: Path) -> dict[str, str]:
 
 def _known_port(port_file: Path) -> int:
     """The port of the last run, where it is still free, so that kubeconfigs stay good; else 0."""
-
     try:
         port = int(port_file.read_text())
         with socket.socket() as probe:
@@ -518,10 +523,3 @@ def _known_port(port_file: Path) -> int:
     except (OSError, ValueError):
         return 0
     return port
-
-
-def _write_private(path: Path, text: str) -> None:
-    part = path.with_suffix(".part")
-    part.touch(mode=0o600)
-    part.write_text(text)
-    part.replace(path)

@@ -1,0 +1,47 @@
+"""A start that fails half-way leaves no thread, task or open port of antei behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+from antei_process import needs_namespaces
+
+from antei.cluster import Cluster, Settings, remove_leftovers
+from antei.server.http.server import ApiServer
+
+pytestmark = [pytest.mark.live, needs_namespaces()]
+_PATIENCE_SECONDS = 10.0
+
+
+@pytest.mark.parametrize("broken", ["server", "controllers"])
+async def test_a_start_that_fails_half_way_is_undone(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refused(server: ApiServer) -> None:
+        raise OSError("the disk is full")
+
+    if broken == "server":
+        monkeypatch.setattr(ApiServer, "start", refused)
+    else:
+        monkeypatch.setattr(Cluster, "_note_nodes", lambda cluster, names: None)
+        monkeypatch.setattr(Cluster, "_run", refused)
+    threads = set(threading.enumerate())
+    tasks = asyncio.all_tasks()
+    directory = tmp_path / "data"
+    try:
+        with pytest.raises(OSError, match="the disk is full"):
+            await Cluster(Settings(directory)).start()
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            while _names_of_others(threads):  # noqa: ASYNC110 - threads end without telling the loop
+                await asyncio.sleep(0.05)
+        assert asyncio.all_tasks() == tasks
+    finally:
+        await remove_leftovers(directory)
+
+
+def _names_of_others(threads: set[threading.Thread]) -> list[str]:
+    """Threads that were begun since, but for the loop's own pool, which stays."""
+    return [each.name for each in threading.enumerate() if each not in threads and "asyncio" not in each.name]
