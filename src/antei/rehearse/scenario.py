@@ -77,7 +77,7 @@ class Step(msgspec.Struct, forbid_unknown_fields=True, frozen=True, omit_default
     pods: Literal["one", "all"] = "one"
     within: str = "60s"  # of a wait
     optional: bool = False  # of a wait: going on when it does not come true is no failure
-    seconds: str = "10s"  # of slow-start, and how long what is undone by itself lasts
+    seconds: str = "10s"  # of slow-start; of drain, how much later new pods get ready where their image is not there
     times: int = 2  # of crash-loop
     by: int = 1  # of scale-down
     moment: bool = False

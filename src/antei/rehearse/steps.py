@@ -18,12 +18,13 @@ from antei.api.objects import name_of, namespace_of, uid_of
 from antei.api.pods import is_ready
 from antei.client import PatchType
 from antei.rehearse.drain import cordon, empty_node, must_go
+from antei.rehearse.lateness import LateReadiness, SlowStarts
 from antei.rehearse.safety import Journal, RestoreTemplate, Scale, Uncordon, Undo, perform
 from antei.rehearse.scenario import Fault, Step
 from antei.rehearse.stage import Stage, StepFailed, restarts_of
 from antei.rehearse.target import Capability
 from antei.rehearse.workload import Owner, replicas_of
-from antei.runtime import ContainerRecord, Exit, RuntimeFailure
+from antei.runtime import RuntimeFailure
 from antei.world import Clock
 
 __all__ = ["Steps"]
@@ -89,10 +90,13 @@ class Steps:
         else:
             await self.undo_all()
 
-    async def undo_all(self, within_seconds: float = 60.0) -> list[str]:
-        """Takes everything back; returns what could not be, a sentence each. What was noted then stays noted."""
+    async def undo_all(self, within_seconds: float = 60.0, *, but_first: int = 0) -> list[str]:
+        """Takes everything back, or what came after the first so many; returns what could not be, a sentence each.
+
+        What was noted then stays noted.
+        """
         failed = []
-        while self._undoings:
+        while len(self._undoings) > but_first:
             undoing = self._undoings[-1]
             self._recorder.note(f"undone: {undoing.text}")
             try:
@@ -168,9 +172,17 @@ class Steps:
             await self._client.delete(Pod, name_of(pod), namespace_of(pod), uid=uid_of(pod))
 
     async def _drain(self, step: Step) -> None:
-        """Each node that has a pod of the workload or of what it depends on: others have nothing to show."""
+        """Each node that has a pod of the workload or of what it depends on: others have nothing to show.
+
+        Where pods go their images are not there yet: new ones of the workload get ready so much later.
+        """
         names = sorted({_node_of(pod) for pod in self._pods_concerned()})
         self._stage.aim(())
+        if step.length_seconds and not self._target.cannot(Capability.BLOCK_READINESS):
+            late = LateReadiness(self._stage, step.length_seconds)
+            self._target.watch(late)
+            self._then("new pods get ready as they are", late.end)
+        kept = len(self._undoings)
         for name in names:
             node = await self._client.get(Node, name)
             self._recorder.fault(f"drain of node {name}", node=name)
@@ -187,7 +199,7 @@ class Steps:
                 ) from error
             except ExceptionGroup as group:
                 raise group.exceptions[0] from group
-            await self.undo_all()
+            await self.undo_all(but_first=kept)
 
     def _pods_concerned(self) -> list[Pod]:
         pods = self._stage.pods()
@@ -252,7 +264,7 @@ class Steps:
         length = step.length_seconds
         text = f"slow start: rollout of a revision that takes {length:g} s longer"
         if not self._target.cannot(Capability.PAUSE):
-            slow = _SlowStarts(self, self._stage.hit.known, length)
+            slow = SlowStarts(self._stage, self._container, length)
             self._target.watch(slow)
             self._then("new containers start as they are", slow.end)
             self._recorder.fault(text)
@@ -351,50 +363,6 @@ class Steps:
         """Undone later, if not by this process then by the next."""
         await self._journal.note(undo)
         self._undoings.append(_Undoing(text, lambda: perform(undo, self._client, within_seconds=60.0), undo))
-
-
-class _SlowStarts:
-    """Pauses each first container of new pods for some seconds. Implements Observer."""
-
-    def __init__(self, steps: Steps, known: frozenset[str], length_seconds: float) -> None:
-        self._steps = steps
-        self._known = known
-        self._length_seconds = length_seconds
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._is_over = False
-
-    def started(self, pod: Pod, record: ContainerRecord) -> None:
-        steps = self._steps
-        is_new = uid_of(pod) not in self._known and steps._stage.workload.owns(pod)
-        if not self._is_over and is_new and record.name == steps._container:
-            task = asyncio.create_task(self._hold(pod, record.name), name=f"slow start of {name_of(pod)}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _hold(self, pod: Pod, container: str) -> None:
-        target = self._steps._target
-        try:
-            await target.pause(pod, container)
-            try:
-                await asyncio.sleep(self._length_seconds)
-            finally:
-                await target.resume(pod, container)
-        except (LookupError, RuntimeFailure) as error:
-            _LOG.info("slow start of %s: %s", name_of(pod), error)
-
-    async def end(self) -> None:
-        self._is_over = True
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def probed(self, pod: Pod, container: str, kind: str, failure: str | None) -> None: ...
-
-    def pre_stop(self, pod: Pod, container: str) -> None: ...
-
-    def signalled(self, pod: Pod, container: str, signal: str) -> None: ...
-
-    def ended(self, pod: Pod, container: str, end: Exit) -> None: ...
 
 
 def _scale(owner: Owner, replicas: int) -> Scale:
