@@ -226,7 +226,9 @@ def test_a_flood_of_output_stays_bounded(run: Callable[..., None], tmp_path: Pat
     files = [path for path in tmp_path.iterdir() if path.name.startswith("main.log")]
     assert 2 <= len(files) <= 5
     assert all(path.stat().st_size <= 10 * 1024 * 1024 for path in files)
-    assert (tmp_path / "main.log").read_text().endswith(" stderr F last\n")
+    # Between stdout and stderr no order is promised: two pipes, read one after the other.
+    told = "".join(path.read_text() for path in files)
+    assert told.count(" stderr F last\n") == 1
 
 
 @pytest.mark.parametrize("user", [None, 1234])
