@@ -20,6 +20,7 @@ from lightkube.resources.core_v1 import Pod, ReplicationController
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api import conditions, pods
+from antei.api.budgets import budgets_of
 from antei.api.errors import ApiError
 from antei.api.objects import (
     controller_of,
@@ -74,7 +75,7 @@ class DisruptionController:
 
         def pod_changed(old: Pod | None, new: Pod | None) -> None:
             for pod in (old, new):
-                found = self._budgets_of(pod) if pod is not None else []
+                found = budgets_of(pod, self._budgets.items(namespace_of(pod))) if pod is not None else []
                 for budget in found:
                     queue.add(key_of(budget))
             if new is not None and len(found) > 1 and (old is None or labels_of(old) != labels_of(new)):
@@ -124,17 +125,6 @@ class DisruptionController:
     def _forget(self, old: PodDisruptionBudget | None, new: PodDisruptionBudget | None) -> None:
         if new is None and old is not None:
             self._told = {told for told in self._told if told[0] != uid_of(old)}
-
-    def _budgets_of(self, pod: Pod) -> list[PodDisruptionBudget]:
-        found = []
-        for budget in self._budgets.items(namespace_of(pod)):
-            try:
-                selector = selector_of(budget.spec.selector if budget.spec else None)
-            except ValueError:
-                continue  # its own reconcile says so
-            if selector.matches(labels_of(pod)):
-                found.append(budget)
-        return found
 
     def _selected(self, budget: PodDisruptionBudget) -> tuple[Pod, ...]:
         try:

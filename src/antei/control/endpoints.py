@@ -19,6 +19,7 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key
+from antei.control.removal import remove
 from antei.control.service_selection import (
     belongs_in_endpoints,
     enqueue_services_of_pod,
@@ -176,7 +177,7 @@ class EndpointsController:
         current = self._endpoints.get(namespace, name)
         if service is None:
             if current is not None and labels_of(current).get(LABEL_MANAGED_BY) == MANAGER:
-                await self._delete(current)
+                await remove(self._client, current)
             return None
         if is_terminating(service) or not selects_pods(service):
             return None
@@ -194,10 +195,3 @@ class EndpointsController:
                 self._recorder.event(service, "Warning", "FailedToUpdateEndpoint", text)
             raise
         return None
-
-    async def _delete(self, current: Endpoints) -> None:
-        try:
-            await self._client.delete(Endpoints, name_of(current), namespace_of(current), uid=meta(current).uid)
-        except ApiError as error:
-            if error.code != 404:
-                raise

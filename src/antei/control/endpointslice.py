@@ -20,7 +20,6 @@ from antei.api.errors import ApiError
 from antei.api.objects import (
     is_terminating,
     labels_of,
-    meta,
     name_of,
     namespace_of,
     owner_reference,
@@ -34,6 +33,7 @@ from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.assume import AssumeCache
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key
+from antei.control.removal import remove
 from antei.control.service_selection import (
     belongs_in_endpoints,
     enqueue_services_of_pod,
@@ -274,7 +274,7 @@ class EndpointSliceController:
         changes = plan(self._snapshot(service))
         try:
             for obsolete in changes.delete:
-                await self._delete(obsolete)
+                await remove(self._client, obsolete)
             for changed in changes.update:
                 self._assumed.assume(await self._client.update(changed))
             for missing in changes.create:
@@ -296,13 +296,6 @@ class EndpointSliceController:
             if zone:
                 zones[node_name] = zone
         return Snapshot(service, pods, zones, tuple(s for s in slices if not is_terminating(s)))
-
-    async def _delete(self, obsolete: EndpointSlice) -> None:
-        try:
-            await self._client.delete(EndpointSlice, name_of(obsolete), namespace_of(obsolete), uid=meta(obsolete).uid)
-        except ApiError as error:
-            if error.code != 404:
-                raise
 
 
 def _service_keys(existing: EndpointSlice) -> tuple[str, ...]:

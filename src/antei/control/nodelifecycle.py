@@ -19,11 +19,12 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from antei.api import conditions, pods
 from antei.api.errors import ApiError
-from antei.api.objects import meta, name_of, namespace_of, replace, to_time, uid_of
-from antei.client import Client, PatchType
+from antei.api.objects import meta, name_of, namespace_of, replace, to_time
+from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key
+from antei.control.status_writer import patch_pod_condition
 from antei.world import World
 
 __all__ = ["NodeLifecycleController", "Plan", "Snapshot", "index_pods_by_node", "plan"]
@@ -211,14 +212,7 @@ class NodeLifecycleController:
                 observedGeneration=meta(pod).generation,
             )
             try:
-                await self._client.patch(
-                    Pod,
-                    name_of(pod),
-                    namespace_of(pod),
-                    {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}},
-                    patch_type=PatchType.STRATEGIC,
-                    subresource="status",
-                )
+                await patch_pod_condition(self._client, pod, condition)
             except ApiError as error:
                 if error.code not in (404, 409):
                     raise

@@ -19,6 +19,7 @@ from antei.api.objects import Object, key_of, name_of, namespace_of, owner_refer
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.control.expectations import Expectations
+from antei.control.removal import remove
 from antei.world import World
 
 __all__ = ["BatchResult", "PodControl", "is_namespace_terminating", "pod_from_template", "slow_start"]
@@ -144,11 +145,11 @@ class PodControl:
         """Gracefully, and only this very pod. One that is gone already is no error."""
         self._expectations.expect_deletion(key_of(owner), uid_of(pod))
         try:
-            await self._client.delete(Pod, name_of(pod), namespace_of(pod), uid=uid_of(pod))
+            if not await remove(self._client, pod):
+                self._expectations.forget_deletion(uid_of(pod))
+                return
         except (ApiError, OSError) as error:
             self._expectations.forget_deletion(uid_of(pod))
-            if isinstance(error, ApiError) and error.code in (404, 409):
-                return
             self._recorder.event(owner, "Warning", "FailedDelete", f"Error deleting: {error}")
             raise
         except asyncio.CancelledError:

@@ -12,12 +12,13 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from antei.api import conditions, pods
 from antei.api.errors import ApiError
-from antei.api.objects import is_terminating, key_of, meta, name_of, namespace_of, replace, to_time, uid_of
+from antei.api.objects import is_terminating, key_of, meta, name_of, namespace_of, replace, to_time
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue
 from antei.control.nodelifecycle import index_pods_by_node
+from antei.control.removal import remove
 from antei.world import World
 
 __all__ = ["PodGarbageCollector", "superfluous"]
@@ -79,7 +80,7 @@ class PodGarbageCollector:
     async def reconcile(self, key: Key) -> Requeue | None:
         if key == _TERMINATED:
             for old in superfluous(self._pods.by_index("terminated", ""), TERMINATED_THRESHOLD):
-                await self._remove(old)
+                await remove(self._client, old, grace_period_seconds=0)
             return None
         pod = self._pods.get(*key)
         if pod is None:
@@ -87,14 +88,14 @@ class PodGarbageCollector:
         node_name = (pod.spec.nodeName if pod.spec else None) or ""
         if not node_name:
             if is_terminating(pod):
-                await self._remove(pod)
+                await remove(self._client, pod, grace_period_seconds=0)
             return None
         node = self._nodes.get("", node_name)
         if node is None:
             return await self._orphan(pod, node_name)
         if is_terminating(pod) and _is_out_of_service(node):
             await self._fail(pod, "DeletionByPodGC", "PodGC: node is out of service")
-            await self._remove(pod)
+            await remove(self._client, pod, grace_period_seconds=0)
         return None
 
     async def _orphan(self, pod: Pod, node_name: str) -> Requeue | None:
@@ -110,7 +111,7 @@ class PodGarbageCollector:
         else:
             return None  # it is there; the informer will say so
         await self._fail(pod, "DeletionByPodGC", "PodGC: node no longer exists")
-        await self._remove(pod)
+        await remove(self._client, pod, grace_period_seconds=0)
         if len(self._pods.by_index("node", node_name)) <= 1:
             self._missing_since.pop(node_name, None)
         return None
@@ -135,13 +136,6 @@ class PodGarbageCollector:
             )
         except ApiError as error:
             if error.code != 404:
-                raise
-
-    async def _remove(self, pod: Pod) -> None:
-        try:
-            await self._client.delete(Pod, name_of(pod), namespace_of(pod), grace_period_seconds=0, uid=uid_of(pod))
-        except ApiError as error:
-            if error.code not in (404, 409):
                 raise
 
 

@@ -19,6 +19,7 @@ from lightkube.resources.apps_v1 import ControllerRevision
 from antei.api.errors import ApiError
 from antei.api.objects import Object, labels_of, meta, name_of, namespace_of, owner_reference, uid_of
 from antei.client import Client
+from antei.control.removal import remove
 from antei.control.template_hash import canonical_json, hash_of
 
 __all__ = [
@@ -30,14 +31,17 @@ __all__ = [
     "new_revision",
     "renumber",
     "same_data",
+    "settle",
     "sorted_revisions",
     "superfluous_revisions",
     "template_of",
+    "truncate",
 ]
 
 HASH_LABEL = "controller.kubernetes.io/hash"
 #: The longest prefix of a revision's name: 253 characters less a dash and a hash of ten and some.
 _PREFIX_LENGTH = 223
+_HISTORY_LIMIT = 10
 
 
 def revision_data(template: PodTemplateSpec) -> dict[str, Any]:
@@ -147,6 +151,30 @@ async def renumber(client: Client, revision: ControllerRevision, number: int) ->
         namespace_of(revision),
         {"metadata": {"uid": uid_of(revision)}, "revision": number},
     )
+
+
+async def settle(
+    client: Client,
+    owner: Object,
+    template: PodTemplateSpec,
+    known: Sequence[ControllerRevision],
+    collision_count: int | None,
+) -> tuple[ControllerRevision, int | None]:
+    """The revision of the present template, made or renumbered where it must be, and the collision count."""
+    choice = choose_revision(owner, template, known, collision_count)
+    if choice.must_create:
+        return await create_revision(client, owner, template, choice, collision_count)
+    if choice.must_renumber_to is not None:
+        return await renumber(client, choice.revision, choice.must_renumber_to), collision_count
+    return choice.revision, collision_count
+
+
+async def truncate(
+    client: Client, known: Sequence[ControllerRevision], live_names: set[str], limit: int | None
+) -> None:
+    """Removes the oldest that nothing uses any more, beyond `limit` (spec.revisionHistoryLimit) of them."""
+    for revision in superfluous_revisions(known, live_names, _HISTORY_LIMIT if limit is None else limit):
+        await remove(client, revision)
 
 
 def hash_label(revision: ControllerRevision) -> str:

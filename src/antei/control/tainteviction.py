@@ -13,13 +13,15 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from antei.api import pods
 from antei.api.errors import ApiError
-from antei.api.objects import is_terminating, key_of, meta, name_of, namespace_of, to_time, uid_of
-from antei.client import Client, PatchType
+from antei.api.objects import is_terminating, key_of, meta, name_of, namespace_of, to_time
+from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue
 from antei.control.node_match import tolerates
 from antei.control.nodelifecycle import index_pods_by_node
+from antei.control.removal import remove
+from antei.control.status_writer import patch_pod_condition
 from antei.world import World
 
 __all__ = ["TaintEvictionController", "evict_at"]
@@ -103,15 +105,8 @@ class TaintEvictionController:
             observedGeneration=meta(pod).generation,
         )
         try:
-            await self._client.patch(
-                Pod,
-                name_of(pod),
-                namespace_of(pod),
-                {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}},
-                patch_type=PatchType.STRATEGIC,
-                subresource="status",
-            )
-            await self._client.delete(Pod, name_of(pod), namespace_of(pod), uid=uid_of(pod))
+            await patch_pod_condition(self._client, pod, condition)
+            await remove(self._client, pod)
         except ApiError as error:
             if error.code != 404:
                 raise

@@ -26,17 +26,17 @@ from lightkube.models.policy_v1 import Eviction, PodDisruptionBudgetStatus
 from lightkube.resources.core_v1 import Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
+from antei.api.budgets import budgets_of
 from antei.api.conditions import with_condition
 from antei.api.errors import ApiError, bad_request, forbidden, timeout, too_many_requests
 from antei.api.objects import meta, replace, to_time
 from antei.api.pods import is_ready
 from antei.api.resources import Resource, resource_of
-from antei.api.selectors import selector_of
 from antei.server import deletion
 from antei.store import Store, Stored
 from antei.world import World
 
-__all__ = ["Evictions", "PodWriter", "budgets_of", "spend", "unready_pod_may_go"]
+__all__ = ["Evictions", "PodWriter", "spend", "unready_pod_may_go"]
 
 #: Kubernetes: EvictionsRetry.
 _TRIES = 20
@@ -71,19 +71,6 @@ class PodWriter(Protocol):
         *,
         dry_run: bool = False,
     ) -> deletion.Deletion: ...
-
-
-def budgets_of(pod: Pod, budgets: list[PodDisruptionBudget]) -> list[PodDisruptionBudget]:
-    """The budgets of the pod's namespace that select it; one with a broken selector selects nothing."""
-    found = []
-    for budget in budgets:
-        try:
-            selector = selector_of(budget.spec.selector if budget.spec else None)
-        except ValueError:
-            continue
-        if selector.matches(meta(pod).labels):
-            found.append(budget)
-    return found
 
 
 def may_ignore_budgets(pod: Pod) -> bool:

@@ -11,10 +11,10 @@ from lightkube.models.policy_v1 import Eviction, PodDisruptionBudgetSpec
 from lightkube.resources.core_v1 import Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
+from antei.api.budgets import budgets_of
 from antei.api.errors import ApiError
 from antei.api.objects import meta, replace_meta
 from antei.api.resources import resource_of
-from antei.server.eviction import budgets_of
 from antei.server.registry import Registry
 from antei.simulate.loop import run_virtual
 from antei.store import Conflict, Key, Stored

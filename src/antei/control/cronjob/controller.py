@@ -22,6 +22,7 @@ from antei.control.cronjob.plan import (
     without_active,
 )
 from antei.control.pod_control import is_namespace_terminating
+from antei.control.removal import remove
 from antei.world import World
 
 __all__ = ["CronJobController"]
@@ -138,12 +139,9 @@ class CronJobController:
 
     async def _delete(self, cron_job: CronJob, job: Job) -> None:
         try:
-            await self._client.delete(
-                Job, name_of(job), namespace_of(job), uid=uid_of(job), propagation_policy="Background"
-            )
-        except ApiError as error:
-            if error.code in (404, 409):
+            if not await remove(self._client, job, propagation_policy="Background"):
                 return
+        except ApiError as error:
             self._recorder.event(cron_job, "Warning", "FailedDelete", f"Deleted job: {error}")
             raise
         self._recorder.event(cron_job, "Normal", "SuccessfulDelete", f"Deleted job {name_of(job)}")

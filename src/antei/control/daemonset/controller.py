@@ -7,8 +7,7 @@ import asyncio
 from lightkube.resources.apps_v1 import ControllerRevision, DaemonSet
 from lightkube.resources.core_v1 import Node, Pod
 
-from antei.api.errors import ApiError
-from antei.api.objects import key_of, labels_of, meta, name_of, namespace_of, uid_of
+from antei.api.objects import key_of, labels_of, meta, name_of, namespace_of
 from antei.api.selectors import selector_of
 from antei.client import Client
 from antei.client.events import EventRecorder
@@ -29,7 +28,6 @@ __all__ = ["DaemonSetController"]
 # flowcontrol.NewBackOff(1*time.Second, 15*time.Minute): failed pods are killed ever more slowly.
 _FIRST_BACKOFF_SECONDS = 1.0
 _BACKOFF_CAP_SECONDS = 900.0
-_HISTORY_LIMIT = 10
 
 
 class DaemonSetController:
@@ -102,13 +100,7 @@ class DaemonSetController:
         self, daemon_set: DaemonSet, known: list[ControllerRevision]
     ) -> tuple[ControllerRevision, int | None]:
         collisions = daemon_set.status.collisionCount if daemon_set.status is not None else None
-        template = daemon_set.spec.template
-        choice = history.choose_revision(daemon_set, template, known, collisions)
-        if choice.must_create:
-            return await history.create_revision(self._client, daemon_set, template, choice, collisions)
-        if choice.must_renumber_to is not None:
-            return await history.renumber(self._client, choice.revision, choice.must_renumber_to), collisions
-        return choice.revision, collisions
+        return await history.settle(self._client, daemon_set, daemon_set.spec.template, known, collisions)
 
     async def _perform(self, daemon_set: DaemonSet, decided: Plan, revision_hash: str) -> None:
         for pod in decided.ended:
@@ -149,18 +141,10 @@ class DaemonSetController:
     async def _truncate_history(
         self, daemon_set: DaemonSet, known: list[ControllerRevision], current: ControllerRevision, pods: list[Pod]
     ) -> None:
-        limit = daemon_set.spec.revisionHistoryLimit
         hashes = {labels_of(pod).get(REVISION_LABEL) for pod in pods}
         live = {name_of(revision) for revision in known if history.hash_label(revision) in hashes}
         live.add(name_of(current))
-        for revision in history.superfluous_revisions(known, live, _HISTORY_LIMIT if limit is None else limit):
-            try:
-                await self._client.delete(
-                    ControllerRevision, name_of(revision), namespace_of(revision), uid=uid_of(revision)
-                )
-            except ApiError as error:
-                if error.code != 404:
-                    raise
+        await history.truncate(self._client, known, live, daemon_set.spec.revisionHistoryLimit)
 
 
 def _offer(node: Node) -> tuple[object, ...]:

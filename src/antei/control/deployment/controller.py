@@ -18,6 +18,7 @@ from antei.control.deployment import history, rolling
 from antei.control.deployment import status as statuses
 from antei.control.deployment.plan import Action, CreateReplicaSet, Plan, Snapshot, UpdateReplicaSet, plan
 from antei.control.pod_control import is_namespace_terminating
+from antei.control.removal import remove
 from antei.control.status_writer import write_status
 from antei.world import World
 
@@ -100,7 +101,7 @@ class DeploymentController:
             if size != action.old_size:
                 self._tell_scaled(deployment, replica_set, action.old_size, size)
         else:
-            await self._delete(replica_set)
+            await remove(self._client, replica_set, propagation_policy="Background")
 
     def _tell_scaled(self, deployment: Deployment, replica_set: ReplicaSet, old: int, new: int) -> None:
         direction = "up" if new > old else "down"
@@ -141,19 +142,6 @@ class DeploymentController:
             )
             old = statuses.status_of(deployment)
             await write_status(self._client, deployment, statuses.with_condition(old, condition))
-
-    async def _delete(self, replica_set: ReplicaSet) -> None:
-        try:
-            await self._client.delete(
-                ReplicaSet,
-                name_of(replica_set),
-                namespace_of(replica_set),
-                uid=uid_of(replica_set),
-                propagation_policy="Background",
-            )
-        except ApiError as error:
-            if error.code not in (404, 409):
-                raise
 
     def _deployment_of(self, pod: Object) -> Deployment | None:
         owner = controller_of(pod)

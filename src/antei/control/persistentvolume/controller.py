@@ -50,6 +50,7 @@ from antei.control.persistentvolume.decision import (
 )
 from antei.control.persistentvolume.directories import Directories
 from antei.control.persistentvolume.provision import PROVISIONER, provisioned_volume, volume_directory, volume_name
+from antei.control.removal import remove
 from antei.world import World
 
 __all__ = ["PersistentVolumeController"]
@@ -302,11 +303,7 @@ class PersistentVolumeController:
             self._recorder.event(volume, "Warning", "VolumeFailedDelete", str(error))
             await self._set_volume_phase(volume, "Failed", "VolumeFailedDelete", str(error))
             raise
-        try:
-            await self._client.delete(PersistentVolume, name_of(volume), uid=uid_of(volume))
-        except ApiError as error:
-            if error.code != 404:
-                raise
+        await remove(self._client, volume)
 
     def _is_ours(self, path: Path) -> bool:
         """Never remove what is not below the own directory, whatever an object says."""

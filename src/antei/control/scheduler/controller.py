@@ -39,7 +39,7 @@ from antei.api.objects import (
     uid_of,
 )
 from antei.api.selectors import Requirement, Selector, selector_of, selector_of_map
-from antei.client import Client, PatchType
+from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue
@@ -48,6 +48,7 @@ from antei.control.scheduler.pending import PendingPods
 from antei.control.scheduler.pod_facts import PodSet, facts_of
 from antei.control.scheduler.state import ClusterState
 from antei.control.scheduler.volumes import SELECTED_NODE, VolumeLookup, volumes_of
+from antei.control.status_writer import patch_pod_condition
 from antei.world import World
 from antei.world.mistakes import report_mistake
 
@@ -238,14 +239,7 @@ class SchedulerController:
         if known is None or known.status != "False":
             condition["lastTransitionTime"] = to_time(self._world.clock.now())
         try:
-            await self._client.patch(
-                Pod,
-                name_of(pod),
-                namespace_of(pod),
-                {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}},
-                patch_type=PatchType.STRATEGIC,
-                subresource="status",
-            )
+            await patch_pod_condition(self._client, pod, condition)
         except ApiError as error:
             if error.code not in (404, 409):
                 raise

@@ -17,6 +17,7 @@ from antei.control.adoption import candidates_of, claim, enqueue_matching, index
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key, enqueue_owner, index_by_controller
 from antei.control.expectations import Expectations
 from antei.control.pod_state import next_available_in
+from antei.control.removal import remove
 from antei.control.statefulset import identity
 from antei.control.statefulset.plan import (
     Action,
@@ -34,8 +35,6 @@ from antei.control.status_writer import write_status
 from antei.world import World
 
 __all__ = ["StatefulSetController"]
-
-_HISTORY_LIMIT = 10
 
 
 class StatefulSetController:
@@ -111,13 +110,9 @@ class StatefulSetController:
     ) -> tuple[ControllerRevision, ControllerRevision, int | None]:
         """(current, update, collision count)"""
         status = stateful_set.status if stateful_set.status is not None else StatefulSetStatus(replicas=0)
-        template = stateful_set.spec.template
-        choice = history.choose_revision(stateful_set, template, known, status.collisionCount)
-        update, collisions = choice.revision, status.collisionCount
-        if choice.must_create:
-            update, collisions = await history.create_revision(self._client, stateful_set, template, choice, collisions)
-        elif choice.must_renumber_to is not None:
-            update = await history.renumber(self._client, update, choice.must_renumber_to)
+        update, collisions = await history.settle(
+            self._client, stateful_set, stateful_set.spec.template, known, status.collisionCount
+        )
         current = next((r for r in known if name_of(r) == status.currentRevision), update)
         return current, update, collisions
 
@@ -128,13 +123,9 @@ class StatefulSetController:
         status: StatefulSetStatus,
         pods: list[Pod],
     ) -> None:
-        limit = stateful_set.spec.revisionHistoryLimit
         live = {status.currentRevision or "", status.updateRevision or ""}
         live |= {identity.revision_name_of(pod) for pod in pods}
-        for revision in history.superfluous_revisions(known, live, _HISTORY_LIMIT if limit is None else limit):
-            await self._ignore_missing(
-                self._client.delete(ControllerRevision, name_of(revision), namespace_of(revision), uid=uid_of(revision))
-            )
+        await history.truncate(self._client, known, live, stateful_set.spec.revisionHistoryLimit)
 
     async def _act(self, stateful_set: StatefulSet, action: Action) -> None:
         if isinstance(action, CreatePod):
@@ -147,7 +138,11 @@ class StatefulSetController:
             for claim_object in action.claims:
                 await self._create_claim(stateful_set, name_of(action.pod), claim_object)
         elif isinstance(action, UpdateClaim):
-            await self._ignore_missing(self._client.update(action.claim))
+            try:
+                await self._client.update(action.claim)
+            except ApiError as error:
+                if error.code != 404:
+                    raise
         elif isinstance(action, UpdateLabels):
             patch = {"metadata": {"uid": uid_of(action.pod), "labels": dict(action.labels)}}
             await self._client.patch(Pod, name_of(action.pod), namespace_of(action.pod), patch)
@@ -168,11 +163,11 @@ class StatefulSetController:
         self._expectations.expect_deletion(key_of(stateful_set), uid_of(pod))
         what = f"delete Pod {name_of(pod)} in StatefulSet {name_of(stateful_set)}"
         try:
-            await self._client.delete(Pod, name_of(pod), namespace_of(pod), uid=uid_of(pod))
+            if not await remove(self._client, pod):
+                self._expectations.forget_deletion(uid_of(pod))
+                return
         except BaseException as error:
             self._expectations.forget_deletion(uid_of(pod))
-            if isinstance(error, ApiError) and error.code in (404, 409):
-                return
             if isinstance(error, ApiError | OSError):
                 self._recorder.event(stateful_set, "Warning", "FailedDelete", f"{what} failed error: {error}")
             raise
@@ -190,10 +185,3 @@ class StatefulSetController:
             self._recorder.event(stateful_set, "Warning", "FailedCreate", f"{what} failed error: {error}")
             raise
         self._recorder.event(stateful_set, "Normal", "SuccessfulCreate", f"{what} success")
-
-    async def _ignore_missing(self, call: object) -> None:
-        try:
-            await call  # type: ignore[misc]
-        except ApiError as error:
-            if error.code != 404:
-                raise
