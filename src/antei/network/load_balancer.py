@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lightkube.resources.core_v1 import Service
-from lightkube.resources.networking_v1 import Ingress
+from lightkube.resources.networking_v1 import Ingress, IngressClass
 
 from antei.api.errors import ApiError
 from antei.api.objects import Object, key_of
@@ -32,6 +32,7 @@ class LoadBalancerStatus:
         self._wake = asyncio.Event()
         self._services.add_handler(lambda old, new: self._changed(Service, new))
         self._ingresses.add_handler(lambda old, new: self._changed(Ingress, new))
+        informers.of(IngressClass).add_handler(lambda old, new: self._classes_changed())
 
     async def run(self) -> None:
         while True:
@@ -57,6 +58,10 @@ class LoadBalancerStatus:
         if new is not None:
             self._due[(kind, key_of(new))] = None
             self._wake.set()
+
+    def _classes_changed(self) -> None:
+        for ingress in self._ingresses.items():
+            self._changed(Ingress, ingress)
 
     def _is_missing(self, kind: type[Any], key: tuple[str, str]) -> bool:
         """Whether the object is one that is reached there, and does not say so yet."""

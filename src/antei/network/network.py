@@ -249,13 +249,14 @@ class ClusterNetwork:
         if await asyncio.to_thread(partial(shutil.which, "nft")) is None:
             raise OSError("`nft` is not installed (Debian package nftables)")
         pods = NamespacePodNetwork(self._cluster_namespace, self.addresses, self._directory)
+        nftables = NftablesBackend(self._cluster_namespace, self.addresses)
         try:
             await pods.start()
-            nftables = NftablesBackend(self._cluster_namespace, self.addresses)
             await nftables.start()
             self._sockets = await asyncio.to_thread(NamespaceSockets, self._cluster_namespace)
-        except OSError:
+        except BaseException:
             pods.close()
+            nftables.close()
             raise
         self._pods, self._nftables = pods, nftables
 

@@ -103,15 +103,20 @@ class _Kept:
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); without it running pods lose their addresses") from error
         self._earlier = tuple(self.assignments.pods)
+        self._written = b""
 
     def left_over(self, pod_uids: frozenset[str]) -> list[str]:
         """Those that were in the file at the start and are not among these."""
         return [uid for uid in self._earlier if uid not in pod_uids and uid in self.assignments.pods]
 
     def write(self, data: bytes) -> None:
+        """What is in the file already is not written again. Raises OSError."""
+        if data == self._written:
+            return
         fresh = self._path.with_suffix(".new")
         fresh.write_bytes(data)
         os.replace(fresh, self._path)
+        self._written = data
 
     def forget(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -156,9 +161,9 @@ class NamespacePodNetwork:
     async def attach(self, pod_uid: str, node_name: str) -> PodAddress:
         kept = self._started()
         async with self._locks.setdefault(pod_uid, asyncio.Lock()):
-            is_new = pod_uid not in kept.assignments.pods
             link = self._link(pod_uid, kept.assignments.assign(pod_uid, node_name))
-            data = kept.assignments.encoded() if is_new else None
+            # Also for a pod that is known: a write of its address may have failed, or been cancelled.
+            data = kept.assignments.encoded()
             await self._run(self._attaching, partial(self._attach, kept, data, link))
             return PodAddress(link.ip, link.namespace)
 
@@ -204,10 +209,9 @@ class NamespacePodNetwork:
         self._attaching.shutdown(wait=False)
         self._detaching.shutdown(wait=False)
 
-    def _attach(self, kept: _Kept, data: bytes | None, link: links.PodLink) -> None:
-        if data is not None:
-            kept.write(data)
-        elif links.is_attached(link):
+    def _attach(self, kept: _Kept, data: bytes, link: links.PodLink) -> None:
+        kept.write(data)
+        if links.is_attached(link):
             return
         links.detach(link)  # after a crash half-way, or a reboot that left the file only
         links.attach(link, self.cluster_namespace)

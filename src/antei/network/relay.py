@@ -13,7 +13,7 @@ import logging
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import closing
+from functools import partial
 
 __all__ = ["Dial", "Relay", "bound", "listen", "reset", "splice"]
 
@@ -84,6 +84,7 @@ class Relay:
             return
         self._refused.pop(address, None)
         task = asyncio.create_task(self._accept(listener, address), name=f"relay {address[0]}:{address[1]}")
+        task.add_done_callback(lambda _: listener.close())  # also of a task that is cancelled before it begins
         self._listeners[address] = task
 
     def _try_again(self) -> None:
@@ -92,21 +93,25 @@ class Relay:
 
     async def _accept(self, listener: socket.socket, address: Address) -> None:
         loop = asyncio.get_running_loop()
-        with closing(listener):
-            while True:
-                try:
-                    outer, peer = await loop.sock_accept(listener)
-                except OSError as error:
-                    _LOG.warning("%s:%d: a connection was not accepted: %s", *address, error)
-                    await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
-                    continue
-                dial = self._wanted.get(address)
-                if dial is None:
-                    reset(outer)
-                    continue
-                task = asyncio.create_task(_serve(outer, peer[0], dial))
-                self._connections.add(task)
-                task.add_done_callback(self._connections.discard)
+        while True:
+            try:
+                outer, peer = await loop.sock_accept(listener)
+            except OSError as error:
+                _LOG.warning("%s:%d: a connection was not accepted: %s", *address, error)
+                await asyncio.sleep(_ACCEPT_PAUSE_SECONDS)
+                continue
+            dial = self._wanted.get(address)
+            if dial is None:
+                reset(outer)
+                continue
+            task = asyncio.create_task(_serve(outer, peer[0], dial))
+            self._connections.add(task)
+            task.add_done_callback(partial(self._ended, outer))
+
+    def _ended(self, outer: socket.socket, task: asyncio.Task[None]) -> None:
+        self._connections.discard(task)
+        if outer.fileno() != -1:  # cancelled before it began
+            reset(outer)
 
 
 def listen(address: Address) -> socket.socket:

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from antei.network import links
 from antei.network.addresses import ClusterAddresses, on_loopback
-from antei.network.pods import Assignments, LoopbackPodNetwork
+from antei.network.pods import ADDRESS_FILE, Assignments, LoopbackPodNetwork, NamespacePodNetwork
+from antei.world import namespaces
 from antei.world.sockets import PodAddress
 
 ADDRESSES = ClusterAddresses.of(["a", "b"], loopback=False)
@@ -86,3 +88,22 @@ def test_addresses_of_the_other_mode_are_forgotten() -> None:
     assignments.assign("1", "a")
     on_loopback_now = Assignments(ClusterAddresses.of(["a", "b"], loopback=True), assignments.encoded())
     assert on_loopback_now.assign("1", "a").ip == "127.244.1.3"
+
+
+async def test_an_address_that_could_not_be_written_is_written_with_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("prepare_cluster", "remove_stale", "detach", "attach"):
+        monkeypatch.setattr(links, name, lambda *arguments: [])
+    monkeypatch.setattr(links, "is_attached", lambda link: False)
+    monkeypatch.setattr(namespaces, "enter", lambda name: None)
+    network = NamespacePodNetwork("antei-test", ADDRESSES, tmp_path)
+    await network.start()
+    full = tmp_path / "pod-addresses.new"
+    full.mkdir()  # so that nothing can be written there
+    with pytest.raises(OSError, match=r"pod-addresses\.new"):
+        await network.attach("1", "a")
+    full.rmdir()
+    given = await network.attach("1", "a")
+    assert Assignments(ADDRESSES, (tmp_path / ADDRESS_FILE).read_bytes()).pods["1"].ip == given.ip
+    network.close()

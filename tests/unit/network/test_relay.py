@@ -175,3 +175,17 @@ async def test_established_connections_outlive_the_port() -> None:
         await asyncio.open_connection("127.0.0.1", port)
     await relay.aclose()
     server.close()
+
+
+async def test_a_port_that_is_withdrawn_at_once_is_free_again() -> None:
+    async def dial(_client_ip: str) -> socket.socket:
+        raise ConnectionRefusedError
+
+    address = ("127.0.0.1", free_port())
+    relay = Relay()
+    relay.publish({address: dial})
+    relay.publish({})  # before the task that accepts has begun
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    listen(address).close()
+    await relay.aclose()
