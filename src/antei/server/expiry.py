@@ -5,6 +5,8 @@ Kubernetes: `--event-ttl`, 1 h, counted from the last write of each event.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,11 +14,12 @@ from lightkube.resources.core_v1 import Event
 
 from antei.api.objects import meta
 from antei.api.resources import resource_of
-from antei.store import Conflict, Missing, Store
+from antei.store import Conflict, Missing, Store, Stored, StoreError
 from antei.world import Clock
 
 __all__ = ["EVENT_BUCKET", "EventExpiry"]
 
+_LOG = logging.getLogger(__name__)
 EVENT_BUCKET = resource_of(Event).bucket
 _KEPT = timedelta(hours=1)
 _SWEEP_EVERY = timedelta(minutes=1)
@@ -34,14 +37,18 @@ class EventExpiry:
         if self._swept is not None and now - self._swept < _SWEEP_EVERY:
             return
         self._swept = now
-        for stored in self._store.list(EVENT_BUCKET).items:
-            if now - last_seen(stored.object) < _KEPT:
-                continue
-            try:
-                await self._store.delete(stored.key, stored.revision)
-            except (Conflict, Missing):
-                # Written again meanwhile, which is a new hour; or gone already.
-                continue
+        expired = [stored for stored in self._store.list(EVENT_BUCKET).items if now - last_seen(stored.object) >= _KEPT]
+        # At once: who writes an event waits for one commit, not for one for each that goes.
+        await asyncio.gather(*(self._remove(stored) for stored in expired))
+
+    async def _remove(self, stored: Stored) -> None:
+        try:
+            await self._store.delete(stored.key, stored.revision)
+        except (Conflict, Missing):
+            return  # written again meanwhile, which is a new hour; or gone already
+        except StoreError as error:
+            # The event that made us look has been written: its writer has nothing to do with this.
+            _LOG.warning("event %s has expired and could not be removed: %s", stored.key.name, error)
 
 
 def last_seen(event: Any) -> datetime:

@@ -1,0 +1,63 @@
+"""Old events go, a minute apart; what cannot be removed is nobody's failure."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from lightkube.models.core_v1 import ObjectReference
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Event
+
+from antei.server.expiry import EVENT_BUCKET, EventExpiry
+from antei.store import Key, Stored, StoreError
+from antei.store.memory import MemoryStore
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.moment = START
+
+    def now(self) -> datetime:
+        return self.moment
+
+
+class Full(MemoryStore):
+    """A store whose disk is full."""
+
+    async def delete(self, key: Key, expected_revision: int) -> Stored:
+        raise StoreError("the disk is full")
+
+
+async def _write(store: MemoryStore, name: str, at: datetime) -> None:
+    event = Event(
+        apiVersion="v1",
+        kind="Event",
+        metadata=ObjectMeta(name=name, namespace="default", creationTimestamp=at),
+        involvedObject=ObjectReference(),
+        lastTimestamp=at,
+    )
+    await store.create(Key(EVENT_BUCKET, "default", name), event)
+
+
+async def test_events_of_more_than_an_hour_ago_are_removed_and_later_ones_kept() -> None:
+    store, clock = MemoryStore(), Clock()
+    for name, minutes in (("first", 0), ("second", 1), ("late", 30)):
+        await _write(store, name, START + timedelta(minutes=minutes))
+    expiry = EventExpiry(store, clock)
+    clock.moment = START + timedelta(minutes=62)
+    await expiry.sweep_when_due()
+    assert [stored.key.name for stored in store.list(EVENT_BUCKET).items] == ["late"]
+
+
+async def test_what_cannot_be_removed_is_left_for_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
+    store, clock = Full(), Clock()
+    await _write(store, "first", START)
+    clock.moment = START + timedelta(hours=2)
+    with caplog.at_level(logging.WARNING):
+        await EventExpiry(store, clock).sweep_when_due()
+    assert [stored.key.name for stored in store.list(EVENT_BUCKET).items] == ["first"]
+    assert caplog.messages == ["event first has expired and could not be removed: the disk is full"]
