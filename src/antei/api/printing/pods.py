@@ -9,6 +9,7 @@ from datetime import datetime
 from lightkube.models.core_v1 import Container, ContainerState, ContainerStatus, PodStatus
 from lightkube.resources.core_v1 import Pod, PodTemplate
 
+from antei.api.conditions import is_true
 from antei.api.objects import meta, name_of
 from antei.api.printing.cells import (
     AGE,
@@ -109,7 +110,7 @@ def _summarise(pod: Pod) -> _Summary:
         summary.reason = "SchedulingGated"
     sidecar_summary = _Summary("", 0)
     is_initializing = _go_through_init_containers(status, init_containers, sidecars, summary, sidecar_summary)
-    if not is_initializing or _is_true(status, "Initialized"):
+    if not is_initializing or is_true(status.conditions, "Initialized"):
         summary.restarts, summary.last_restart = sidecar_summary.restarts, sidecar_summary.last_restart
         _go_through_containers(status, summary)
     if meta(pod).deletionTimestamp is not None:
@@ -161,7 +162,7 @@ def _go_through_containers(status: PodStatus, summary: _Summary) -> None:
             has_running = True
             summary.ready += 1
     if summary.reason == "Completed" and has_running:
-        summary.reason = "Running" if _is_true(status, "Ready") else "NotReady"
+        summary.reason = "Running" if is_true(status.conditions, "Ready") else "NotReady"
 
 
 def _terminated_reason(state: ContainerState) -> str:
@@ -172,16 +173,12 @@ def _terminated_reason(state: ContainerState) -> str:
     return f"Signal:{terminated.signal}" if terminated.signal else f"ExitCode:{terminated.exitCode}"
 
 
-def _is_true(status: PodStatus, condition_type: str) -> bool:
-    return any(c.type == condition_type and c.status == "True" for c in status.conditions or ())
-
-
 def _readiness_gates(pod: Pod) -> str:
     gates = (pod.spec.readinessGates if pod.spec else None) or ()
     if not gates:
         return NONE
     status = pod.status or PodStatus()
-    return f"{sum(_is_true(status, gate.conditionType) for gate in gates)}/{len(gates)}"
+    return f"{sum(is_true(status.conditions, gate.conditionType) for gate in gates)}/{len(gates)}"
 
 
 def _pod_template_row(obj: PodTemplate, now: datetime) -> Row:

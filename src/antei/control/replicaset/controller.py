@@ -4,7 +4,7 @@
                                           │
                                           └─ own writes not seen yet: only the status
 
-Both kinds are one machine, as in Kubernetes; `_Sets` says in what they differ.
+Both kinds are one machine, as in Kubernetes; the two classes at the end say in what they differ.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, TypeVar
 
 from lightkube.models.apps_v1 import ReplicaSetCondition, ReplicaSetStatus
 from lightkube.models.core_v1 import PodTemplateSpec, ReplicationControllerCondition, ReplicationControllerStatus
@@ -20,6 +21,8 @@ from antei.control.pod_control import BURST
 from antei.control.pod_state import in_deletion_order
 
 __all__ = ["Failure", "Plan", "Snapshot", "count_pods", "plan", "replica_set_status", "replication_controller_status"]
+
+C = TypeVar("C", ReplicaSetCondition, ReplicationControllerCondition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +90,6 @@ def replica_set_status(
     now: datetime,
 ) -> ReplicaSetStatus:
     """Counts of zero are left out, as Kubernetes' omitempty does, but for replicas and terminatingReplicas."""
-    kept = [c for c in (old.conditions if old is not None else None) or () if c.type != "ReplicaFailure"]
-    if failure is not None:
-        standing = conditions.find(old.conditions if old is not None else None, "ReplicaFailure")
-        kept.append(
-            standing
-            if standing is not None
-            else ReplicaSetCondition(
-                type="ReplicaFailure",
-                status="True",
-                reason=failure.reason,
-                message=failure.message,
-                lastTransitionTime=to_time(now),
-            )
-        )
     return ReplicaSetStatus(
         replicas=counts.replicas,
         fullyLabeledReplicas=counts.fully_labelled or None,
@@ -108,7 +97,7 @@ def replica_set_status(
         availableReplicas=counts.available or None,
         terminatingReplicas=terminating,
         observedGeneration=generation,
-        conditions=kept or None,
+        conditions=_with_failure(old, failure, ReplicaSetCondition, now),
     )
 
 
@@ -119,25 +108,29 @@ def replication_controller_status(
     failure: Failure | None,
     now: datetime,
 ) -> ReplicationControllerStatus:
-    kept = [c for c in (old.conditions if old is not None else None) or () if c.type != "ReplicaFailure"]
-    if failure is not None:
-        standing = conditions.find(old.conditions if old is not None else None, "ReplicaFailure")
-        kept.append(
-            standing
-            if standing is not None
-            else ReplicationControllerCondition(
-                type="ReplicaFailure",
-                status="True",
-                reason=failure.reason,
-                message=failure.message,
-                lastTransitionTime=to_time(now),
-            )
-        )
     return ReplicationControllerStatus(
         replicas=counts.replicas,
         fullyLabeledReplicas=counts.fully_labelled or None,
         readyReplicas=counts.ready or None,
         availableReplicas=counts.available or None,
         observedGeneration=generation,
-        conditions=kept or None,
+        conditions=_with_failure(old, failure, ReplicationControllerCondition, now),
     )
+
+
+def _with_failure(
+    old: ReplicaSetStatus | ReplicationControllerStatus | None, failure: Failure | None, kind: type[C], now: datetime
+) -> list[C] | None:
+    """The conditions with ReplicaFailure as long as there is one; one that stands keeps its first reason."""
+    known: list[Any] = (old.conditions if old is not None else None) or []
+    kept = [condition for condition in known if condition.type != "ReplicaFailure"]
+    if failure is not None:
+        new = kind(
+            type="ReplicaFailure",
+            status="True",
+            reason=failure.reason,
+            message=failure.message,
+            lastTransitionTime=to_time(now),
+        )
+        kept.append(conditions.find(known, "ReplicaFailure") or new)
+    return kept or None
