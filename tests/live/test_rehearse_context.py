@@ -1,8 +1,4 @@
-"""A rehearsal of what runs elsewhere, through its API only: a kubeconfig, HTTPS, and nothing in common but that.
-
-`ANTEI_TEST_CONTEXT` names a context of one's own kubeconfig to play it on instead: its nodes must be able to run the
-images that `ANTEI_TEST_IMAGE` names (a web server on port 8080 that answers /ready and ends on SIGTERM).
-"""
+"""A rehearsal of what runs elsewhere, through its API only: a kubeconfig, HTTPS, and nothing in common but that."""
 
 from __future__ import annotations
 
@@ -85,7 +81,7 @@ def test_a_dependency_that_cannot_be_paused_is_scaled_down_and_up_again(
 @pytest.mark.parametrize(
     ("arguments", "code", "problem"),
     [
-        (["--context", "none", "-n", "shop"], 3, "context"),
+        (["--context", "none", "-n", "shop"], 3, "kubeconfig"),
         (["--context", "antei"], 2, "the namespace must be named"),
         ([], 2, "either PATH, or a running cluster"),
         (["app.yaml", "--context", "antei", "-n", "shop"], 2, "either PATH, or a running cluster"),
