@@ -36,6 +36,9 @@ _LOG = logging.getLogger(__name__)
 _UDP_BYTES = 512  # without EDNS
 _UDP_BYTES_MOST = 4096
 _UPSTREAM_SECONDS = 2.0
+#: A resolver that did not answer is not asked again for so long: a pod that asks for a name the cluster does not have
+#: gets its SERVFAIL at once, not after seconds (CoreDNS: plugin/forward, health checks).
+_SILENCE_SECONDS = 10.0
 _TCP_IDLE_SECONDS = 20.0
 #: Questions that are being forwarded; beyond it new ones are answered SERVFAIL.
 _FORWARDED_MOST = 256
@@ -104,6 +107,7 @@ class DnsServer:
         self._upstreams = upstreams
         self._transport: asyncio.DatagramTransport | None = None
         self._server: asyncio.Server | None = None
+        self._silent_until: dict[str, float] = {}
         self._forwarding: set[asyncio.Task[None]] = set()
         self._asyncquery: Any = None
 
@@ -194,12 +198,16 @@ class DnsServer:
         if self._asyncquery is None and self._upstreams:
             # Loaded by the first question that leads outside, in a thread: with its HTTP client it is 5 MB and 40 ms.
             self._asyncquery = await asyncio.to_thread(import_module, "dns.asyncquery")
+        loop = asyncio.get_running_loop()
         for upstream in self._upstreams:
+            if self._silent_until.get(upstream, 0) > loop.time():
+                continue
             query = dns.message.make_query(name, kind, use_edns=0, payload=_UDP_BYTES_MOST)
             try:
                 reply, _ = await self._asyncquery.udp_with_fallback(query, upstream, timeout=_UPSTREAM_SECONDS)
             except (OSError, dns.exception.DNSException, EOFError) as error:
-                _LOG.debug("DNS server %s does not answer about %s: %r", upstream, name, error)
+                self._silent_until[upstream] = loop.time() + _SILENCE_SECONDS
+                _LOG.info("DNS server %s does not answer about %s: %r", upstream, name, error)
                 continue
             return reply
         return None

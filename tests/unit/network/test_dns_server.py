@@ -136,6 +136,22 @@ async def test_other_names_are_asked_of_the_hosts_resolver(monkeypatch: pytest.M
     transport.close()
 
 
+async def test_a_resolver_that_does_not_answer_is_not_asked_again_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    async def silent(query: Any, where: str, **options: Any) -> Any:
+        asked.append(str(query.question[0].name))
+        raise dns.exception.Timeout
+
+    monkeypatch.setattr(dns.asyncquery, "udp_with_fallback", silent)
+    async with serving(upstreams=("192.0.2.53",)) as port:
+        for name in ("gone.mysql", "gone.again"):
+            query = dns.message.make_query(name, "A")
+            reply = await dns.asyncquery.udp(query, "127.0.0.1", port=port, timeout=5)
+            assert reply.rcode() == dns.rcode.SERVFAIL
+    assert asked == ["gone.mysql."]
+
+
 @pytest.mark.parametrize(
     ("wire", "rcode"),
     [
