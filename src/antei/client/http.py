@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -28,6 +28,7 @@ from antei.client.apply import RawReply
 __all__ = ["HttpClient"]
 
 T = TypeVar("T", bound=Object)
+P = TypeVar("P")
 
 _TIMEOUT = aiohttp.ClientTimeout(total=60, sock_connect=10)
 #: A watch may be silent for long; that it is alive shows in the bookmarks, one a minute.
@@ -38,7 +39,8 @@ _PAUSE_SECONDS = 0.2
 
 
 class HttpClient:
-    """Implements `antei.client.Client`. Besides ApiError its calls raise OSError when the server cannot be reached."""
+    """Implements `antei.client.Client`. Besides ApiError its calls raise OSError when the server cannot be reached, or
+    when what answers in its place is none (a proxy's page with status 200)."""
 
     def __init__(self, url: str, *, headers: Mapping[str, str], tls: ssl.SSLContext | None) -> None:
         self._url = url.rstrip("/")
@@ -82,7 +84,7 @@ class HttpClient:
         query = _query(labelSelector=label_selector, fieldSelector=field_selector, limit=str(_PAGE))
         while True:
             body = await self._call("GET", _path(resource_of(kind), namespace or ""), query=query)
-            page = msgspec.json.decode(body, type=_Page)
+            page = _parsed(body, _Page)
             items += [_decoded(item, kind) for item in page.items or ()]
             if not page.metadata.continue_:
                 return Listing(tuple(items), page.metadata.resourceVersion or "")
@@ -172,7 +174,7 @@ class HttpClient:
         data = msgspec.json.encode(body) if body is not None else None
         async with self._request(method, path, data, content_type=content_type) as response:
             warnings = tuple(_warning_text(value) for value in response.headers.getall("Warning", ()))
-            return RawReply(msgspec.json.decode(await response.read(), type=dict[str, Any]), warnings)
+            return RawReply(_parsed(await response.read(), dict[str, Any]), warnings)
 
     async def aclose(self) -> None:
         if self._session is not None:
@@ -224,7 +226,7 @@ class _Page(msgspec.Struct):
 
 
 class _RawEvent(msgspec.Struct):
-    type: str
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
     object: msgspec.Raw
 
 
@@ -242,12 +244,21 @@ def _query(**parameters: str) -> dict[str, str]:
     return {name: value for name, value in parameters.items() if value}
 
 
+def _parsed(data: bytes | msgspec.Raw, expected: type[P]) -> P:
+    """Raises ConnectionError for what no API server says."""
+    try:
+        return msgspec.json.decode(data, type=expected)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConnectionError(f"the answer is no API server's: {error}") from error
+
+
 def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
     """The object, with the apiVersion and kind that servers leave out of lists."""
     obj: T
     try:
         obj = msgspec.json.decode(data, type=kind)
-    except msgspec.ValidationError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        _parsed(data, dict[str, Any])
         # Go writes null where a list is empty; the careful decoder reads that, too.
         obj = decode(bytes(data), kind, field_validation="Ignore").object
     if obj.apiVersion and obj.kind:
@@ -258,14 +269,14 @@ def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
 
 def _event(line: bytes, kind: type[T]) -> WatchEvent[T]:
     """Raises ApiError for an ERROR, which is how a server says 410 in a stream."""
-    raw = msgspec.json.decode(line, type=_RawEvent)
+    raw = _parsed(line, _RawEvent)
     if raw.type == "ERROR":
-        raise ApiError(msgspec.json.decode(raw.object, type=Status))
+        raise ApiError(_parsed(raw.object, Status))
     event_type = EventType(raw.type)
     if event_type is not EventType.BOOKMARK:
         return WatchEvent(event_type, _decoded(raw.object, kind))
     # A bookmark has nothing but its revision, not even the fields that its kind requires.
-    revision = msgspec.json.decode(raw.object, type=_Bookmark).metadata.resourceVersion
+    revision = _parsed(raw.object, _Bookmark).metadata.resourceVersion
     resource = resource_of(kind)
     marker: Any = {
         "apiVersion": resource.api_version,
