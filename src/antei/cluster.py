@@ -75,8 +75,8 @@ from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.image_map import load_maps
 from antei.runtime.process import ProcessRuntime, detect
 from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
-from antei.server.certificates import write_private
 from antei.server.http.server import ApiServer
+from antei.server.kubeconfig import write_kubeconfig
 from antei.server.registry import Registry
 from antei.store import Store
 from antei.store.memory import MemoryStore
@@ -259,7 +259,7 @@ class Cluster:
         started.push_async_callback(self.server.stop)
         await self.server.start()
         await asyncio.to_thread(port_file.write_text, str(self.server.port))
-        await asyncio.to_thread(write_private, self.kubeconfig_path, self.server.kubeconfig.encode())
+        await asyncio.to_thread(write_kubeconfig, self.kubeconfig_path, self.server.kubeconfig)
 
     def _agent(self, name: str) -> NodeAgent:
         addresses = self.network.addresses

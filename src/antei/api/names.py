@@ -10,9 +10,7 @@ from __future__ import annotations
 import re
 
 __all__ = [
-    "c_identifier",
     "config_map_key",
-    "dns1035_label",
     "dns1123_label",
     "dns1123_subdomain",
     "env_var_name",
@@ -33,21 +31,17 @@ DNS1123_SUBDOMAIN_MAX_LENGTH = 253
 
 _DNS1123_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DNS1123_SUBDOMAIN = rf"{_DNS1123_LABEL}(\.{_DNS1123_LABEL})*"
-_DNS1035_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
 _QUALIFIED_NAME = r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]"
 _LABEL_VALUE = rf"({_QUALIFIED_NAME})?"
 _WILDCARD_SUBDOMAIN = rf"\*\.{_DNS1123_SUBDOMAIN}"
-_C_IDENTIFIER = "[A-Za-z_][A-Za-z0-9_]*"
 _CONFIG_MAP_KEY = "[-._a-zA-Z0-9]+"
 _HTTP_HEADER_NAME = "[-A-Za-z0-9]+"
 _PERCENT = "[0-9]+%"
 
 _DNS1123_LABEL_RE = re.compile(_DNS1123_LABEL)
 _DNS1123_SUBDOMAIN_RE = re.compile(_DNS1123_SUBDOMAIN)
-_DNS1035_LABEL_RE = re.compile(_DNS1035_LABEL)
 _QUALIFIED_NAME_RE = re.compile(_QUALIFIED_NAME)
 _WILDCARD_SUBDOMAIN_RE = re.compile(_WILDCARD_SUBDOMAIN)
-_C_IDENTIFIER_RE = re.compile(_C_IDENTIFIER)
 _CONFIG_MAP_KEY_RE = re.compile(_CONFIG_MAP_KEY)
 _HTTP_HEADER_NAME_RE = re.compile(_HTTP_HEADER_NAME)
 _PERCENT_RE = re.compile(_PERCENT)
@@ -60,10 +54,6 @@ _DNS1123_SUBDOMAIN_MESSAGE = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', "
     "and must start and end with an alphanumeric character"
 )
-_DNS1035_LABEL_MESSAGE = (
-    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', "
-    "start with an alphabetic character, and end with an alphanumeric character"
-)
 _WILDCARD_SUBDOMAIN_MESSAGE = (
     "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of "
     "lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character"
@@ -74,10 +64,6 @@ _QUALIFIED_NAME_MESSAGE = (
 _LABEL_VALUE_MESSAGE = (
     "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', "
     "and must start and end with an alphanumeric character"
-)
-_C_IDENTIFIER_MESSAGE = (
-    "a valid C identifier must start with alphabetic character or '_', "
-    "followed by a string of alphanumeric characters or '_'"
 )
 _ENV_VAR_NAME_MESSAGE = (
     "a valid environment variable name must consist only of printable ASCII characters other than '='"
@@ -135,15 +121,6 @@ def wildcard_dns1123_subdomain(value: str) -> list[str]:
         errors.append(max_length_message(DNS1123_SUBDOMAIN_MAX_LENGTH))
     if not _WILDCARD_SUBDOMAIN_RE.fullmatch(value):
         errors.append(_form_message(_WILDCARD_SUBDOMAIN_MESSAGE, _WILDCARD_SUBDOMAIN, "*.example.com"))
-    return errors
-
-
-def dns1035_label(value: str) -> list[str]:
-    errors = []
-    if _length(value) > DNS1123_LABEL_MAX_LENGTH:
-        errors.append(max_length_message(DNS1123_LABEL_MAX_LENGTH))
-    if not _DNS1035_LABEL_RE.fullmatch(value):
-        errors.append(_form_message(_DNS1035_LABEL_MESSAGE, _DNS1035_LABEL, "my-name", "abc-123"))
     return errors
 
 
@@ -206,12 +183,6 @@ def env_var_name(value: str) -> list[str]:
     if any(not " " <= character <= "~" or character == "=" for character in value):
         errors.append(_ENV_VAR_NAME_MESSAGE)
     return errors
-
-
-def c_identifier(value: str) -> list[str]:
-    if _C_IDENTIFIER_RE.fullmatch(value):
-        return []
-    return [_form_message(_C_IDENTIFIER_MESSAGE, _C_IDENTIFIER, "my_name", "MY_NAME", "MyName")]
 
 
 def config_map_key(value: str) -> list[str]:

@@ -78,11 +78,6 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._ready)
 
-    @property
-    def is_idle(self) -> bool:
-        """Nothing to do now; timers may be waiting."""
-        return not self._ready and not self._active
-
     def add(self, key: Key) -> None:
         if key in self._active:
             self._again.add(key)

@@ -41,7 +41,6 @@ LABEL_HEADLESS = "service.kubernetes.io/headless"
 LABEL_MANAGED_BY = "endpoints.kubernetes.io/managed-by"
 MANAGER = "endpoint-controller"
 OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
-LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 #: Beyond it addresses are left out and the object says so (Kubernetes: maxCapacity).
 MAX_ADDRESSES = 1000
 

@@ -19,7 +19,6 @@ from antei.api import names
             },
         ),
         (names.dns1123_subdomain, ["a.b", "1"], {"a..b": "RFC 1123 subdomain", "a" * 254: "no more than 253"}),
-        (names.dns1035_label, ["a-1"], {"1a": "a DNS-1035 label", "a.b": "a DNS-1035 label"}),
         (
             names.qualified_name,
             ["a", "x.io/a_B"],
@@ -44,7 +43,6 @@ from antei.api import names
             },
         ),
         (names.env_var_name, ["A", "1 a"], {"": "must be non-empty", "a=b": "printable ASCII", "é": "printable ASCII"}),
-        (names.c_identifier, ["_a1"], {"1a": "a valid C identifier"}),
         (
             names.config_map_key,
             ["a.b_C-1"],
