@@ -2,7 +2,11 @@
 
     list ──► cache filled, handlers told ──► watch ──► each event: cache, then handlers
       ▲                                        │
-      └──── 410 Expired, connection lost ──────┘   (with a backoff, and only differences are told)
+      └──── 410 Expired, connection lost ──────┘   (only differences are told)
+
+A watch that had come to something is followed by the next list at once, or after a connection lost in 0.2 s; one that
+never does (lists are permitted, watches are not) after ever longer waits, so that no server is asked for all it has
+five times a second.
 
 Handlers are plain functions called on the loop, in order; they must not block: a controller's handler puts a
 key on its work queue.
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
@@ -31,6 +36,8 @@ IndexFunction = Callable[[T], Iterable[str]]
 _LOG = logging.getLogger(__name__)
 _BACKOFF_FIRST_SECONDS = 0.2
 _BACKOFF_CAP_SECONDS = 30.0
+#: A watch that held for so long, or has told something, is one that works.
+_HEALTHY_SECONDS = 10.0
 #: The index that every informer has.
 _NAMESPACE = "namespace"
 
@@ -47,6 +54,7 @@ class Informer(Generic[T]):
         self._indexes: dict[str, IndexFunction[T]] = {_NAMESPACE: _namespaces}
         self._index_entries: dict[str, dict[str, dict[Key, T]]] = {_NAMESPACE: {}}
         self._synced = asyncio.Event()
+        self._followed_since: float | None = None  # loop time; long ago for a watch that has told something
 
     @property
     def is_synced(self) -> bool:
@@ -90,21 +98,28 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """Keeps the copy current until cancelled."""
+        loop = asyncio.get_running_loop()
         backoff_seconds = _BACKOFF_FIRST_SECONDS
         while True:
+            self._followed_since = None
+            is_lost = False
             try:
                 listing = await self._client.list(self._kind, self._namespace, field_selector=self._field_selector)
                 self._replace(listing.items)
                 self._synced.set()
-                backoff_seconds = _BACKOFF_FIRST_SECONDS
+                self._followed_since = loop.time()
                 await self._follow(listing.resource_version)
-                continue
             except ApiError as error:
-                if error.code == 410:
-                    continue
-                _LOG.warning("informer of %s: %s; trying again", self._kind.__name__, error)
+                is_lost = error.code != 410
+                if is_lost:
+                    _LOG.warning("informer of %s: %s; trying again", self._kind.__name__, error)
             except (TimeoutError, OSError) as error:
+                is_lost = True
                 _LOG.warning("informer of %s: %r; trying again", self._kind.__name__, error)
+            if self._followed_since is not None and loop.time() - self._followed_since >= _HEALTHY_SECONDS:
+                backoff_seconds = _BACKOFF_FIRST_SECONDS
+                if not is_lost:
+                    continue
             await asyncio.sleep(backoff_seconds)
             backoff_seconds = min(backoff_seconds * 2, _BACKOFF_CAP_SECONDS)
 
@@ -113,6 +128,7 @@ class Informer(Generic[T]):
             self._kind, self._namespace, resource_version=resource_version, field_selector=self._field_selector
         )
         async for event in events:
+            self._followed_since = -math.inf
             if event.type is EventType.BOOKMARK:
                 continue
             if event.type is EventType.DELETED:
