@@ -23,6 +23,7 @@ from lightkube.resources.storage_v1 import StorageClass
 from antei.api.errors import ApiError
 from antei.api.objects import meta, replace
 from antei.api.resources import resource_of
+from antei.server.admission import SYSTEM_NAMESPACES
 from antei.server.registry import Registry
 
 __all__ = ["API_SERVICE_ADDRESS", "DNS_SERVICE_ADDRESS", "bootstrap"]
@@ -30,12 +31,11 @@ __all__ = ["API_SERVICE_ADDRESS", "DNS_SERVICE_ADDRESS", "bootstrap"]
 #: The first and the tenth address of the Service range, where every cluster has them.
 API_SERVICE_ADDRESS = "10.96.0.1"
 DNS_SERVICE_ADDRESS = "10.96.0.10"
-NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 
 
 async def bootstrap(registry: Registry, *, provisioner: str, api_endpoints: Sequence[tuple[str, int]]) -> None:
     """Creates what is missing; `api_endpoints` are the (address, port) at which pods reach the API server."""
-    for name in NAMESPACES:
+    for name in SYSTEM_NAMESPACES:
         await _ensure(registry, Namespace(apiVersion="v1", kind="Namespace", metadata=ObjectMeta(name=name)))
     for obj in (*_priority_classes(), _storage_class(provisioner), _ingress_class(), _api_service(), _dns_service()):
         await _ensure(registry, obj)

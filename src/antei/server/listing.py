@@ -66,7 +66,7 @@ class Pager:
             snapshot = self._store.list(bucket, namespace)
         else:
             snapshot = self._kept(bucket, namespace, token)
-        first = bisect_left([(s.key.namespace, s.key.name) for s in snapshot.items], token.start)
+        first = bisect_left(snapshot.items, token.start, key=lambda stored: (stored.key.namespace, stored.key.name))
         return self._cut(bucket, namespace, snapshot, first, wanted, limit)
 
     def _kept(self, bucket: str, namespace: str | None, token: _Token) -> Snapshot:
