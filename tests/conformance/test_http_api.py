@@ -129,11 +129,11 @@ REFUSED = {
         422,
         "Invalid",
     ),
-    "server-side apply": (
+    "server-side apply in CBOR": (
         "PATCH",
         f"{CONFIG_MAPS}/a",
         "{}",
-        {"Content-Type": "application/apply-patch+yaml"},
+        {"Content-Type": "application/apply-patch+cbor"},
         415,
         "UnsupportedMediaType",
     ),

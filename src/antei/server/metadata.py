@@ -102,7 +102,7 @@ def with_system_metadata(resource: Resource, new: Any, old: Any) -> Any:
         deletionTimestamp=known.deletionTimestamp,
         deletionGracePeriodSeconds=known.deletionGracePeriodSeconds,
         generateName=known.generateName,
-        managedFields=None,
+        managedFields=known.managedFields,
         selfLink=None,
     )
 

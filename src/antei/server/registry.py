@@ -5,7 +5,8 @@
                   ▲                                                                            │
                   └──────────── changed meanwhile, and no resourceVersion was named ───────────┘
 
-What differs from kind to kind is in `strategies`; deletion, eviction, binding and scale have modules of their own.
+What differs from kind to kind is in `strategies`; deletion, eviction, binding, scale, server-side apply and who owns
+which field have modules of their own.
 Kubernetes: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/registry/rest/{create,update}.go.
 """
 
@@ -29,16 +30,18 @@ from antei.api.errors import (
     not_found,
 )
 from antei.api.objects import meta, replace_meta, to_time
-from antei.api.patch import apply_patch, check_patch_type
+from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
 from antei.api.resources import Resource
 from antei.api.retired import served_versions
 from antei.server.admission import require_open_namespace
 from antei.server.allocation import ServiceAllocator
+from antei.server.apply import ServerSideApply
 from antei.server.binding import bound, check_binding
 from antei.server.commands import command_of
 from antei.server.deletion import DeleteOptions, Deletion, Step, is_finished, plan_deletion, validate_options
 from antei.server.eviction import Evictions
 from antei.server.expiry import EVENT_BUCKET, EventExpiry
+from antei.server.field_management import EntriesOf, applying_of, check_apply_options, entries_of_update
 from antei.server.listing import Page, Pager
 from antei.server.metadata import (
     MODIFIED,
@@ -86,6 +89,7 @@ class Registry:
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
         self._evictions = Evictions(store, world, self)
+        self._server_side_apply = ServerSideApply(store, self)
         self._expiry = EventExpiry(store, world.clock)
 
     # Reading
@@ -147,7 +151,16 @@ class Registry:
 
     # Creating
 
-    async def create(self, resource: Resource, namespace: str, obj: Any, *, dry_run: bool = False) -> Stored:
+    async def create(
+        self, resource: Resource, namespace: str, obj: Any, *, field_manager: str = "", dry_run: bool = False
+    ) -> Stored:
+        entries_of = entries_of_update(resource, field_manager, "", self.world.clock.now())
+        return await self.create_with(resource, namespace, obj, entries_of, dry_run=dry_run)
+
+    async def create_with(
+        self, resource: Resource, namespace: str, obj: Any, entries_of: EntriesOf | None, *, dry_run: bool = False
+    ) -> Stored:
+        """As `create`, with the managedFields that `entries_of` makes."""
         if not resource.is_stored:
             raise method_not_supported(resource.plural, "create", resource.group)
         obj = in_namespace(resource, namespace, typed(resource, obj))
@@ -158,11 +171,12 @@ class Registry:
         obj = to_stored(resource, obj)
         name, prefix = meta(obj).name, meta(obj).generateName
         if name or not prefix:
-            return answered(resource, await self._create_named(resource, obj, dry_run))
+            return answered(resource, await self._create_named(resource, obj, entries_of, dry_run))
         for attempt in range(_NAME_TRIES):
             generated = prefix[:_MOST_PREFIX_CHARACTERS] + self.world.chance.suffix()
             try:
-                stored = await self._create_named(resource, replace_meta(obj, name=generated), dry_run)
+                named = replace_meta(obj, name=generated)
+                stored = await self._create_named(resource, named, entries_of, dry_run)
             except ApiError as error:
                 if error.reason != "AlreadyExists" or attempt == _NAME_TRIES - 1:
                     raise
@@ -170,7 +184,7 @@ class Registry:
                 return answered(resource, stored)
         raise AssertionError("the last try returns or raises")
 
-    async def _create_named(self, resource: Resource, obj: Any, dry_run: bool) -> Stored:
+    async def _create_named(self, resource: Resource, obj: Any, entries_of: EntriesOf | None, dry_run: bool) -> Stored:
         strategy = strategy_of(stored_resource(resource))
         obj = replace_meta(
             obj,
@@ -187,6 +201,8 @@ class Registry:
         check_new(strategy.resource, obj)
         key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
         obj, release = strategy.allocate(obj, None, self._context)
+        if entries_of is not None:
+            obj = replace_meta(obj, managedFields=entries_of(None, None, obj))
         try:
             if self.store.get(key) is not None:
                 raise already_exists(resource.plural, key.name, resource.group)
@@ -207,15 +223,25 @@ class Registry:
     # Changing
 
     async def update(
-        self, resource: Resource, namespace: str, name: str, obj: Any, *, subresource: str = "", dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        obj: Any,
+        *,
+        subresource: str = "",
+        field_manager: str = "",
+        dry_run: bool = False,
     ) -> Stored:
         """PUT. `scale` takes a Scale and answers with one."""
+        entries_of = entries_of_update(resource, field_manager, subresource, self.world.clock.now())
         if subresource == "scale":
             stored = await self.modify(
                 resource,
                 namespace,
                 name,
                 lambda current: scaled(resource, current.object, obj, name),
+                entries_of=entries_of,
                 dry_run=dry_run,
             )
             return derived(stored, scale_of(stored.object))
@@ -227,11 +253,19 @@ class Registry:
         if may_create and not (meta(obj).resourceVersion or meta(obj).uid):
             key = Key(resource.bucket, namespace if resource.namespaced else "", name)
             if self.store.get(key) is None:
-                created = await self.create(stored_resource(resource), namespace, obj, dry_run=dry_run)
+                created = await self.create_with(stored_resource(resource), namespace, obj, entries_of, dry_run=dry_run)
                 return answered(resource, created)
         if not strategy.allows_unconditional_update:
             require_revision(resource, obj)
-        stored = await self.modify(resource, namespace, name, lambda _: obj, subresource=subresource, dry_run=dry_run)
+        stored = await self.modify(
+            resource,
+            namespace,
+            name,
+            lambda _: obj,
+            subresource=subresource,
+            entries_of=entries_of,
+            dry_run=dry_run,
+        )
         return answered(resource, stored)
 
     async def patch(
@@ -251,6 +285,18 @@ class Registry:
     ) -> Stored:
         """PATCH. What field validation warns of in the result is told to `warn`."""
         check_patch_type(patch_type)
+        if patch_type == APPLY_PATCH:
+            stored, _ = await self.apply(
+                resource,
+                namespace,
+                name,
+                patch,
+                subresource=subresource,
+                field_manager=field_manager,
+                force=force,
+                dry_run=dry_run,
+            )
+            return stored
         is_scale = subresource == "scale"
         kind = resource.subresources["scale"].type if is_scale else resource.type
 
@@ -267,9 +313,43 @@ class Registry:
             return to_stored(resource, in_namespace(resource, namespace, decoded.object))
 
         stored = await self.modify(
-            resource, namespace, name, patched, subresource="" if is_scale else subresource, dry_run=dry_run
+            resource,
+            namespace,
+            name,
+            patched,
+            subresource="" if is_scale else subresource,
+            entries_of=entries_of_update(resource, field_manager, subresource, self.world.clock.now()),
+            dry_run=dry_run,
         )
         return derived(stored, scale_of(stored.object)) if is_scale else answered(resource, stored)
+
+    async def apply(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        config: Any,
+        *,
+        field_manager: str,
+        subresource: str = "",
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> tuple[Stored, bool]:
+        """Server-side apply: the object that it makes, and whether that is new.
+
+        Raises 409 with a cause for each field that another manager has otherwise, unless by `force`.
+        """
+        check_apply_options(field_manager)
+        applying = applying_of(
+            resource,
+            name,
+            config,
+            subresource=subresource,
+            field_manager=field_manager,
+            force=force,
+            now=self.world.clock.now(),
+        )
+        return await self._server_side_apply.apply(resource, namespace, name, applying, dry_run=dry_run)
 
     async def modify(
         self,
@@ -279,6 +359,7 @@ class Registry:
         change: Change,
         *,
         subresource: str = "",
+        entries_of: EntriesOf | None = None,
         dry_run: bool = False,
     ) -> Stored:
         """Writes what `change` makes of the current object, both in the stored version, until it is not disturbed.
@@ -289,9 +370,12 @@ class Registry:
         for _ in range(_WRITE_TRIES):
             current = self._current(resource, namespace, name)
             new = change(current)
+            given = meta(new).managedFields
             check_identity(resource, new, current)
             new = self._prepared(resource, new, current, subresource)
             new, release = strategy_of(stored_resource(resource)).allocate(new, current.object, self._context)
+            if entries_of is not None:
+                new = replace_meta(new, managedFields=entries_of(given, current, new))
             try:
                 return await self._commit(resource, current, new, dry_run)
             except Conflict:

@@ -172,7 +172,8 @@ FAILURES: dict[str, tuple[str, Any, int, str]] = {
     "a list as merge patch": (MERGE, [1], 400, "JSON object is expected"),
     "an unknown directive": (STRATEGIC, {"$patch": "frob"}, 400, "Unknown patch type found: frob"),
     "no merge key": (STRATEGIC, {"spec": {"containers": [{"image": "x"}]}}, 400, "declared merge key: name"),
-    "server-side apply": ("application/apply-patch+yaml", {}, 415, "use client-side apply"),
+    "server-side apply": ("application/apply-patch+yaml", {}, 415, "without the owners of fields"),
+    "server-side apply in CBOR": ("application/apply-patch+cbor", {}, 415, "accepted media types include"),
     "an unknown media type": ("text/plain", {}, 415, "accepted media types include"),
 }
 

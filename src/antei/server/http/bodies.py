@@ -16,6 +16,7 @@ from antei.server.http.exchange import Exchange
 
 __all__ = [
     "check_dry_run",
+    "check_no_force",
     "check_options",
     "decode_retired",
     "field_validation",
@@ -24,6 +25,7 @@ __all__ = [
     "read_object",
     "read_patch",
     "read_struct",
+    "upgraded",
 ]
 
 _JSON_TYPES = ("", "application/json")
@@ -76,6 +78,13 @@ def check_options(exchange: Exchange) -> None:
         )
 
 
+def check_no_force(exchange: Exchange) -> None:
+    """Raises 422: `force` is for server-side apply alone."""
+    if "force" in exchange.query:
+        detail = "may not be specified for non-apply patch"
+        raise _invalid_option(exchange, FieldErrorType.FORBIDDEN, "force", exchange.query["force"], detail)
+
+
 def _invalid_option(exchange: Exchange, error_type: FieldErrorType, field: str, value: Any, detail: str) -> ApiError:
     kind = {"POST": "CreateOptions", "PUT": "UpdateOptions", "PATCH": "PatchOptions", "DELETE": "DeleteOptions"}
     name = kind.get(exchange.method, "ListOptions")
@@ -110,10 +119,11 @@ async def read_object(exchange: Exchange, served: ServedVersion) -> Any:
 
 def decode_retired(exchange: Exchange, served: ServedVersion, data: dict[str, Any]) -> Any:
     """An object of a retired version as today's. Old versions have no schema: what is not of their form is a 400."""
-    return _decoded_data(exchange, _upgraded(served, data), served.resource.type)
+    return _decoded_data(exchange, upgraded(served, data), served.resource.type)
 
 
-def _upgraded(served: ServedVersion, data: dict[str, Any]) -> dict[str, Any]:
+def upgraded(served: ServedVersion, data: dict[str, Any]) -> dict[str, Any]:
+    """An object of a retired version as today's, plain. Raises 400 for what does not have that version's form."""
     try:
         return served.upgraded(data)
     except (TypeError, ValueError, AttributeError, KeyError) as error:

@@ -1,7 +1,7 @@
 """The verbs: what a method on a route does.
 
     GET    list | get | watch | log        POST   create | binding, eviction
-    PUT    update                          PATCH  json, merge and strategic merge patches
+    PUT    update                          PATCH  json, merge and strategic merge patches, server-side apply
     DELETE delete | deletecollection
 
 Kubernetes: apiserver/pkg/endpoints/{installer,handlers/*}.go.
@@ -18,11 +18,13 @@ from lightkube.models.meta_v1 import ListMeta, Status, StatusDetails
 
 from antei.api.errors import ApiError, bad_request, conflict, expired, timeout
 from antei.api.objects import meta
-from antei.api.patch import apply_patch, check_patch_type
+from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
 from antei.api.retired import ServedVersion
 from antei.server.deletion import DeleteOptions
+from antei.server.field_management import manager_of
 from antei.server.http.bodies import (
     check_dry_run,
+    check_no_force,
     check_options,
     decode_retired,
     field_validation,
@@ -31,6 +33,7 @@ from antei.server.http.bodies import (
     read_object,
     read_patch,
     read_struct,
+    upgraded,
 )
 from antei.server.http.exchange import Exchange
 from antei.server.http.logs import Logs
@@ -128,7 +131,9 @@ class Verbs:
             await exchange.respond(_SUCCESS_CREATED, 201)
             return
         obj = await read_object(exchange, route.served)
-        stored = await self._registry.create(resource, route.namespace or "", obj, dry_run=dry_run)
+        stored = await self._registry.create(
+            resource, route.namespace or "", obj, field_manager=_manager(exchange), dry_run=dry_run
+        )
         await self._renderer.send_object(exchange, route.served, self._for(media, route, stored), media, 201)
 
     async def _command_body(self, exchange: Exchange, route: Route) -> Any:
@@ -144,19 +149,35 @@ class Verbs:
         if route.subresource == "scale":
             scale = await read_struct(exchange, resource.subresources["scale"].type)
             stored = await self._registry.update(
-                resource, route.namespace or "", route.name, scale, subresource="scale", dry_run=dry_run
+                resource,
+                route.namespace or "",
+                route.name,
+                scale,
+                subresource="scale",
+                field_manager=_manager(exchange),
+                dry_run=dry_run,
             )
             await exchange.respond_json(stored.data, media)
             return
         obj = await read_object(exchange, route.served)
         stored = await self._registry.update(
-            resource, route.namespace or "", route.name, obj, subresource=route.subresource, dry_run=dry_run
+            resource,
+            route.namespace or "",
+            route.name,
+            obj,
+            subresource=route.subresource,
+            field_manager=_manager(exchange),
+            dry_run=dry_run,
         )
         await self._renderer.send_object(exchange, route.served, self._for(media, route, stored), media)
 
     async def _patch(self, exchange: Exchange, route: Route, media: Media) -> None:
         check_options(exchange)
         check_patch_type(exchange.content_type)
+        if exchange.content_type == APPLY_PATCH:
+            await self._apply(exchange, route, media)
+            return
+        check_no_force(exchange)
         patch = await read_patch(exchange)
         if route.served.is_retired and route.subresource != "scale":
             stored = await self._patch_retired(exchange, route, patch)
@@ -168,8 +189,7 @@ class Verbs:
                 patch,
                 patch_type=exchange.content_type,
                 subresource=route.subresource,
-                field_manager=exchange.query.get("fieldManager", ""),
-                force=bool(exchange.flag("force")),
+                field_manager=_manager(exchange),
                 dry_run=is_dry_run(exchange),
                 field_validation=field_validation(exchange),
                 warn=exchange.warn,
@@ -178,6 +198,27 @@ class Verbs:
             await exchange.respond_json(stored.data, media)
         else:
             await self._renderer.send_object(exchange, route.served, self._for(media, route, stored), media)
+
+    async def _apply(self, exchange: Exchange, route: Route, media: Media) -> None:
+        served = route.served
+        config = await read_patch(exchange)
+        if served.is_retired and route.subresource != "scale" and isinstance(config, dict):
+            config = upgraded(served, config)
+        stored, is_new = await self._registry.apply(
+            served.resource,
+            route.namespace or "",
+            route.name,
+            config,
+            subresource=route.subresource,
+            field_manager=exchange.query.get("fieldManager", ""),
+            force=bool(exchange.flag("force")),
+            dry_run=is_dry_run(exchange),
+        )
+        if route.subresource == "scale":
+            await exchange.respond_json(stored.data, media)
+        else:
+            shown = self._for(media, route, stored)
+            await self._renderer.send_object(exchange, served, shown, media, 201 if is_new else 200)
 
     async def _patch_retired(self, exchange: Exchange, route: Route, patch: Any) -> Stored:
         """A patch of a retired version is one of that version's fields: converted back, patched, converted again."""
@@ -195,6 +236,7 @@ class Verbs:
                     route.name,
                     obj,
                     subresource=route.subresource,
+                    field_manager=_manager(exchange),
                     dry_run=is_dry_run(exchange),
                 )
             except ApiError as error:
@@ -270,6 +312,11 @@ _SUCCESS_CREATED = msgspec.json.encode(
 _COLLECTION_VERBS = {"GET": "list", "HEAD": "list", "POST": "create", "DELETE": "deletecollection"}
 _OBJECT_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 _SUBRESOURCE_VERBS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "POST": "create"}
+
+
+def _manager(exchange: Exchange) -> str:
+    user_agent = exchange.header(b"user-agent").decode("utf-8", "replace")
+    return manager_of(exchange.query.get("fieldManager", ""), user_agent)
 
 
 def _allows(exchange: Exchange, route: Route) -> bool:
