@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+import virtual_controllers
 from lightkube.models.core_v1 import (
     ContainerState,
     ContainerStateRunning,
@@ -29,7 +30,6 @@ from antei.client import EventType, WatchEvent
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
-from antei.control.controller import WorkQueue, run_controller
 from antei.control.daemonset.placement import target_node
 from antei.server.registry import Registry
 from antei.simulate.loop import run_virtual
@@ -105,21 +105,12 @@ class Workloads:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.recorder.run()), group.create_task(self._kubelet(group))]
-            queues = []
-            for controller in self.controllers:
-                queue = WorkQueue()
-                controller.setup(self.informers, queue)
-                queues.append(queue)
-            tasks.append(group.create_task(self.informers.run()))
-            await self.informers.wait_synced()
-            for controller, queue in zip(self.controllers, queues, strict=True):
-                tasks.append(group.create_task(run_controller(controller, queue)))
+        async with virtual_controllers.running(self.informers, self.recorder, self.controllers) as group:
+            kubelet = group.create_task(self._kubelet(group))
             try:
                 yield
             finally:
-                for task in [*tasks, *self._pods_seen.values(), *self._stopping.values()]:
+                for task in [kubelet, *self._pods_seen.values(), *self._stopping.values()]:
                     task.cancel()
 
     async def pods(self, namespace: str = "default") -> list[Pod]:
@@ -132,11 +123,7 @@ class Workloads:
 
     async def until(self, met: Callable[[], Coroutine[Any, Any, bool]], limit_seconds: float = 3600.0) -> float:
         """Looks every 10 ms; returns the time at which it was met."""
-        deadline = asyncio.get_running_loop().time() + limit_seconds
-        while not await met():
-            if asyncio.get_running_loop().time() >= deadline:
-                raise AssertionError(f"not met within {limit_seconds} s")
-            await asyncio.sleep(0.01)
+        await virtual_controllers.until(met, limit_seconds)
         return self.seconds
 
     async def _kubelet(self, group: asyncio.TaskGroup) -> None:

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import virtual_controllers
 from lightkube.models.core_v1 import PodCondition, PodIP, PodStatus
 from lightkube.resources.core_v1 import Event, Pod
 
@@ -16,7 +17,6 @@ from antei.api.objects import replace
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
-from antei.control.controller import WorkQueue, run_controller
 from antei.server.registry import Registry
 from antei.simulate.loop import run_virtual
 from antei.store.memory import MemoryStore
@@ -38,18 +38,8 @@ class Stage:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self.recorder.run())]
-            queues = [WorkQueue() for _ in self._controllers]
-            for controller, queue in zip(self._controllers, queues, strict=True):
-                controller.setup(self.informers, queue)
-            tasks.append(group.create_task(self.informers.run()))
-            await self.informers.wait_synced()
-            for controller, queue in zip(self._controllers, queues, strict=True):
-                tasks.append(group.create_task(run_controller(controller, queue)))
+        async with virtual_controllers.running(self.informers, self.recorder, self._controllers):
             yield
-            for task in tasks:
-                task.cancel()
 
     async def get(self, kind: type[Any], name: str, namespace: str = "default") -> Any:
         return await self.client.get(kind, name, namespace)
@@ -81,11 +71,7 @@ class Stage:
 
     async def until(self, met: Callable[[], Coroutine[Any, Any, Any]], limit_seconds: float = 3600.0) -> float:
         """Looks every 10 ms; returns the time at which it was met."""
-        deadline = asyncio.get_running_loop().time() + limit_seconds
-        while not await met():
-            if asyncio.get_running_loop().time() >= deadline:
-                raise AssertionError(f"not met within {limit_seconds} s")
-            await asyncio.sleep(0.01)
+        await virtual_controllers.until(met, limit_seconds)
         return self.seconds
 
 
