@@ -22,6 +22,13 @@ from antei.simulate.loop import run_virtual
 from antei.store.memory import MemoryStore
 from antei.world.virtual import virtual_world
 
+SERVICE = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "web", "namespace": "default"},
+    "spec": {"ports": [{"port": 80}]},
+}
+
 
 def piece(name: str, *ips: str) -> EndpointSlice:
     body = {
@@ -55,8 +62,7 @@ async def _proxied(
 ) -> tuple[LocalClient, list[asyncio.Task[None]]]:
     client = LocalClient(Registry(MemoryStore(), virtual_world(1)))
     await client.create(Namespace(apiVersion="v1", kind="Namespace", metadata=ObjectMeta(name="default")))
-    body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"}}
-    await client.create(msgspec.convert(body | {"spec": {"ports": [{"port": 80}]}}, Service))
+    await client.create(msgspec.convert(SERVICE, Service))
     for item in at_start:
         await client.create(item)
     informers = Informers(client)
@@ -156,3 +162,35 @@ def test_what_a_service_asks_and_does_not_get_is_said_once(caplog: pytest.LogCap
     assert [record.message for record in caplog.records] == [
         "Service default/web: internalTrafficPolicy Local is not honoured: connections go to the endpoints of all nodes"
     ]
+
+
+def test_a_mistake_on_the_way_to_the_table_or_in_a_reader_of_it_is_reported_and_the_proxy_goes_on() -> None:
+    class Mistaken(Recording):
+        async def apply(self, table: ServiceTable) -> None:
+            try:
+                await super().apply(table)
+            except OSError as error:
+                raise KeyError("odd") from error
+
+    backend, read = Mistaken(failures=2), list[int]()
+
+    def mistaken(table: ServiceTable) -> None:
+        if table.ports:
+            raise KeyError("odder")
+
+    async def scenario() -> None:
+        client = LocalClient(Registry(MemoryStore(), virtual_world(1)))
+        informers = Informers(client)
+        proxy = ServiceProxy(informers, backend)
+        proxy.subscribe(mistaken)
+        proxy.subscribe(lambda table: read.append(len(table.ports)))
+        tasks = [asyncio.create_task(informers.run()), asyncio.create_task(proxy.run())]
+        await client.create(Namespace(apiVersion="v1", kind="Namespace", metadata=ObjectMeta(name="default")))
+        await client.create(msgspec.convert(SERVICE, Service))
+        await asyncio.sleep(1)
+        await _stop(tasks)
+
+    with pytest.raises(ExceptionGroup, match="mistakes in virtual time") as raised:
+        run_virtual(scenario())
+    assert [str(error) for error in raised.value.exceptions] == ["'odd'", "'odd'", "'odder'"]
+    assert read == [0, 1]

@@ -20,6 +20,7 @@ from lightkube.resources.discovery_v1 import EndpointSlice
 from antei.api.objects import key_of
 from antei.client.informer import Informers
 from antei.network.services import ServiceTable, service_table
+from antei.world.mistakes import report_mistake
 
 __all__ = ["Backend", "EndpointLag", "Lag", "ServiceProxy"]
 
@@ -134,12 +135,15 @@ class ServiceProxy:
         try:
             while True:
                 self._dirty.clear()
-                table = service_table(self._services.items(), self._lag.slices, self._own_ips)
                 try:
+                    table = service_table(self._services.items(), self._lag.slices, self._own_ips)
                     if is_first or table.ports != self.table.ports:
                         await self._backend.apply(table)
-                except OSError as error:
-                    _LOG.error("the service table is not in force: %s; again in %.1f s", error, backoff_seconds)
+                except Exception as error:  # noqa: BLE001 - the table before stays in force, and the cluster goes on
+                    if isinstance(error, OSError):
+                        _LOG.error("the service table is not in force: %s; again in %.1f s", error, backoff_seconds)
+                    else:
+                        report_mistake(f"the service table is not in force; again in {backoff_seconds:.1f} s", error)
                     await self._wait_dirty(backoff_seconds)
                     backoff_seconds = min(backoff_seconds * 2, _BACKOFF_CAP_SECONDS)
                     is_first = True
@@ -163,7 +167,10 @@ class ServiceProxy:
         self._reported = frozenset(table.not_honoured)
         self.table = table
         for subscriber in self._subscribers:
-            subscriber(table)
+            try:
+                subscriber(table)
+            except Exception as error:  # noqa: BLE001 - one reader's mistake must not keep the table from the others
+                report_mistake("a reader of the service table", error)
 
     def _service_changed(self, old: Service | None, new: Service | None) -> None:
         self._dirty.set()
