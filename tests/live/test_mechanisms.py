@@ -37,18 +37,19 @@ EACH = pytest.mark.parametrize("mechanism", mechanisms(), ids=lambda mechanism: 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """By mechanism: `without` it and as `example`, each as in the JSON report."""
-    file = tmp_path_factory.mktemp("mechanisms") / "measured.json"
+    directory = tmp_path_factory.mktemp("mechanisms")
+    file, told = directory / "measured.json", directory / "told"
     script = ROOT / "tests" / "support" / "mechanisms" / "measure.py"
-    measuring = subprocess.Popen([sys.executable, script, "--json", file], stderr=subprocess.PIPE, text=True)
+    with told.open("wb") as stderr:
+        measuring = subprocess.Popen([sys.executable, script, "--json", file], stderr=stderr)
     try:
-        _, said = measuring.communicate(timeout=LIMIT_SECONDS)
-        assert measuring.returncode == 0, said
+        assert measuring.wait(LIMIT_SECONDS) == 0, told.read_text()
         yield {row["mechanism"]: row for row in json.loads(file.read_text())}
     finally:
         if measuring.poll() is None:  # it takes its cluster down
             measuring.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                measuring.communicate(timeout=60)
+                measuring.wait(60)
             measuring.kill()
 
 
@@ -66,13 +67,12 @@ def test_without_the_mechanism_an_objective_is_missed_and_the_cause_is_named(
 ) -> None:
     without, expected = measured[mechanism.mechanism]["without"], mechanism.expect
     assert without["verdict"] == "missed", without["reason"]
-    causes = {cause["id"]: cause for cause in without["causes"]}
-    assert expected.cause in causes, without["reason"]
-    cause = causes[expected.cause]
-    assert expected.remedy in cause["remedy"]
+    found = [cause for cause in without["causes"] if cause["id"] == expected.cause]  # one for each pod
+    assert found, without["reason"]
+    assert all(expected.remedy in cause["remedy"] for cause in found)
     if expected.lost:
-        assert cause["lost"] > 0
-        assert cause is max(without["causes"], key=lambda found: found["lost"]), "another cause comes first"
+        lost = sum(cause["lost"] for cause in found)
+        assert lost > without["lost"] / 2, without["causes"]
     if expected.restarts:
         assert without["restarts"] > 0
     if not expected.recovers:

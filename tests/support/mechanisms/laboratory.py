@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lightkube.resources.apps_v1 import Deployment
+from lightkube.resources.apps_v1 import Deployment, StatefulSet
 from lightkube.resources.core_v1 import Event, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 from mechanisms.catalogue import CHAT_FILES, DATABASE_FILES, EXAMPLE, Change, Mechanism, objects_of, scenario_of
 
 from antei.api.objects import name_of
+from antei.api.rollout_status import RolloutState, rollout_status
 from antei.client.manifests import Document, parse_documents
 from antei.rehearse.durations import Lag, parse_seconds
 from antei.rehearse.embedded import apply, embedded
@@ -94,13 +95,23 @@ class Laboratory:
             await self._target.client.delete(Deployment, _DEPLOYMENT, namespace)
         if not mechanism.together:
             await self._gone(namespace)
-        [scenario] = as_data([result])["scenarios"]
-        return scenario
+        scenarios: list[dict[str, Any]] = as_data([result])["scenarios"]
+        return scenarios[0]
 
     async def _apply(self, documents: Sequence[Document]) -> None:
         for applied in await apply(self._target.cluster.kubeconfig_path, documents):
             if applied.error is not None:
                 raise RuntimeError(applied.line)
+
+    async def _database_ready(self) -> None:
+        """Its replica loads a dump of the primary, which stands still for that."""
+        async with asyncio.timeout(_READY_SECONDS):
+            while not self._is_database_ready():  # noqa: ASYNC110 - as the rehearsal itself waits
+                await asyncio.sleep(0.1)
+
+    def _is_database_ready(self) -> bool:
+        found = self._target.informers.of(StatefulSet).items()
+        return bool(found) and all(rollout_status(one).state is RolloutState.DONE for one in found)
 
     async def _gone(self, namespace: str) -> None:
         """Else the pods of one side are drained along with the other's."""
@@ -155,6 +166,7 @@ async def laboratory(directory: Path) -> AsyncIterator[Laboratory]:
         try:
             laboratory = Laboratory(target, directory, attribution)
             await laboratory._apply(_documents(DATABASE_FILES))
+            await laboratory._database_ready()
             yield laboratory
         finally:
             if attribution is not None:

@@ -30,7 +30,7 @@ def table(mechanisms: Sequence[Mechanism], measured: Sequence[Measured]) -> str:
         )
         rows.append(f"| {' | '.join(cells)} |")
         if cause:
-            details += [f"- **No {mechanism.mechanism}**: {cause['message']}. Remedy: {cause['remedy']}."]
+            details += [f"- **{mechanism.mechanism}**: {cause['message']}. Remedy: {cause['remedy']}."]
     return "\n".join([*rows, "", "In the report's own words:", "", *details])
 
 
@@ -47,7 +47,10 @@ def _more(side: dict[str, Any]) -> str:
     recovered = side["times"]["recoverSeconds"]
     said = [f"{side['lowestReady']} ready at the lowest"]
     said += [f"{side['restarts']} restarts"] if side["restarts"] else []
-    said += [f"recovered after {recovered:.0f} s" if recovered is not None else "not recovered"]
+    if recovered is None:
+        said += ["not recovered"]
+    elif recovered >= 0.5:
+        said += [f"recovered after {recovered:.0f} s"]
     broken = [budget["name"] for budget in side["budget"]["budgets"] if not budget["kept"]]
     said += [f"budget {', '.join(broken)} violated"] if broken else []
     return ", ".join(said)
