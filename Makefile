@@ -11,7 +11,7 @@ TEST_OPTIONS ?=
 .PHONY: help setup demo test check bench clean
 
 help:
-	@echo "make demo   sets everything up, brings the example up and puts it through five acts"
+	@echo "make demo   sets everything up, brings the example up and rehearses every disruption under load"
 	@echo "make test   sets everything up and runs all tests"
 	@echo "make check  ruff, mypy, import-linter and the fast tests"
 	@echo "make bench  measures speed and memory"
@@ -29,7 +29,7 @@ $(VENV)/.ready: pyproject.toml Makefile scripts/system-packages
 	@touch $@
 
 demo: setup
-	@scripts/sandboxed $(BIN)/python examples/mattermost/demo.py
+	@scripts/sandboxed $(BIN)/antei rehearse examples/mattermost --report antei-demo.html
 
 test: check
 	scripts/sandboxed $(BIN)/pytest tests/scenario tests/conformance tests/live $(TEST_OPTIONS)
