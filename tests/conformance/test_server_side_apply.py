@@ -164,7 +164,22 @@ async def _applied(http_api: HttpApi, number: int) -> None:
         assert response.status in (200, 201), await response.text()
 
 
+_TEN = ",".join("x" * 10)
+ALIASES = f"a0: &a0 [{_TEN}]\n" + "".join(
+    f"a{level}: &a{level} [{','.join([f'*a{level - 1}'] * 10)}]\n" for level in range(1, 12)
+)
+
 REFUSED = {
+    "aliases without end": (f"{CONFIG_MAPS}/c?fieldManager=x", ALIASES, 400, "excessive aliasing"),
+    "an alias in itself": (f"{CONFIG_MAPS}/c?fieldManager=x", "a: &a [*a]", 400, "error converting YAML to JSON"),
+    "a document too deep": (f"{CONFIG_MAPS}/c?fieldManager=x", "[" * 100_000, 400, "exceeded max depth"),
+    "a list too deep": (f"{CONFIG_MAPS}/c?fieldManager=x", "- " * 100_000 + "x", 400, "exceeded max depth"),
+    "a deep map": (
+        f"{CONFIG_MAPS}/c?fieldManager=x",
+        "".join(" " * level + "a:\n" for level in range(1300)),
+        400,
+        "error",
+    ),
     "no manager": (f"{CONFIG_MAPS}/c", config_map(), 422, "fieldManager: Required value: is required for apply patch"),
     "a broken body": (f"{CONFIG_MAPS}/c?fieldManager=x", "{", 400, "yaml"),
     "a list": (f"{CONFIG_MAPS}/c?fieldManager=x", "[]", 400, "an object is expected"),

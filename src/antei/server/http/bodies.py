@@ -12,7 +12,7 @@ from antei.api.decode import decode, decode_data
 from antei.api.errors import ApiError, FieldError, FieldErrorType, bad_request, invalid, unsupported_media_type
 from antei.api.protobuf import MalformedProtobuf, decode_protobuf
 from antei.api.retired import ServedVersion
-from antei.server.http.exchange import Exchange
+from antei.server.http.exchange import BODY_LIMIT_BYTES, Exchange
 
 __all__ = [
     "check_dry_run",
@@ -30,6 +30,8 @@ __all__ = [
 
 _JSON_TYPES = ("", "application/json")
 _PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
+_DEEPEST_YAML = 1000
+_OPENERS = (b"[", b"{", b"- ", b"-\t", b"? ", b"?\t")
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 
 
@@ -196,7 +198,42 @@ def _plain(exchange: Exchange, body: bytes) -> Any:
 
 def _yaml(body: bytes) -> Any:
     try:
-        return yaml.load(body, Loader=_Loader)
+        _check_depth(body)
+        data = yaml.load(body, Loader=_Loader)
+        if b"*" in body and _written_out(data, {}) > BODY_LIMIT_BYTES:
+            raise yaml.YAMLError("document contains excessive aliasing")
     except (yaml.YAMLError, RecursionError) as error:
         text = re.sub(r"\s+", " ", str(error))
         raise bad_request(f"error converting YAML to JSON: yaml: {text}") from error
+    return data
+
+
+def _check_depth(body: bytes) -> None:
+    """Raises YAMLError for a document that is deeper than any object: libyaml's composer, in C, would end the process.
+
+    Only what can open many levels in few bytes is looked through; a level by indentation alone costs a longer line.
+    """
+    if sum(map(body.count, _OPENERS)) <= _DEEPEST_YAML:
+        return
+    depth = 0
+    for event in yaml.parse(body, Loader=_Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _DEEPEST_YAML:
+                raise yaml.YAMLError(f"exceeded max depth of {_DEEPEST_YAML}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _written_out(value: Any, known: dict[int, int]) -> int:
+    """About how many bytes a value has as JSON, where each alias in its YAML is written out; RecursionError for one
+    that is in itself. Each shared part is counted once."""
+    if isinstance(value, str | bytes):
+        return len(value) + 2
+    if not isinstance(value, dict | list):
+        return 1
+    size = known.get(id(value))
+    if size is None:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value
+        size = known[id(value)] = 2 + sum(_written_out(part, known) + 1 for part in parts)
+    return size
