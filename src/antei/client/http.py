@@ -18,6 +18,7 @@ from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 from lightkube.models.meta_v1 import ListMeta, ObjectMeta, Status
 
+from antei import __version__
 from antei.api.decode import decode
 from antei.api.errors import ApiError
 from antei.api.objects import Object, meta, replace
@@ -208,7 +209,9 @@ class HttpClient:
             headers["Content-Type"] = content_type
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._tls if self._tls is not None else True, limit=0)
-            self._session = aiohttp.ClientSession(connector=connector, headers=self._headers, timeout=_TIMEOUT)
+            # What it begins with is the field manager of what is written.
+            named = {"User-Agent": f"antei/{__version__}", **self._headers}
+            self._session = aiohttp.ClientSession(connector=connector, headers=named, timeout=_TIMEOUT)
         try:
             async with self._session.request(
                 method, self._url + path, params=query, data=body, headers=headers, timeout=timeout
