@@ -52,6 +52,19 @@ def test_what_is_no_object_is_an_error_with_file_and_line(text: str) -> None:
         parse_documents(text, "f.yaml")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: " + "[" * 5000 + "]" * 5000,
+        "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40)),
+    ],
+    ids=["too deep", "aliases without end"],
+)
+def test_what_would_end_or_fill_the_process_is_an_error(text: str) -> None:
+    with pytest.raises(ManifestError, match=r"^f\.yaml: (exceeded max depth|document contains excessive aliasing)"):
+        parse_documents(text, "f.yaml")
+
+
 def test_json_and_keys_that_are_no_strings() -> None:
     assert parse_documents('{"kind": "A", "n": 1}', "f").pop().data == {"kind": "A", "n": 1}
     assert parse_documents("data: {true: a, 1: b}", "f").pop().data == {"data": {"true": "a", "1": "b"}}

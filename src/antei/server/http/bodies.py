@@ -10,6 +10,7 @@ import yaml
 
 from antei.api.decode import decode, decode_data
 from antei.api.errors import ApiError, FieldError, FieldErrorType, bad_request, invalid, unsupported_media_type
+from antei.api.kubernetes_yaml import KubernetesLoader, check_depth, unfolded_bytes
 from antei.api.protobuf import MalformedProtobuf, decode_protobuf
 from antei.api.retired import ServedVersion
 from antei.server.http.exchange import BODY_LIMIT_BYTES, Exchange
@@ -30,19 +31,7 @@ __all__ = [
 
 _JSON_TYPES = ("", "application/json")
 _PROTOBUF_TYPE = "application/vnd.kubernetes.protobuf"
-_DEEPEST_YAML = 1000
-_OPENERS = (b"[", b"{", b"- ", b"-\t", b"? ", b"?\t")
 _YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
-
-
-class _Loader(yaml.CSafeLoader):
-    """Kubernetes knows no dates in YAML: what looks like one is a string."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
-}
 
 
 def field_validation(exchange: Exchange) -> str:
@@ -198,42 +187,11 @@ def _plain(exchange: Exchange, body: bytes) -> Any:
 
 def _yaml(body: bytes) -> Any:
     try:
-        _check_depth(body)
-        data = yaml.load(body, Loader=_Loader)
-        if b"*" in body and _written_out(data, {}) > BODY_LIMIT_BYTES:
+        check_depth(body)
+        data = yaml.load(body, Loader=KubernetesLoader)
+        if b"*" in body and unfolded_bytes(data) > BODY_LIMIT_BYTES:
             raise yaml.YAMLError("document contains excessive aliasing")
     except (yaml.YAMLError, RecursionError) as error:
         text = re.sub(r"\s+", " ", str(error))
         raise bad_request(f"error converting YAML to JSON: yaml: {text}") from error
     return data
-
-
-def _check_depth(body: bytes) -> None:
-    """Raises YAMLError for a document that is deeper than any object: libyaml's composer, in C, would end the process.
-
-    Only what can open many levels in few bytes is looked through; a level by indentation alone costs a longer line.
-    """
-    if sum(map(body.count, _OPENERS)) <= _DEEPEST_YAML:
-        return
-    depth = 0
-    for event in yaml.parse(body, Loader=_Loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _DEEPEST_YAML:
-                raise yaml.YAMLError(f"exceeded max depth of {_DEEPEST_YAML}")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
-def _written_out(value: Any, known: dict[int, int]) -> int:
-    """About how many bytes a value has as JSON, where each alias in its YAML is written out; RecursionError for one
-    that is in itself. Each shared part is counted once."""
-    if isinstance(value, str | bytes):
-        return len(value) + 2
-    if not isinstance(value, dict | list):
-        return 1
-    size = known.get(id(value))
-    if size is None:
-        parts = [*value, *value.values()] if isinstance(value, dict) else value
-        size = known[id(value)] = 2 + sum(_written_out(part, known) + 1 for part in parts)
-    return size
