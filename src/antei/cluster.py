@@ -169,6 +169,8 @@ class Cluster:
         self._recorder = EventRecorder(self.client, self.world, "antei")
         image_map = await asyncio.to_thread(load_maps, settings.maps)
         capabilities = await detect(directory / "runtime")
+        why = "asked for" if settings.runtime == "process" else "the one that this machine can honour"
+        _LOG.info("runtime: process (%s): %s", why, capabilities.summary())
         if not capabilities.namespaces:
             self.notes.append(f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}")
         self.runtime = ProcessRuntime(
