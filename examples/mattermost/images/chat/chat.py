@@ -51,7 +51,7 @@ DATABASE_TIMEOUT_SECONDS = 1
 DATABASE_PATIENCE_SECONDS = 1
 #: A primary that did not answer is asked again so often, and by nobody who waits for a page.
 DATABASE_CHECK_SECONDS = 1
-#: Statements under way at once, hanging ones included.
+#: Statements under way at once on one database, hanging ones included.
 DATABASE_THREADS = 32
 SHUTDOWN_TIMEOUT_SECONDS = 20
 #: Shorter than the above: who waits is answered before the server ends.
@@ -82,9 +82,11 @@ class Database:
             "charset": "utf8mb4",
         }
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        # Of its own: who hangs on a database that is gone must not keep another one's readers waiting.
+        self._threads = ThreadPoolExecutor(DATABASE_THREADS, thread_name_prefix=match["host"])
 
     async def run(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
-        return await asyncio.to_thread(self._run, statement, values)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._run, statement, values)
 
     def _run(self, statement: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """A kept connection that turns out to be broken says nothing about the database: a new one is tried."""
@@ -276,7 +278,6 @@ def listen_address() -> tuple[str, int]:
 
 
 async def make_app() -> web.Application:
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(DATABASE_THREADS, "database"))
     primary = Database(os.environ.get("MM_SQLSETTINGS_DATASOURCE", ""))
     replicas = os.environ.get("MM_SQLSETTINGS_DATASOURCEREPLICAS", "")
     await primary.wait()
