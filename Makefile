@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# nft and ip: pod networks and Services. MariaDB without its system service: the example's database.
-SYSTEM_PACKAGES := nftables iproute2 mariadb-server-core mariadb-client curl
+# nft and ip: pod networks and Services. MariaDB: the example's database (its own system service is not used).
+SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl
 TEST_OPTIONS ?=
 
 .DEFAULT_GOAL := help
