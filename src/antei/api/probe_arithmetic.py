@@ -22,7 +22,6 @@ from lightkube.models.core_v1 import Container, LifecycleHandler, PodSpec, Probe
 
 __all__ = [
     "DEFAULT_GRACE_SECONDS",
-    "MINIMUM_GRACE_SECONDS",
     "MINIMUM_STOP_SECONDS",
     "Hook",
     "Range",
@@ -32,16 +31,13 @@ __all__ = [
     "hook_of",
     "liveness_stop",
     "longest_start",
-    "period_of",
     "refusal",
     "sleep_of",
     "stop_of",
 ]
 
 DEFAULT_GRACE_SECONDS = 30
-#: The kubelet's least grace period (calculateEffectiveGracePeriod), and what is left after a hook in any case
-#: (minimumGracePeriodInSeconds).
-MINIMUM_GRACE_SECONDS = 1
+#: What a container gets after its hook at the least (minimumGracePeriodInSeconds).
 MINIMUM_STOP_SECONDS = 2
 _SLEEP = re.compile(r"(?:\S*/)?sleep\s+(\d+(?:\.\d+)?)([smh]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -65,7 +61,7 @@ class Range:
         return f"{self.least} s" if self.least == self.most else f"{self.least} to {self.most} s"
 
 
-def period_of(probe: Probe) -> int:
+def _period(probe: Probe) -> int:
     return probe.periodSeconds or 10
 
 
@@ -83,15 +79,15 @@ def detection(probe: Probe) -> Range:
     At best it hangs as an attempt begins, at worst as one has just been answered. Attempts do not overlap: one that
     takes longer than the period puts off the next.
     """
-    between = max(period_of(probe), _timeout(probe))
+    between = max(_period(probe), _timeout(probe))
     best = (_failures(probe) - 1) * between + _timeout(probe)
-    return Range(best, best + period_of(probe))
+    return Range(best, best + _period(probe))
 
 
 def refusal(probe: Probe) -> Range:
     """As `detection`, of a container that fails at once: a refused connection, a status 500."""
-    best = (_failures(probe) - 1) * period_of(probe)
-    return Range(best, best + period_of(probe))
+    best = (_failures(probe) - 1) * _period(probe)
+    return Range(best, best + _period(probe))
 
 
 def longest_start(container: Container) -> int | None:
@@ -102,7 +98,7 @@ def longest_start(container: Container) -> int | None:
     probe = container.startupProbe or container.livenessProbe
     if probe is None:
         return None
-    return (probe.initialDelaySeconds or 0) + (_failures(probe) - 1) * period_of(probe)
+    return (probe.initialDelaySeconds or 0) + (_failures(probe) - 1) * _period(probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,15 +148,19 @@ class Stop:
 
 
 def stop_of(container: Container, grace: int) -> Stop:
-    """One grace period covers hook and SIGTERM; a hook that outlives it is abandoned. The kubelet takes 0 for 1 s, and
-    leaves 2 s after SIGTERM whatever came before."""
-    grace = max(grace, MINIMUM_GRACE_SECONDS)
+    """One grace period covers hook and SIGTERM; a hook that outlives it is abandoned; 2 s are always left. With a grace
+    period of 0 no hook runs and nobody waits."""
     hook = hook_of(container)
-    most = 0 if hook is None else grace if hook.seconds is None else min(hook.seconds, grace)
-    least = 0 if hook is None or hook.seconds is None else most
+    if hook is None or grace == 0:
+        return Stop(Range(0, 0), Range(grace, grace), Range(grace, grace))
+    least = 0 if hook.seconds is None else min(hook.seconds, grace)
+    most = grace if hook.seconds is None else least
     left = Range(max(MINIMUM_STOP_SECONDS, grace - most), max(MINIMUM_STOP_SECONDS, grace - least))
-    earliest, latest = least + MINIMUM_STOP_SECONDS, most + MINIMUM_STOP_SECONDS
-    return Stop(Range(least, most), left, Range(max(grace, earliest), max(grace, latest)))
+    return Stop(
+        Range(least, most),
+        left,
+        Range(max(grace, least + MINIMUM_STOP_SECONDS), max(grace, most + MINIMUM_STOP_SECONDS)),
+    )
 
 
 def liveness_stop(container: Container, spec: PodSpec) -> Stop | None:

@@ -8,17 +8,23 @@ from lightkube.models.core_v1 import Container
 
 from antei.api.intorpercent import resolve
 from antei.api.objects import name_of
-from antei.api.probe_arithmetic import Range, Stop, detection, grace_seconds, liveness_stop, longest_start, stop_of
 from antei.check.arithmetic import (
     Budget,
+    Range,
     Rollout,
+    Stop,
     budget_at,
+    detection,
     drain_seconds,
     earliest_ready,
+    grace_seconds,
     is_countable,
+    liveness_stop,
+    longest_start,
     pod_ready,
     pod_stop,
     rollout_of,
+    stop_of,
 )
 from antei.check.workload import Graph, Item, Workload
 from antei.control.deployment.rolling import Bounds, bounds_of, is_rolling

@@ -23,26 +23,24 @@ from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from lightkube.resources.core_v1 import Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
-from antei.api.probe_arithmetic import (
+from antei.check.arithmetic import (
+    Budget,
     Hook,
     Range,
     Stop,
+    budget_at,
     detection,
+    drain_seconds,
+    earliest_ready,
     hook_of,
     liveness_stop,
     longest_start,
-    refusal,
-    sleep_of,
-    stop_of,
-)
-from antei.check.arithmetic import (
-    Budget,
-    budget_at,
-    drain_seconds,
-    earliest_ready,
     pod_ready,
     ready_after_start,
+    refusal,
     rollout_of,
+    sleep_of,
+    stop_of,
 )
 from antei.control.disruption_arithmetic import count
 

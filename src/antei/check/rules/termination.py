@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from antei.api.probe_arithmetic import DEFAULT_GRACE_SECONDS, MINIMUM_STOP_SECONDS, grace_seconds, hook_of, stop_of
+from antei.check.arithmetic import DEFAULT_GRACE_SECONDS, MINIMUM_STOP_SECONDS, grace_seconds, hook_of, stop_of
 from antei.check.model import Options, Problem, Rule, Severity, at, remove, rule, set_field
 from antei.check.rules.probes import service_ports
 from antei.check.workload import Graph, Workload
