@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
 from pathlib import Path
 
+from antei.server.caller import ANONYMOUS, User
 from antei.server.certificates import write_private
 from antei.world import Chance
 
@@ -14,14 +14,7 @@ __all__ = ["ADMIN", "ANONYMOUS", "Authenticator", "User", "ensure_token"]
 _TOKEN_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class User:
-    name: str
-    groups: tuple[str, ...]
-
-
 ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
-ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
 def ensure_token(directory: Path, chance: Chance) -> str:

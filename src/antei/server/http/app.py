@@ -7,6 +7,7 @@ import logging
 from lightkube.models.meta_v1 import ListMeta, Status, StatusDetails
 
 from antei.api.errors import ApiError, internal_error, unauthorized
+from antei.server.caller import calling
 from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.exchange import Exchange, Receive, Scope, Send
@@ -79,6 +80,10 @@ class App:
             if exchange.method not in ("GET", "HEAD") or not await self._health.serve(exchange):
                 raise unauthorized()
             return
+        with calling(user, exchange.warn):
+            await self._serve(exchange)
+
+    async def _serve(self, exchange: Exchange) -> None:
         route = resolve(exchange.path)
         if route is not None:
             if route.subresource in CONNECT_SUBRESOURCES:

@@ -1,0 +1,61 @@
+"""Who calls: the user of the request that is being served, and the warnings that its answer carries.
+
+Admission, audit and field checks ask here instead of having the user passed down through every function.
+Components that live in this process (controllers, nodes, the network) call the registry without HTTP: they are
+`COMPONENT`, whom nothing is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+__all__ = ["ANONYMOUS", "COMPONENT", "MASTERS", "User", "caller", "calling", "warn"]
+
+#: Whom nothing is refused (Kubernetes: user.SystemPrivilegedGroup).
+MASTERS = "system:masters"
+
+_NOTHING: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Kubernetes: apiserver/pkg/authentication/user.Info."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    uid: str = ""
+    extra: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: _NOTHING, hash=False)
+
+
+COMPONENT = User("system:antei", (MASTERS,))
+ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
+
+
+def _no_answer(text: str) -> None:
+    """In-process calls have no answer whose header could carry it."""
+
+
+_CALL: ContextVar[tuple[User, Callable[[str], None]]] = ContextVar("antei call", default=(COMPONENT, _no_answer))
+
+
+def caller() -> User:
+    return _CALL.get()[0]
+
+
+def warn(text: str) -> None:
+    """Adds a Warning header to the answer of the request being served."""
+    _CALL.get()[1](text)
+
+
+@contextmanager
+def calling(user: User, on_warning: Callable[[str], None] = _no_answer) -> Iterator[None]:
+    """Within it, and in tasks that are begun within it, `caller()` is that user."""
+    token = _CALL.set((user, on_warning))
+    try:
+        yield
+    finally:
+        _CALL.reset(token)
