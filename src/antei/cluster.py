@@ -19,7 +19,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -31,10 +31,7 @@ from lightkube.resources.core_v1 import Node, Pod
 
 from antei import KUBERNETES_MINOR
 from antei.api.conditions import is_true
-from antei.api.errors import bad_request
 from antei.api.objects import name_of, namespace_of, uid_of
-from antei.api.pod_logs import PodLogOptions
-from antei.api.pod_streams import CommandStreams, PodExecOptions
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
@@ -68,8 +65,8 @@ from antei.network.proxy import Lag
 from antei.network.publishing import connect
 from antei.node.agent import NodeAgent
 from antei.node.files import DiskFiles
+from antei.node.fleet import FleetLogs, FleetStreams
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
-from antei.node.streams import NodeStreams
 from antei.node.transport import SocketProbeTransport
 from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.image_map import load_maps
@@ -198,7 +195,7 @@ class Cluster:
         await self._start_server(registry, started)
         self._volume_map = image_map.volumes
         self._capacity = await asyncio.to_thread(_capacity, directory)
-        self._agents = {name: self._agent(name) for name in node_names}
+        self._agents.update((name, self._agent(name)) for name in node_names)
         self._running = asyncio.create_task(self._run(), name="cluster")
         started.push_async_callback(self._stop_running)
         nodes = self.informers.of(Node)
@@ -251,8 +248,8 @@ class Cluster:
             registry,
             self.world,
             directory,
-            _NodeLogs(self),
-            _NodeStreams(self),
+            FleetLogs(self._agents),
+            FleetStreams(self._agents, self._connect, lambda: self.network.host_namespace),
             port=await asyncio.to_thread(_known_port, port_file),
             extra_sockets=inside,
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
@@ -262,6 +259,9 @@ class Cluster:
         await self.server.start()
         await asyncio.to_thread(port_file.write_text, str(self.server.port))
         await asyncio.to_thread(write_kubeconfig, self.kubeconfig_path, self.server.kubeconfig)
+
+    async def _connect(self, ip: str, port: int) -> socket.socket:
+        return await connect(self.network.sockets, ip, port)
 
     def _agent(self, name: str) -> NodeAgent:
         addresses = self.network.addresses
@@ -387,48 +387,6 @@ class Cluster:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-
-
-class _NodeLogs:
-    """Logs are read by the agent of the node that the pod is on."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    async def read(self, pod: Pod, options: PodLogOptions) -> AsyncIterator[bytes]:
-        node_name = pod.spec.nodeName if pod.spec is not None else None
-        agent = self._cluster._agents.get(node_name or "")
-        if agent is not None:
-            async for piece in agent.logs.read(pod, options):
-                yield piece
-            return
-        raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
-
-
-class _NodeStreams:
-    """Commands run on the node that the pod is on; connections begin where nodes are on the network."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-
-    async def exec(self, pod: Pod, options: PodExecOptions) -> CommandStreams:
-        return await self._of(pod).exec(pod, options)
-
-    async def attach(self, pod: Pod, options: PodExecOptions) -> CommandStreams:
-        return await self._of(pod).attach(pod, options)
-
-    async def connect_local(self, pod: Pod, port: int) -> socket.socket:
-        return await self._of(pod).connect_local(pod, port, self._cluster.network.host_namespace)
-
-    async def connect(self, ip: str, port: int) -> socket.socket:
-        return await connect(self._cluster.network.sockets, ip, port)
-
-    def _of(self, pod: Pod) -> NodeStreams:
-        node_name = pod.spec.nodeName if pod.spec is not None else None
-        agent = self._cluster._agents.get(node_name or "")
-        if agent is None:
-            raise bad_request(f"pod {name_of(pod)} does not have a host assigned")
-        return agent.streams
 
 
 def make_controllers(

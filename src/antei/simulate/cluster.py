@@ -32,6 +32,7 @@ from antei.runtime.simulated import ContainerProfile, SimulatedPodNetwork, Simul
 from antei.server.bootstrap import bootstrap
 from antei.server.registry import Registry
 from antei.store.memory import MemoryStore
+from antei.world import World
 from antei.world.virtual import virtual_world
 
 __all__ = ["SimulatedCluster"]
@@ -51,8 +52,10 @@ class SimulatedCluster:
         endpoint_lag: Lag = 0.0,
         capacity: Mapping[str, str] | None = None,
         volumes: VolumeMap | None = None,
+        world: World | None = None,
     ) -> None:
-        self.world = virtual_world(seed)
+        """`world` is for one that goes by the clock on the wall, on an ordinary loop; `seed` is without effect then."""
+        self.world = world or virtual_world(seed)
         self.registry = Registry(MemoryStore(), self.world)
         self.client: Client = LocalClient(self.registry)
         self.informers = Informers(self.client)
@@ -65,6 +68,7 @@ class SimulatedCluster:
         self._pod_network = SimulatedPodNetwork(self.runtime)
         self.node_names = tuple(f"node-{number}" for number in range(1, nodes + 1))
         self.agents: dict[str, asyncio.Task[None]] = {}
+        self.node_agents: dict[str, NodeAgent] = {}
         self._proxy: ServiceProxy | None = None
         self._group: asyncio.TaskGroup | None = None
 
@@ -85,8 +89,11 @@ class SimulatedCluster:
         self._proxy.subscribe(subscriber)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[SimulatedCluster]:
-        """The cluster with all nodes registered; everything is cancelled at the end of the block."""
+    async def running(self, *, root_ca: str = "") -> AsyncIterator[SimulatedCluster]:
+        """The cluster with all nodes registered; everything is cancelled at the end of the block.
+
+        `root_ca`: the certificate of the API server in front of it, where there is one, for kube-root-ca.crt.
+        """
         await bootstrap(self.registry, provisioner=PROVISIONER, api_endpoints=())
         self._proxy = ServiceProxy(self.informers, _NoBackend(), endpoint_lag=self._endpoint_lag)
         controllers = make_controllers(
@@ -96,7 +103,7 @@ class SimulatedCluster:
             self.world,
             volumes_directory=Path("/antei/volumes"),
             directories=ImaginaryDirectories(),
-            root_ca="",
+            root_ca=root_ca,
         )
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -136,6 +143,7 @@ class SimulatedCluster:
             self._capacity,
             node_ip=f"10.128.0.{number}",
         )
+        self.node_agents[name] = agent
         self.agents[name] = self._group.create_task(agent.run(), name=f"node {name}")
         await agent.registered.wait()
 
