@@ -17,6 +17,7 @@ from antei.api.errors import ApiError, conflict
 from antei.api.managed_fields import Applied, Applying, apply_configuration
 from antei.api.objects import meta
 from antei.api.resources import Resource
+from antei.server.admission import Options, write_options
 from antei.server.field_management import Entries, EntriesOf, is_same, json_of
 from antei.server.metadata import MODIFIED, answered, derived, in_namespace
 from antei.server.scale import scale_of
@@ -29,7 +30,14 @@ class ObjectWriter(Protocol):
     """What applying asks of the registry."""
 
     async def create_with(
-        self, resource: Resource, namespace: str, obj: Any, entries_of: EntriesOf | None, *, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        obj: Any,
+        entries_of: EntriesOf | None,
+        *,
+        options: Options,
+        dry_run: bool = False,
     ) -> Stored: ...
 
     async def modify(
@@ -41,6 +49,7 @@ class ObjectWriter(Protocol):
         *,
         subresource: str = "",
         entries_of: EntriesOf | None = None,
+        options: Options | None = None,
         dry_run: bool = False,
     ) -> Stored: ...
 
@@ -81,7 +90,8 @@ class ServerSideApply:
         def entries_of(*_: object) -> Entries:
             return applied.entries(None, is_changed=True)
 
-        return await self._writer.create_with(resource, namespace, obj, entries_of, dry_run=dry_run)
+        options = write_options("CreateOptions", applying.writer.manager, dry_run)
+        return await self._writer.create_with(resource, namespace, obj, entries_of, options=options, dry_run=dry_run)
 
     async def _change(self, resource: Resource, namespace: str, name: str, applying: Applying, dry_run: bool) -> Stored:
         latest: list[Applied] = []
@@ -96,10 +106,15 @@ class ServerSideApply:
             known = meta(current.object).managedFields
             return latest[0].entries(known, is_changed=not is_same(current.object, new))
 
-        # A Scale's one field is the object's own: the registry sees an update of that.
-        subresource = "" if applying.writer.subresource == "scale" else applying.writer.subresource
         return await self._writer.modify(
-            resource, namespace, name, change, subresource=subresource, entries_of=entries_of, dry_run=dry_run
+            resource,
+            namespace,
+            name,
+            change,
+            subresource=applying.writer.subresource,
+            entries_of=entries_of,
+            options=write_options("UpdateOptions", applying.writer.manager, dry_run),
+            dry_run=dry_run,
         )
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "Step",
     "check_preconditions",
     "is_finished",
+    "options_shown",
     "plan_deletion",
     "validate_options",
 ]
@@ -63,6 +64,20 @@ class Deletion:
     stored: Stored  # the last state: marked, or removed
     removed: bool  # the object is gone
     answers_with_object: bool
+
+
+def options_shown(options: DeleteOptions, dry_run: bool) -> dict[str, Any]:
+    """As admission is shown them: metav1.DeleteOptions."""
+    preconditions = {"uid": options.uid, "resourceVersion": options.resource_version}
+    fields: dict[str, Any] = {
+        "gracePeriodSeconds": options.grace_period_seconds,
+        "propagationPolicy": options.propagation_policy,
+        "orphanDependents": options.orphan_dependents,
+        "preconditions": {name: value for name, value in preconditions.items() if value is not None} or None,
+        "dryRun": ["All"] if dry_run else None,
+    }
+    shown: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+    return shown | {name: value for name, value in fields.items() if value is not None}
 
 
 class Step(Enum):

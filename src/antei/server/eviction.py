@@ -69,6 +69,7 @@ class PodWriter(Protocol):
         name: str,
         options: deletion.DeleteOptions,
         *,
+        is_admitted: bool = False,
         dry_run: bool = False,
     ) -> deletion.Deletion: ...
 
@@ -278,7 +279,8 @@ class Evictions:
             changed = await self._registry.modify(self._pods, namespace, name, with_reason, subresource="status")
             if options.resource_version is not None:
                 options = dataclasses.replace(options, resource_version=str(changed.revision))
-        await self._registry.delete_with(self._pods, namespace, name, options, dry_run=dry_run)
+        # Admission has been asked about the eviction; the deletion it leads to is not another request.
+        await self._registry.delete_with(self._pods, namespace, name, options, is_admitted=True, dry_run=dry_run)
 
     async def _back_off(self) -> None:
         await asyncio.sleep(_RETRY_SECONDS * (1 + self._world.chance.uniform(0, _RETRY_JITTER)))

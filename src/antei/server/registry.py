@@ -1,9 +1,12 @@
 """Every kind's create, get, list, watch, update, patch and delete: one generic implementation over the store.
 
-    create ──► stored version ──► defaults ──► admission ──► strategy ──► validation ──► store
-    change ──► current ──► new ──► identity ──► strategy ──► defaults ──► validation ──► compare-and-swap
-                  ▲                                                                            │
-                  └──────────── changed meanwhile, and no resourceVersion was named ───────────┘
+    create ──► stored version ──► defaults ──► mutate ──► strategy ──► validation ──► validate ──► store
+    change ──► current ──► new ──► identity ──► defaults ──► mutate ──► strategy ──► validation ──► validate ──┐
+                  ▲                                                                                            ▼
+                  └──────────────── changed meanwhile, and no resourceVersion was named ──────────── compare-and-swap
+
+`mutate` and `validate` are the two rounds of admission. What the server itself writes (a binding, the condition of an
+evicted pod) is not asked about again: its command was.
 
 What differs from kind to kind is in `strategies`; deletion, eviction, binding, scale, server-side apply and who owns
 which field have modules of their own.
@@ -33,12 +36,21 @@ from antei.api.objects import meta, replace_meta, to_time
 from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
 from antei.api.resources import Resource
 from antei.api.retired import served_versions
-from antei.server.admission import require_open_namespace
+from antei.server.admission import Admission, Operation, Options, Request, write_options
 from antei.server.allocation import ServiceAllocator
 from antei.server.apply import ServerSideApply
 from antei.server.binding import bound, check_binding
+from antei.server.caller import caller
 from antei.server.commands import command_of
-from antei.server.deletion import DeleteOptions, Deletion, Step, is_finished, plan_deletion, validate_options
+from antei.server.deletion import (
+    DeleteOptions,
+    Deletion,
+    Step,
+    is_finished,
+    options_shown,
+    plan_deletion,
+    validate_options,
+)
 from antei.server.eviction import Evictions
 from antei.server.expiry import EVENT_BUCKET, EventExpiry
 from antei.server.field_management import EntriesOf, applying_of, check_apply_options, entries_of_update
@@ -88,6 +100,7 @@ class Registry:
         served_versions()
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
+        self._admission = Admission(store)
         self._evictions = Evictions(store, world, self)
         self._server_side_apply = ServerSideApply(store, self)
         self._expiry = EventExpiry(store, world.clock)
@@ -155,28 +168,49 @@ class Registry:
         self, resource: Resource, namespace: str, obj: Any, *, field_manager: str = "", dry_run: bool = False
     ) -> Stored:
         entries_of = entries_of_update(resource, field_manager, "", self.world.clock.now())
-        return await self.create_with(resource, namespace, obj, entries_of, dry_run=dry_run)
+        options = write_options("CreateOptions", field_manager, dry_run)
+        return await self.create_with(resource, namespace, obj, entries_of, options=options, dry_run=dry_run)
 
     async def create_with(
-        self, resource: Resource, namespace: str, obj: Any, entries_of: EntriesOf | None, *, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        obj: Any,
+        entries_of: EntriesOf | None,
+        *,
+        options: Options,
+        dry_run: bool = False,
     ) -> Stored:
-        """As `create`, with the managedFields that `entries_of` makes."""
+        """As `create`, with the managedFields that `entries_of` makes; `options` are those that admission is shown."""
         if not resource.is_stored:
             raise method_not_supported(resource.plural, "create", resource.group)
         obj = in_namespace(resource, namespace, typed(resource, obj))
         if meta(obj).resourceVersion:
             raise bad_request("resourceVersion should not be set on objects to be created")
-        if resource.namespaced:
-            require_open_namespace(self.store, resource, namespace, meta(obj).name or "")
-        obj = to_stored(resource, obj)
+        strategy = strategy_of(stored_resource(resource))
+        obj = apply_defaults(strategy.normalise(to_stored(resource, obj)))
+        request = Request(
+            Operation.CREATE,
+            resource,
+            "",
+            # A namespace counts as being in itself (Kubernetes: handlers/create.go).
+            (meta(obj).name or "") if resource.bucket == "/namespaces" else namespace,
+            meta(obj).name or "",
+            obj,
+            None,
+            caller(),
+            dry_run,
+            options,
+        )
+        obj = await self._admission.mutate(request)
         name, prefix = meta(obj).name, meta(obj).generateName
         if name or not prefix:
-            return answered(resource, await self._create_named(resource, obj, entries_of, dry_run))
+            return answered(resource, await self._create_named(request, obj, entries_of))
         for attempt in range(_NAME_TRIES):
             generated = prefix[:_MOST_PREFIX_CHARACTERS] + self.world.chance.suffix()
             try:
                 named = replace_meta(obj, name=generated)
-                stored = await self._create_named(resource, named, entries_of, dry_run)
+                stored = await self._create_named(request, named, entries_of)
             except ApiError as error:
                 if error.reason != "AlreadyExists" or attempt == _NAME_TRIES - 1:
                     raise
@@ -184,7 +218,8 @@ class Registry:
                 return answered(resource, stored)
         raise AssertionError("the last try returns or raises")
 
-    async def _create_named(self, resource: Resource, obj: Any, entries_of: EntriesOf | None, dry_run: bool) -> Stored:
+    async def _create_named(self, request: Request, obj: Any, entries_of: EntriesOf | None) -> Stored:
+        resource = request.resource
         strategy = strategy_of(stored_resource(resource))
         obj = replace_meta(
             obj,
@@ -196,17 +231,18 @@ class Registry:
             managedFields=None,
             selfLink=None,
         )
-        obj = strategy.admit(apply_defaults(strategy.normalise(obj)), self._context)
         obj = strategy.prepare_create(obj, self._context)
         check_new(strategy.resource, obj)
         key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
         obj, release = strategy.allocate(obj, None, self._context)
-        if entries_of is not None:
-            obj = replace_meta(obj, managedFields=entries_of(None, None, obj))
         try:
+            if entries_of is not None:
+                obj = replace_meta(obj, managedFields=entries_of(None, None, obj))
+            request.name, request.object = key.name, obj
+            await self._admission.validate(request)
             if self.store.get(key) is not None:
                 raise already_exists(resource.plural, key.name, resource.group)
-            if dry_run:
+            if request.dry_run:
                 return derived(Stored(key, obj, b"", 0), obj)
             stored = await self.store.create(key, obj)
             if resource.bucket == EVENT_BUCKET:
@@ -235,13 +271,16 @@ class Registry:
     ) -> Stored:
         """PUT. `scale` takes a Scale and answers with one."""
         entries_of = entries_of_update(resource, field_manager, subresource, self.world.clock.now())
+        options = write_options("UpdateOptions", field_manager, dry_run)
         if subresource == "scale":
             stored = await self.modify(
                 resource,
                 namespace,
                 name,
                 lambda current: scaled(resource, current.object, obj, name),
+                subresource="scale",
                 entries_of=entries_of,
+                options=options,
                 dry_run=dry_run,
             )
             return derived(stored, scale_of(stored.object))
@@ -253,8 +292,11 @@ class Registry:
         if may_create and not (meta(obj).resourceVersion or meta(obj).uid):
             key = Key(resource.bucket, namespace if resource.namespaced else "", name)
             if self.store.get(key) is None:
-                created = await self.create_with(stored_resource(resource), namespace, obj, entries_of, dry_run=dry_run)
-                return answered(resource, created)
+                options = write_options("CreateOptions", field_manager, dry_run)
+                stored = await self.create_with(
+                    stored_resource(resource), namespace, obj, entries_of, options=options, dry_run=dry_run
+                )
+                return answered(resource, stored)
         if not strategy.allows_unconditional_update:
             require_revision(resource, obj)
         stored = await self.modify(
@@ -264,6 +306,7 @@ class Registry:
             lambda _: obj,
             subresource=subresource,
             entries_of=entries_of,
+            options=options,
             dry_run=dry_run,
         )
         return answered(resource, stored)
@@ -317,8 +360,9 @@ class Registry:
             namespace,
             name,
             patched,
-            subresource="" if is_scale else subresource,
+            subresource=subresource,
             entries_of=entries_of_update(resource, field_manager, subresource, self.world.clock.now()),
+            options=write_options("UpdateOptions", field_manager, dry_run),
             dry_run=dry_run,
         )
         return derived(stored, scale_of(stored.object)) if is_scale else answered(resource, stored)
@@ -360,23 +404,37 @@ class Registry:
         *,
         subresource: str = "",
         entries_of: EntriesOf | None = None,
+        options: Options | None = None,
         dry_run: bool = False,
     ) -> Stored:
         """Writes what `change` makes of the current object, both in the stored version, until it is not disturbed.
 
+        `options` are those of the request as admission is shown them; None for what the server itself writes.
+
         Where the changed object names another resourceVersion than the current one, that is a conflict (409).
         What changes nothing is not written. An object that was only waiting for this change to go is removed.
         """
+        strategy = strategy_of(stored_resource(resource))
         for _ in range(_WRITE_TRIES):
             current = self._current(resource, namespace, name)
             new = change(current)
             given = meta(new).managedFields
             check_identity(resource, new, current)
+            new = strategy.normalise(new)
+            if subresource in ("", "scale"):
+                new = apply_defaults(new)
+            request = None
+            if options is not None:
+                request = self._update_request(resource, new, current, subresource, options, dry_run)
+                new = self._admitted(request, new, await self._admission.mutate(request))
             new = self._prepared(resource, new, current, subresource)
-            new, release = strategy_of(stored_resource(resource)).allocate(new, current.object, self._context)
-            if entries_of is not None:
-                new = replace_meta(new, managedFields=entries_of(given, current, new))
+            new, release = strategy.allocate(new, current.object, self._context)
             try:
+                if entries_of is not None:
+                    new = replace_meta(new, managedFields=entries_of(given, current, new))
+                if request is not None:
+                    request.object = scale_of(new) if subresource == "scale" else new
+                    await self._admission.validate(request)
                 return await self._commit(resource, current, new, dry_run)
             except Conflict:
                 continue
@@ -389,17 +447,34 @@ class Registry:
                     release()
         raise conflict(resource.plural, name, MODIFIED, resource.group)
 
+    def _update_request(
+        self, resource: Resource, new: Any, current: Stored, subresource: str, options: Options, dry_run: bool
+    ) -> Request:
+        namespace, name = current.key.namespace, current.key.name
+        old = current.object
+        if subresource == "scale":
+            new, old = scale_of(new), scale_of(old)
+        if resource.bucket == "/namespaces":
+            namespace = name
+        return Request(Operation.UPDATE, resource, subresource, namespace, name, new, old, caller(), dry_run, options)
+
+    def _admitted(self, request: Request, new: Any, mutated: Any) -> Any:
+        """What is to be written after admission: of a Scale that it has changed, the object with its replicas."""
+        if request.subresource == "scale":
+            return scaled(request.resource, new, mutated, request.name)
+        return mutated
+
     def _prepared(self, resource: Resource, new: Any, current: Stored, subresource: str) -> Any:
         strategy = strategy_of(stored_resource(resource))
         old = current.object
-        new = with_system_metadata(resource, strategy.normalise(new), old)
+        new = with_system_metadata(resource, new, old)
         if subresource == "status":
             new = strategy.prepare_status(new, old, self._context)
-        elif subresource:
-            new = strategy.prepare_subresource(subresource, new, old, self._context)
+        elif subresource in ("", "scale"):
+            new = strategy.prepare_update(new, old, self._context)
         else:
-            new = strategy.prepare_update(apply_defaults(new), old, self._context)
-        check_changed(strategy.resource, new, old, subresource)
+            new = strategy.prepare_subresource(subresource, new, old, self._context)
+        check_changed(strategy.resource, new, old, "" if subresource == "scale" else subresource)
         return new
 
     async def _commit(self, resource: Resource, current: Stored, new: Any, dry_run: bool) -> Stored:
@@ -430,8 +505,17 @@ class Registry:
         return (await self.delete_with(resource, namespace, name, options, dry_run=dry_run)).stored
 
     async def delete_with(
-        self, resource: Resource, namespace: str, name: str, options: DeleteOptions, *, dry_run: bool = False
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        options: DeleteOptions,
+        *,
+        is_admitted: bool = False,
+        is_of_collection: bool = False,
+        dry_run: bool = False,
     ) -> Deletion:
+        """`is_admitted` for what admission is not to be asked about (again)."""
         validate_options(options)
         strategy = strategy_of(stored_resource(resource))
         for _ in range(_WRITE_TRIES):
@@ -440,6 +524,8 @@ class Registry:
             try:
                 if plan.step is Step.PENDING:
                     return Deletion(answered(resource, current), False, strategy.returns_deleted_object)
+                if not is_admitted:
+                    await self._admit_deletion(resource, current, options, is_of_collection, dry_run)
                 if plan.step is Step.REMOVE:
                     removed = current if dry_run else await self.store.delete(current.key, current.revision)
                     return Deletion(answered(resource, removed), True, strategy.returns_deleted_object)
@@ -452,6 +538,24 @@ class Registry:
             except StoreError as error:
                 _fail(error)
         raise conflict(resource.plural, name, MODIFIED, resource.group)
+
+    async def _admit_deletion(
+        self, resource: Resource, current: Stored, options: DeleteOptions, is_of_collection: bool, dry_run: bool
+    ) -> None:
+        request = Request(
+            Operation.DELETE,
+            resource,
+            "",
+            current.key.name if resource.bucket == "/namespaces" else current.key.namespace,
+            "" if is_of_collection else current.key.name,
+            None,
+            current.object,
+            caller(),
+            dry_run,
+            options_shown(options, dry_run),
+        )
+        await self._admission.mutate(request)
+        await self._admission.validate(request)
 
     async def delete_collection(
         self,
@@ -470,7 +574,12 @@ class Registry:
         for stored in items:
             try:
                 await self.delete_with(
-                    resource, stored.key.namespace, stored.key.name, options or DeleteOptions(), dry_run=dry_run
+                    resource,
+                    stored.key.namespace,
+                    stored.key.name,
+                    options or DeleteOptions(),
+                    is_of_collection=True,
+                    dry_run=dry_run,
                 )
             except ApiError as error:
                 if error.code != 404:
@@ -489,6 +598,20 @@ class Registry:
         if subresource not in ("binding", "eviction"):
             raise method_not_supported(f"{resource.plural}/{subresource}", "create", resource.group)
         body = command_of(served, body)
+        request = Request(
+            Operation.CREATE,
+            resource,
+            subresource,
+            namespace,
+            name,
+            body,
+            None,
+            caller(),
+            dry_run,
+            write_options("CreateOptions", "", dry_run),
+        )
+        request.object = body = await self._admission.mutate(request)
+        await self._admission.validate(request)
         if subresource == "eviction":
             await self._evictions.evict(namespace, name, body, dry_run=dry_run)
             return

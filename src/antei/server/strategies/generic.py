@@ -1,6 +1,6 @@
 """The rules that hold for every kind, as hooks that a kind may override.
 
-    create:  normalise ► admit ► prepare_create ► allocate       update:  normalise ► prepare_update ► allocate
+    create:  normalise ► prepare_create ► allocate       update:  normalise ► prepare_update ► allocate
     status:  normalise ► prepare_status        other subresources:  normalise ► prepare_subresource
 
 All hooks are pure but for what they read through the `Context`: they take objects and return changed copies.
@@ -49,10 +49,6 @@ class Strategy:
 
     def normalise(self, obj: Any) -> Any:
         """What a client wrote in a way that is accepted but not stored."""
-        return obj
-
-    def admit(self, obj: Any, context: Context) -> Any:
-        """What admission adds to a new object. Raises 403 for what it refuses."""
         return obj
 
     def prepare_create(self, obj: Any, context: Context) -> Any:

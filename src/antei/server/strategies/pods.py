@@ -7,7 +7,6 @@ from lightkube.resources.core_v1 import Pod
 
 from antei.api.objects import meta, replace, replace_meta, to_time
 from antei.api.pods import is_terminal, qos_class
-from antei.server.admission import admit_pod
 from antei.server.strategies.generic import Context, Strategy
 
 __all__ = ["PodStrategy"]
@@ -15,9 +14,6 @@ __all__ = ["PodStrategy"]
 
 class PodStrategy(Strategy):
     has_generation = True
-
-    def admit(self, obj: Pod, context: Context) -> Pod:
-        return admit_pod(obj, context.store)
 
     def prepare_create(self, obj: Pod, context: Context) -> Pod:
         status = PodStatus(phase="Pending", qosClass=qos_class(obj))

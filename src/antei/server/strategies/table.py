@@ -11,7 +11,7 @@ from antei.server.strategies.generic import Strategy
 from antei.server.strategies.namespaces import NamespaceStrategy
 from antei.server.strategies.pods import PodStrategy
 from antei.server.strategies.services import ServiceStrategy
-from antei.server.strategies.storage import ClaimStrategy, IngressStrategy, VolumeStrategy
+from antei.server.strategies.storage import ClaimStrategy, VolumeStrategy
 from antei.server.strategies.workloads import (
     DeploymentStrategy,
     EventStrategy,
@@ -41,6 +41,7 @@ _WITH_GENERATION = frozenset(
         "flowcontrol.apiserver.k8s.io/flowschemas",
         "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
         "networking.k8s.io/ingressclasses",
+        "networking.k8s.io/ingresses",
         "networking.k8s.io/networkpolicies",
         "policy/poddisruptionbudgets",
         "resource.k8s.io/deviceclasses",
@@ -103,7 +104,6 @@ _OWN: Mapping[str, type[Strategy]] = {
     "apps/deployments": DeploymentStrategy,
     "batch/jobs": JobStrategy,
     "certificates.k8s.io/certificatesigningrequests": CertificateSigningRequestStrategy,
-    "networking.k8s.io/ingresses": IngressStrategy,
 }
 
 

@@ -1,0 +1,62 @@
+"""The plug-ins in Kubernetes' order, and the two rounds that each request makes through them.
+
+    decoded, defaults ──► mutate: those that change ──► strategy, validation ──► validate: those that judge
+
+An object that is changed or refused here has not been stored; a dry run goes through all of it.
+Kubernetes: pkg/kubeapiserver/options/plugins.go (AllOrderedPlugins).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from antei.server.admission.lifecycle import NamespaceLifecycle
+from antei.server.admission.pods import DefaultTolerationSeconds, PodPriority, ServiceAccountAdmission
+from antei.server.admission.request import Operation, Plugin, Request
+from antei.server.admission.storage import DefaultIngressClass, DefaultStorageClass, StorageObjectInUseProtection
+from antei.store import Store
+
+__all__ = ["Admission"]
+
+_Admit = Callable[[Request], Any]
+_Validate = Callable[[Request], None]
+
+
+class Admission:
+    """Both rounds raise ApiError for what is refused."""
+
+    def __init__(self, store: Store) -> None:
+        self._plugins: tuple[Plugin, ...] = (
+            NamespaceLifecycle(store),
+            ServiceAccountAdmission(store),
+            PodPriority(store),
+            DefaultTolerationSeconds(),
+            DefaultStorageClass(store),
+            StorageObjectInUseProtection(),
+            DefaultIngressClass(store),
+        )
+        # Which plug-ins a kind of request meets is found once: nearly all writes meet few, and status updates none.
+        self._chains: dict[tuple[Operation, str, str], tuple[tuple[_Admit, ...], tuple[_Validate, ...]]] = {}
+
+    async def mutate(self, request: Request) -> Any:
+        """The object as the plug-ins complete it."""
+        for admit in self._chain(request)[0]:
+            request.object = admit(request)
+        return request.object
+
+    async def validate(self, request: Request) -> None:
+        for validate in self._chain(request)[1]:
+            validate(request)
+
+    def _chain(self, request: Request) -> tuple[tuple[_Admit, ...], tuple[_Validate, ...]]:
+        key = (request.operation, request.resource.bucket, request.subresource)
+        chain = self._chains.get(key)
+        if chain is None:
+            target = f"{request.resource.bucket}/{request.subresource}" if request.subresource else key[1]
+            concerned = [plugin for plugin in self._plugins if plugin.is_for(request.operation, target)]
+            chain = self._chains[key] = (
+                tuple(plugin.admit for plugin in concerned if type(plugin).admit is not Plugin.admit),
+                tuple(plugin.validate for plugin in concerned if type(plugin).validate is not Plugin.validate),
+            )
+        return chain
