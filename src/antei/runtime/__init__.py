@@ -19,6 +19,7 @@ from antei.api.pod_streams import CommandStreams
 __all__ = [
     "ContainerRecord",
     "ContainerSpec",
+    "Credential",
     "ExecResult",
     "Exit",
     "HostAlias",
@@ -29,6 +30,7 @@ __all__ = [
     "RuntimeFailure",
     "Sandbox",
     "SandboxSpec",
+    "Security",
     "StartError",
 ]
 
@@ -56,6 +58,8 @@ class SandboxSpec:
     share_process_namespace: bool = False
     host_ipc: bool = False
     host_pid: bool = False
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    id: str = ""  # of the sandbox; empty: the driver makes one
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,21 @@ class Mount:
     source: Path
     target: str
     read_only: bool = False
+    recursive_read_only: bool = False
+    propagation: str = "None"  # HostToContainer: mounts made later on the host are seen; Bidirectional: the other way, too
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """What of a security context is more than a user: the container's own above the pod's, defaults applied."""
+
+    supplemental_groups: tuple[int, ...] = ()
+    strict_groups: bool = False  # supplementalGroupsPolicy: Strict: the image's /etc/group adds none
+    added_capabilities: tuple[str, ...] = ()  # as Kubernetes names them, "NET_ADMIN" or "ALL"
+    dropped_capabilities: tuple[str, ...] = ()
+    no_new_privileges: bool = False  # allowPrivilegeEscalation: false
+    seccomp: str = "Unconfined"  # or RuntimeDefault, or Localhost/PROFILE
+    is_proc_unmasked: bool = False  # procMount: Unmasked
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +121,8 @@ class ContainerSpec:
     read_only_root: bool = False
     memory_limit_bytes: int | None = None
     cpu_limit_millis: int | None = None
+    cpu_request_millis: int | None = None
+    security: Security = Security()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +147,7 @@ class ContainerRecord:
     started_at: datetime
     exit: Exit | None = None  # None while it runs
     stop_signal: str = "SIGTERM"
+    runtime: str = ""  # the driver that runs it, where one runtime stands for several; empty: the runtime's own name
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +159,17 @@ class Image:
     command: tuple[str, ...]
     args: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()  # said once as an event on the pod
+    user: str | None = None  # as the image has it, a name or a number, perhaps ":group"; None: it is not known
+    size_bytes: int | None = None  # of its compressed layers
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A user of a registry. `server` is a host, perhaps with port and path; a host may have globs (`*.example.com`)."""
+
+    server: str
+    username: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +203,12 @@ class Runtime(Protocol):
         """ "process", "oci" or "simulated": the scheme of container IDs (`process://ab12…`)."""
         ...
 
-    async def ensure_image(self, image: str, pull_policy: str) -> Image:
-        """Makes the image available. Raises ImageError."""
+    async def has_image(self, image: str) -> bool:
+        """Whether the image is there without pulling it. Raises ImageError (InvalidImageName)."""
+        ...
+
+    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
+        """Makes the image available; registries are asked as these users, then as nobody. Raises ImageError."""
         ...
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox: ...

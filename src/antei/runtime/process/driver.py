@@ -19,6 +19,7 @@ from antei.api.pod_streams import CommandStreams
 from antei.runtime import (
     ContainerRecord,
     ContainerSpec,
+    Credential,
     ExecResult,
     Exit,
     Image,
@@ -131,7 +132,10 @@ class ProcessRuntime:
 
     # --- images ---
 
-    async def ensure_image(self, image: str, pull_policy: str) -> Image:
+    async def has_image(self, image: str) -> bool:
+        return self._image_map.lookup(image) is not None
+
+    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
         capabilities = await self.capabilities()
         found = self._image_map.image(image, pull_policy)
         return found if capabilities.namespaces else replace(found, warnings=(_PLAIN_WARNING,))
@@ -141,7 +145,7 @@ class ProcessRuntime:
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
         await self._open()
         sandbox = Sandbox(
-            id=self._world.chance.token(32),
+            id=spec.id or self._world.chance.token(32),
             pod_uid=spec.pod_uid,
             namespace=spec.namespace,
             pod_name=spec.pod_name,

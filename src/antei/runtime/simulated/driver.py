@@ -14,6 +14,7 @@ from antei.api.pod_streams import CommandStreams
 from antei.runtime import (
     ContainerRecord,
     ContainerSpec,
+    Credential,
     ExecResult,
     Exit,
     Image,
@@ -117,7 +118,11 @@ class SimulatedRuntime:
 
     # --- Runtime ---
 
-    async def ensure_image(self, image: str, pull_policy: str) -> Image:
+    async def has_image(self, image: str) -> bool:
+        profile = profile_of(self._profiles, image)
+        return image in self._pulled or (profile.pull_error is None and profile.pull_seconds == 0)
+
+    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
         present = self._pulled.get(image)
         if present is not None and pull_policy != "Always":
             return present
@@ -133,7 +138,7 @@ class SimulatedRuntime:
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
         sandbox = Sandbox(
-            id=self._world.chance.token(32),
+            id=spec.id or self._world.chance.token(32),
             pod_uid=spec.pod_uid,
             namespace=spec.namespace,
             pod_name=spec.pod_name,
