@@ -1,12 +1,13 @@
 """What Go would make of each field of a Kubernetes type, derived once from lightkube's Structs.
 
 lightkube tells a field's name, whether it is required and, in its annotations, Quantity, Time and IntOrString; what
-it does not tell (widths of integers, values of maps, names of Go's string types) stands in the tables below
-(Kubernetes: staging/src/k8s.io/api/*/types.go).
+it does not tell (widths of integers, values of maps) is in `type_facts`, and the names of Go's string types stand in
+the table below (Kubernetes: staging/src/k8s.io/api/*/types.go).
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from functools import cache
 from typing import Any
 
 import msgspec
+
+from antei.api.type_facts import type_facts
 
 __all__ = ["FieldSchema", "Kind", "StructSchema", "ValueSchema", "struct_schema"]
 
@@ -60,52 +63,6 @@ class StructSchema:
     required: tuple[FieldSchema, ...]
 
 
-_INT64_FIELDS = {
-    "activeDeadlineSeconds",
-    "deletionGracePeriodSeconds",
-    "expirationSeconds",
-    "fsGroup",
-    "generation",
-    "gracePeriodSeconds",
-    "limitBytes",
-    "observedGeneration",
-    "podGracePeriodSeconds",
-    "remainingItemCount",
-    "revision",
-    "runAsGroup",
-    "runAsUser",
-    "seconds",
-    "sinceSeconds",
-    "startingDeadlineSeconds",
-    "supplementalGroups",
-    "tailLines",
-    "terminationGracePeriodSeconds",
-    "tolerationSeconds",
-}
-# v1.Probe and v1.PodSpec have int64 here; everything in the table above is int64 wherever it appears, but for these.
-_INT32_EXCEPTIONS = {("PodFailurePolicyOnExitCodesRequirement", "values")}
-
-_QUANTITY_MAPS = {
-    "allocatable",
-    "allocatedResources",
-    "capacity",
-    "default",
-    "defaultRequest",
-    "hard",
-    "limits",
-    "max",
-    "maxLimitRequestRatio",
-    "min",
-    "overhead",
-    "podFixed",
-    "requests",
-    "used",
-}
-_BYTES_MAPS = {("Secret", "data"), ("ConfigMap", "binaryData")}
-_TIME_MAPS = {("PodDisruptionBudgetStatus", "disruptedPods")}
-#: Modules whose maps hold more than strings or quantities; what is in those maps is not looked at.
-_OPEN_MAP_MODULES = ("resource_v1", "apiextensions_v1", "authentication_v1", "authorization_v1", "certificates_v1")
-
 _GO_STRING_TYPES = {
     "clusterIPs": "string",
     "concurrencyPolicy": "ConcurrencyPolicy",
@@ -124,6 +81,20 @@ _GO_STRING_TYPES = {
 
 _ANY = ValueSchema(Kind.ANY, "interface {}")
 _STRING = ValueSchema(Kind.STRING, "string")
+_BYTES = ValueSchema(Kind.BYTES, "[]uint8")
+_INT64 = ValueSchema(Kind.INT64, "int64")
+#: The scalars of `type_facts`, as values of a map or by themselves.
+_SCALARS: Mapping[str, ValueSchema] = {
+    "": _STRING,
+    "string": _STRING,
+    "byte": _BYTES,
+    "int64": _INT64,
+    "bool": ValueSchema(Kind.BOOL, "bool"),
+    "double": ValueSchema(Kind.FLOAT, "float64"),
+    "quantity": ValueSchema(Kind.QUANTITY, "resource.Quantity"),
+    "time": ValueSchema(Kind.TIME, "v1.Time"),
+    "[]string": ValueSchema(Kind.LIST, "[]string", item=_STRING),
+}
 
 
 @cache
@@ -153,6 +124,7 @@ def _package(cls: type[Any]) -> str:
 
 def _value(owner: type[Any], name: str, annotation: str, hint: Any) -> ValueSchema:
     hint = _without_optional(hint)
+    fact = type_facts(owner).of(name).value
     if typing.get_origin(hint) is list:
         (inner,) = typing.get_args(hint)
         item = _value(owner, name, annotation, inner)
@@ -166,31 +138,35 @@ def _value(owner: type[Any], name: str, annotation: str, hint: Any) -> ValueSche
     if _is_struct(hint):
         return ValueSchema(Kind.STRUCT, f"{_package(hint)}.{hint.__name__}", struct=hint)
     if hint is str:
+        if fact == "byte":
+            return _BYTES
         named = _GO_STRING_TYPES.get(name)
         return ValueSchema(Kind.STRING, f"{_package(owner)}.{named}") if named not in (None, "string") else _STRING
     if hint is bool:
         return ValueSchema(Kind.BOOL, "bool")
     if hint is int:
-        is_wide = name in _INT64_FIELDS and (owner.__name__, name) not in _INT32_EXCEPTIONS
-        return ValueSchema(Kind.INT64, "int64") if is_wide else ValueSchema(Kind.INT32, "int32")
+        return _INT64 if fact == "int64" else ValueSchema(Kind.INT32, "int32")
     if hint is float:
         return ValueSchema(Kind.FLOAT, "float64")
     if hint is dict and annotation.endswith(("dict", "dict]")):
-        return _map(owner, name)
-    return _ANY
+        return _map(fact)
+    return _SCALARS.get(fact, _ANY) if fact else _ANY
 
 
-def _map(owner: type[Any], name: str) -> ValueSchema:
-    module = owner.__module__.rpartition(".")[2]
-    if module.startswith(_OPEN_MAP_MODULES):
-        return ValueSchema(Kind.MAP, "map[string]interface {}", item=_ANY)
-    if (owner.__name__, name) in _BYTES_MAPS:
-        return ValueSchema(Kind.MAP, "map[string][]uint8", item=ValueSchema(Kind.BYTES, "[]uint8"))
-    if (owner.__name__, name) in _TIME_MAPS:
-        return ValueSchema(Kind.MAP, "map[string]v1.Time", item=ValueSchema(Kind.TIME, "v1.Time"))
-    if name in _QUANTITY_MAPS:
-        return ValueSchema(Kind.MAP, "v1.ResourceList", item=ValueSchema(Kind.QUANTITY, "resource.Quantity"))
-    return ValueSchema(Kind.MAP, "map[string]string", item=_STRING)
+def _map(fact: str) -> ValueSchema:
+    if fact == "quantity":
+        return ValueSchema(Kind.MAP, "v1.ResourceList", item=_SCALARS[fact])
+    item = _SCALARS.get(fact) or _struct_named(fact)
+    return ValueSchema(Kind.MAP, f"map[string]{item.go_type}", item=item)
+
+
+def _struct_named(fact: str) -> ValueSchema:
+    """Of a Struct's name as `type_facts` has it; a type that lightkube has no Struct of is not looked into."""
+    module, _, name = fact.partition(".")
+    found: Any = getattr(importlib.import_module(f"lightkube.models.{module}"), name, None)
+    if found is None or not _is_struct(found):
+        return _ANY
+    return ValueSchema(Kind.STRUCT, f"{_package(found)}.{name}", struct=found)
 
 
 def _is_struct(hint: Any) -> bool:

@@ -60,15 +60,14 @@ def shape_of(struct: type[msgspec.Struct]) -> Shape:
 @cache
 def fields_of_shape(struct: type[msgspec.Struct]) -> Mapping[str, Shape]:
     """The shapes of a Struct's fields by their JSON names. A resource class counts as the model that it extends."""
-    owner = next((base for base in struct.__mro__ if base.__module__.startswith("lightkube.models.")), struct)
     found = {}
     for name, field in struct_schema(struct).fields.items():
         is_held = field.is_required or (name in _HELD_STRUCTS and field.value.kind is Kind.STRUCT)
-        found[name] = _shape(owner.__name__, name, field.value, is_held)
+        found[name] = _shape(struct, name, field.value, is_held)
     return found
 
 
-def _shape(owner: str, name: str, value: ValueSchema, is_held: bool) -> Shape:
+def _shape(owner: type[msgspec.Struct], name: str, value: ValueSchema, is_held: bool) -> Shape:
     match value.kind:
         case Kind.STRUCT:
             assert value.struct is not None
@@ -78,17 +77,18 @@ def _shape(owner: str, name: str, value: ValueSchema, is_held: bool) -> Shape:
         case Kind.MAP:
             if is_atomic_map(owner, name):
                 return LEAF
-            return Shape(Form.MAP, item=_item(value), is_held=is_held)
+            return Shape(Form.MAP, item=_item(owner, value), is_held=is_held)
         case Kind.LIST:
             keys = list_keys(owner, name)
             if keys is None:
                 return LEAF
-            return Shape(Form.KEYED if keys else Form.SET, item=_item(value), keys=keys, is_held=is_held)
+            return Shape(Form.KEYED if keys else Form.SET, item=_item(owner, value), keys=keys, is_held=is_held)
         case Kind.ANY:
             return UNTYPED
         case _:
             return LEAF
 
 
-def _item(value: ValueSchema) -> Shape:
-    return UNTYPED if value.item is None else _shape("", "", value.item, is_held=False)
+def _item(owner: type[msgspec.Struct], value: ValueSchema) -> Shape:
+    """The name that no field has: of the items of a list or the values of a map nothing more is said."""
+    return UNTYPED if value.item is None else _shape(owner, "", value.item, is_held=False)

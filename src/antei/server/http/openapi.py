@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 
 from antei.api.patch import PATCH_MEDIA_TYPES
-from antei.api.patch.list_keys import merge_strategy
 from antei.api.retired import ServedVersion
 from antei.api.schema import Kind, ValueSchema, struct_schema
+from antei.api.type_facts import FieldFacts, type_facts
 from antei.server.http.discovery import group_versions
 from antei.server.http.exchange import Exchange
 from antei.server.http.health import KUBERNETES_VERSION
@@ -168,7 +168,7 @@ def _struct(struct: type[Any]) -> tuple[dict[str, Any], list[type[Any]]]:
             described = {"allOf": [described]}
         if fields.get(name):
             described = {"description": fields[name], **described}
-        properties[name] = {**described, **_merge_extensions(struct.__name__, name)}
+        properties[name] = {**described, **_merge_extensions(type_facts(struct).of(name))}
     built: dict[str, Any] = {"type": "object", "properties": properties}
     if own:
         built = {"description": own, **built}
@@ -197,17 +197,17 @@ def _value(value: ValueSchema, used: list[type[Any]]) -> dict[str, Any]:
             return dict(_SCALARS[value.kind])
 
 
-def _merge_extensions(struct_name: str, field_name: str) -> dict[str, Any]:
-    strategy = merge_strategy(struct_name, field_name)
+def _merge_extensions(facts: FieldFacts) -> dict[str, Any]:
     extensions: dict[str, Any] = {}
-    if strategy.tag:
-        extensions["x-kubernetes-patch-strategy"] = strategy.tag
-    if strategy.key:
-        extensions["x-kubernetes-patch-merge-key"] = strategy.key
+    if facts.patch:
+        extensions["x-kubernetes-patch-strategy"] = facts.patch
+    if facts.key:
+        extensions["x-kubernetes-patch-merge-key"] = facts.key
+    if isinstance(facts.list, tuple):
         extensions["x-kubernetes-list-type"] = "map"
-        extensions["x-kubernetes-list-map-keys"] = list(strategy.keys)
-    elif strategy.merge:
-        extensions["x-kubernetes-list-type"] = "set"
+        extensions["x-kubernetes-list-map-keys"] = list(facts.list)
+    elif facts.list is not None:
+        extensions["x-kubernetes-list-type"] = facts.list
     return extensions
 
 
