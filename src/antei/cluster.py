@@ -122,7 +122,7 @@ class Cluster:
         self.version = f"v{KUBERNETES_MINOR}.0"
         self._observer = observer
         self._probe_block = probe_block
-        self._agents: dict[str, NodeAgent] = {}
+        self.agents: dict[str, NodeAgent] = {}
         self._lost: dict[str, list[str]] = {}  # node to the uids of the pods that were cut off with it
         self._agent_tasks: dict[str, asyncio.Task[None]] = {}
         self._running: asyncio.Task[None] | None = None
@@ -195,7 +195,7 @@ class Cluster:
         await self._start_server(registry, started)
         self._volume_map = image_map.volumes
         self._capacity = await asyncio.to_thread(_capacity, directory)
-        self._agents.update((name, self._agent(name)) for name in node_names)
+        self.agents.update((name, self._agent(name)) for name in node_names)
         self._running = asyncio.create_task(self._run(), name="cluster")
         started.push_async_callback(self._stop_running)
         nodes = self.informers.of(Node)
@@ -248,8 +248,8 @@ class Cluster:
             registry,
             self.world,
             directory,
-            FleetLogs(self._agents),
-            FleetStreams(self._agents, self._connect, lambda: self.network.host_namespace),
+            FleetLogs(self.agents),
+            FleetStreams(self.agents, self._connect, lambda: self.network.host_namespace),
             port=await asyncio.to_thread(_known_port, port_file),
             extra_sockets=inside,
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
@@ -299,14 +299,14 @@ class Cluster:
             group.create_task(self._recorder.run(), name="events")
             group.create_task(self.network.run(), name="network")
             self._group = group
-            for name in self._agents:
+            for name in self.agents:
                 self._run_agent(name)
             await self.informers.wait_synced()
             for controller, queue in controllers:
                 group.create_task(run_controller(controller, queue), name=controller.name)
 
     def _run_agent(self, name: str) -> None:
-        self._agent_tasks[name] = self._group.create_task(self._agents[name].run(), name=f"node {name}")
+        self._agent_tasks[name] = self._group.create_task(self.agents[name].run(), name=f"node {name}")
 
     def _note_nodes(self, names: Sequence[str]) -> None:
         known = {name_of(node): node for node in self.informers.of(Node).items()}
@@ -359,7 +359,7 @@ class Cluster:
             await self.network.rejoin(pods)
         else:
             await self._each_container(pods, self.runtime.resume)
-        self._agents[name] = self._agent(name)
+        self.agents[name] = self._agent(name)
         self._run_agent(name)
 
     async def _each_container(self, pod_uids: Sequence[str], act: Callable[[str], Awaitable[None]]) -> None:
@@ -398,8 +398,9 @@ def make_controllers(
     volumes_directory: Path,
     directories: Directories,
     root_ca: str,
+    wanted: Callable[[str], bool] = lambda name: True,
 ) -> list[tuple[Controller, WorkQueue]]:
-    """Every controller with its queue, set up to run once the informers are synced."""
+    """Every controller whose name is wanted with its queue, set up to run once the informers are synced."""
     plain: Sequence[type[Any]] = (
         SchedulerController,
         DeploymentController,
@@ -426,6 +427,8 @@ def make_controllers(
     controllers.append(ServiceAccountController(client, informers, recorder, world, root_ca))
     made = []
     for controller in controllers:
+        if not wanted(controller.name):
+            continue
         queue = WorkQueue()
         controller.setup(informers, queue)
         made.append((controller, queue))
