@@ -26,13 +26,22 @@ class VirtualClock:
     def __init__(self, epoch: datetime = EPOCH) -> None:
         self._epoch = epoch
 
+    def step(self, seconds: float) -> None:
+        """The wall clock is set forward, or back where it is negative; durations are not touched."""
+        self._epoch += timedelta(seconds=seconds)
+
     def now(self) -> datetime:
         return self._epoch + timedelta(seconds=asyncio.get_running_loop().time())
 
 
 class SeededChance:
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int | str) -> None:
+        self._seed = seed
         self._random = random.Random(seed)
+
+    def stream(self, name: str) -> SeededChance:
+        """Chance of its own for one purpose: what others draw does not shift what is drawn from it."""
+        return SeededChance(f"{self._seed}/{name}")
 
     def uid(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
@@ -47,5 +56,5 @@ class SeededChance:
         return self._random.randbytes(size_bytes).hex()
 
 
-def virtual_world(seed: int, epoch: datetime = EPOCH) -> World:
+def virtual_world(seed: int | str, epoch: datetime = EPOCH) -> World:
     return World(clock=VirtualClock(epoch), chance=SeededChance(seed))

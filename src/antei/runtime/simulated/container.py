@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from antei.runtime import ContainerRecord, ContainerSpec, Exit
-from antei.runtime.simulated.profile import ContainerProfile, scheduled_exit
+from antei.runtime.simulated.profile import ContainerProfile, ScheduledExit, scheduled_exit
 from antei.world import Clock
 
 __all__ = ["SimulatedContainer"]
@@ -44,13 +44,19 @@ class SimulatedContainer:
         self._ended = asyncio.Event()
         ends = scheduled_exit(profile, spec.attempt)
         if ends is not None:
-            self._later(ends.after_seconds, lambda: self._own_exit(ends.exit_code))
+            self._later(ends.after_seconds, lambda: self._own_end(ends))
         if profile.hangs_after_seconds is not None:
             self._later(profile.hangs_after_seconds, self.hang)
+        if profile.listens_after_seconds > 0:
+            self._later(profile.listens_after_seconds, lambda: self._report(self, "listening", ""))
 
     @property
     def running(self) -> bool:
         return self.record.exit is None
+
+    @property
+    def is_hung(self) -> bool:
+        return self._hung
 
     @property
     def since_start_seconds(self) -> float:
@@ -131,6 +137,12 @@ class SimulatedContainer:
             self.end(self.profile.stop_exit_code)
         else:
             self._later(self.profile.stops_after_seconds, lambda: self._own_exit(self.profile.stop_exit_code))
+
+    def _own_end(self, ends: ScheduledExit) -> None:
+        if ends.oom_killed:
+            self.end(ends.exit_code, signals.SIGKILL, oom_killed=True)  # the kernel asks nobody, hung or not
+        else:
+            self._own_exit(ends.exit_code)
 
     def _own_exit(self, exit_code: int) -> None:
         self._when_awake(lambda: self.end(exit_code))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -30,16 +30,21 @@ from antei.runtime.simulated.profile import ContainerProfile, exec_answer, http_
 from antei.world import World
 from antei.world.sockets import HttpReply
 
-__all__ = ["Happening", "SimulatedRuntime"]
+__all__ = ["Happening", "ProfileOf", "Reach", "SimulatedRuntime"]
 
 _STREAM_LIMIT_BYTES = 1024 * 1024
+#: What a container of that sandbox does; None: what its image says.
+ProfileOf = Callable[[Sandbox, ContainerSpec], ContainerProfile | None]
+#: Told of what happens, and to which pod (its uid), on the loop.
+Listener = Callable[["Happening", str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Happening:
     """One line of `SimulatedRuntime.log`.
 
-    what: pulled, created, started, signalled, hung, resumed, exec, exited, removed, sandbox-removed.
+    what: pulled, created, started, listening, signalled, hung, resumed, exec, exited, removed, sandbox-removed, cut,
+    rejoined.
     detail: the signal's name, the exit code, the command's words; seconds: the loop's clock.
     """
 
@@ -52,6 +57,17 @@ class Happening:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a new connection to an address and port meets now."""
+
+    how: str  # "serving", "hung", "refused", "cut" (no answer ever comes) or "gone" (no route to host)
+    container_id: str = ""  # whose it is, where it is serving or hung
+
+
+_CUT, _GONE, _REFUSED = Reach("cut"), Reach("gone"), Reach("refused")
+
+
 class SimulatedRuntime:
     """Containers of `profiles` (by image, globs allowed). It is the simulated machine itself: `aclose` ends nothing.
 
@@ -60,13 +76,26 @@ class SimulatedRuntime:
 
     name = "simulated"
 
-    def __init__(self, world: World, profiles: Mapping[str, ContainerProfile] | None = None) -> None:
+    def __init__(
+        self,
+        world: World,
+        profiles: Mapping[str, ContainerProfile] | None = None,
+        *,
+        profile_for: ProfileOf | None = None,
+        keeps_log: bool = True,
+    ) -> None:
+        """`profile_for` is asked at each start, before `profiles`. Without a log only listeners hear what happens."""
         self._world = world
         self._profiles = dict(profiles or {})
+        self._profile_for = profile_for
+        self._keeps_log = keeps_log
         self._pulled: dict[str, Image] = {}
         self._sandboxes: dict[str, Sandbox] = {}
         self._containers: dict[str, SimulatedContainer] = {}
+        self._of_pod: dict[str, dict[str, SimulatedContainer]] = {}  # pod uid -> container id -> container
         self._pod_of_address: dict[str, str] = {}  # ip -> pod uid
+        self._cut: set[str] = set()  # uids of pods that no packet reaches from elsewhere
+        self._listeners: list[Listener] = []
         self.log: list[Happening] = []
 
     # --- knobs ---
@@ -88,6 +117,53 @@ class SimulatedRuntime:
 
     def hang(self, container_id: str) -> None:
         self._container(container_id).hang()
+
+    def isolate(self, pod_uids: Iterable[str]) -> None:
+        """No packet passes to these pods from outside their node, whose own probes still do."""
+        for uid in pod_uids:
+            if uid not in self._cut:
+                self._cut.add(uid)
+                self._note("cut", pod_uid=uid)
+
+    def rejoin(self, pod_uids: Iterable[str]) -> None:
+        for uid in pod_uids:
+            if uid in self._cut:
+                self._cut.discard(uid)
+                self._note("rejoined", pod_uid=uid)
+
+    def listen(self, listener: Listener) -> None:
+        """Tells it of all that happens from now on; it must not block or raise."""
+        self._listeners.append(listener)
+
+    def power_off(self, pod_uids: Iterable[str]) -> None:
+        """The machine these pods are on is off: whatever runs of them ends at once."""
+        for uid in pod_uids:
+            for container in list(self._of_pod.get(uid, {}).values()):
+                container.end(128 + 9, 9)
+
+    def running_of(self, pod_uid: str, container: str | None = None) -> list[ContainerRecord]:
+        """What runs of that pod, in the order of its starts."""
+        return [
+            found.record
+            for found in self._of_pod.get(pod_uid, {}).values()
+            if found.running and container in (None, found.spec.name)
+        ]
+
+    def reach(self, ip: str, port: int) -> Reach:
+        """What somebody elsewhere meets who connects there now."""
+        pod_uid = self._pod_of_address.get(ip)
+        if pod_uid is None:
+            return _GONE
+        if pod_uid in self._cut:
+            return _CUT
+        found = self._listening(pod_uid, port)
+        if found is None:
+            return _REFUSED
+        return Reach("hung" if found.is_hung else "serving", found.record.id)
+
+    def pod_at(self, ip: str) -> str:
+        """The uid of the pod that has the address; empty where none has it."""
+        return self._pod_of_address.get(ip, "")
 
     def running(self, pod_name: str, container: str | None = None) -> ContainerRecord:
         """The running container of that pod, for the knobs above. LookupError when there is none."""
@@ -152,16 +228,16 @@ class SimulatedRuntime:
         sandbox = self._sandboxes.get(sandbox_id)
         if sandbox is None:
             return
-        for container_id, container in list(self._containers.items()):
+        for container in list(self._of_pod.get(sandbox.pod_uid, {}).values()):
             if container.spec.sandbox_id == sandbox_id:
                 container.signal("SIGKILL")
-                del self._containers[container_id]
+                self._forget(container)
         del self._sandboxes[sandbox_id]
         self._note("sandbox-removed", sandbox=sandbox)
 
     async def start(self, spec: ContainerSpec) -> ContainerRecord:
         sandbox = self._sandbox(spec)
-        profile = profile_of(self._profiles, spec.image)
+        profile = self._profile(sandbox, spec)
         if profile.start_seconds > 0:
             await asyncio.sleep(profile.start_seconds)
             sandbox = self._sandbox(spec)
@@ -181,6 +257,7 @@ class SimulatedRuntime:
         self._note("started", sandbox=sandbox, record=record)
         container = SimulatedContainer(spec, record, profile, self._world.clock, self._report)
         self._containers[record.id] = container
+        self._of_pod.setdefault(record.pod_uid, {})[record.id] = container
         return record
 
     async def unsupported(self, spec: ContainerSpec) -> Sequence[str]:
@@ -240,11 +317,23 @@ class SimulatedRuntime:
             return
         if container.running:
             raise RuntimeFailure("RemoveContainerError", f"container {container.spec.name} still runs")
-        del self._containers[container_id]
+        self._forget(container)
         self._report(container, "removed", "")
 
     async def sandboxes(self) -> Sequence[Sandbox]:
         return tuple(self._sandboxes.values())
+
+    def sandboxes_of(self, ids: Iterable[str]) -> Sequence[Sandbox]:
+        return tuple(self._sandboxes[sandbox_id] for sandbox_id in ids if sandbox_id in self._sandboxes)
+
+    def containers_of(self, sandbox_ids: Mapping[str, str]) -> Sequence[ContainerRecord]:
+        """Those in these sandboxes, which are given with the uids of their pods."""
+        return tuple(
+            container.record
+            for uid in dict.fromkeys(sandbox_ids.values())
+            for container in self._of_pod.get(uid, {}).values()
+            if container.spec.sandbox_id in sandbox_ids
+        )
 
     async def containers(self) -> Sequence[ContainerRecord]:
         return tuple(container.record for container in self._containers.values())
@@ -287,17 +376,29 @@ class SimulatedRuntime:
         pod_uid = self._pod_of_address.get(host)
         if pod_uid is None:
             raise OSError(errno.EHOSTUNREACH, "no route to host")
-        found = [
-            container
-            for container in self._containers.values()
-            if container.record.pod_uid == pod_uid and container.listens_on(port)
-        ]
-        if not found:
+        found = self._listening(pod_uid, port)
+        if found is None:
             raise ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
-        # One that names the port comes before one that listens everywhere.
-        return min(found, key=lambda container: container.profile.ports is None)
+        return found
+
+    def _listening(self, pod_uid: str, port: int) -> SimulatedContainer | None:
+        """One that names the port comes before one that listens everywhere."""
+        found = [container for container in self._of_pod.get(pod_uid, {}).values() if container.listens_on(port)]
+        return min(found, key=lambda container: container.profile.ports is None) if found else None
 
     # --- records ---
+
+    def _profile(self, sandbox: Sandbox, spec: ContainerSpec) -> ContainerProfile:
+        own = self._profile_for(sandbox, spec) if self._profile_for is not None else None
+        return own if own is not None else profile_of(self._profiles, spec.image)
+
+    def _forget(self, container: SimulatedContainer) -> None:
+        record = container.record
+        del self._containers[record.id]
+        others = self._of_pod[record.pod_uid]
+        del others[record.id]
+        if not others:
+            del self._of_pod[record.pod_uid]
 
     def _container(self, container_id: str) -> SimulatedContainer:
         container = self._containers.get(container_id)
@@ -315,19 +416,30 @@ class SimulatedRuntime:
         self._note(what, sandbox=self._sandboxes[container.spec.sandbox_id], record=container.record, detail=detail)
 
     def _note(
-        self, what: str, *, sandbox: Sandbox | None = None, record: ContainerRecord | None = None, detail: str = ""
+        self,
+        what: str,
+        *,
+        sandbox: Sandbox | None = None,
+        record: ContainerRecord | None = None,
+        detail: str = "",
+        pod_uid: str = "",
     ) -> None:
-        self.log.append(
-            Happening(
-                seconds=asyncio.get_running_loop().time(),
-                at=self._world.clock.now(),
-                what=what,
-                pod=f"{sandbox.namespace}/{sandbox.pod_name}" if sandbox else "",
-                container=record.name if record else "",
-                attempt=record.attempt if record else 0,
-                detail=detail,
-            )
+        if not self._keeps_log and not self._listeners:
+            return
+        happening = Happening(
+            seconds=asyncio.get_running_loop().time(),
+            at=self._world.clock.now(),
+            what=what,
+            pod=f"{sandbox.namespace}/{sandbox.pod_name}" if sandbox else "",
+            container=record.name if record else "",
+            attempt=record.attempt if record else 0,
+            detail=detail,
         )
+        if self._keeps_log:
+            self.log.append(happening)
+        uid = sandbox.pod_uid if sandbox is not None else pod_uid
+        for listener in self._listeners:
+            listener(happening, uid)
 
 
 async def _ended_result(container: SimulatedContainer) -> ExecResult:

@@ -15,7 +15,7 @@ __all__ = ["SimulatedNode"]
 class SimulatedNode:
     """Implements `Runtime`. Outlives the node's agent, as the machine does.
 
-    pull_seconds:  how long an image takes that is not on this node; asked for each pull.
+    pull_seconds:  how long an image takes that is not on this node; asked for each pull. None: as its profile says.
     start_seconds: what the node itself takes for a start; asked for each.
     """
 
@@ -24,7 +24,7 @@ class SimulatedNode:
     def __init__(
         self,
         machine: SimulatedRuntime,
-        pull_seconds: Callable[[], float] = lambda: 0.0,
+        pull_seconds: Callable[[], float] | None = None,
         start_seconds: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._machine = machine
@@ -39,14 +39,14 @@ class SimulatedNode:
         return list(self._own.values())
 
     async def has_image(self, image: str) -> bool:
-        return image in self._present
+        return image in self._present or (self._pull_seconds is None and await self._machine.has_image(image))
 
     async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
-        if image not in self._present:
+        if image not in self._present and self._pull_seconds is not None:
             seconds = self._pull_seconds()
             if seconds > 0:
                 await asyncio.sleep(seconds)
-        found = await self._machine.ensure_image(image, pull_policy)
+        found = await self._machine.ensure_image(image, pull_policy, credentials)
         self._present.add(image)
         return found
 

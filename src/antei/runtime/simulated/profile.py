@@ -48,6 +48,7 @@ class ScheduledExit:
 
     after_seconds: float
     exit_code: int = 0
+    oom_killed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
