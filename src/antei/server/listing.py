@@ -1,7 +1,7 @@
-"""Lists in chunks: `limit`, and `continue` tokens that lead through one consistent snapshot.
+"""Lists, whole or in chunks: `limit`, and `continue` tokens that lead through the list of one revision.
 
-A token names the snapshot's revision and where to go on. Only so many snapshots are kept; one that is gone, or was
-another process's, is 410 Expired, with a token that goes on in today's objects instead.
+A token names the revision and where to go on. The store knows how things were for as long as it keeps its history;
+a token that is older is 410 Expired, with a token that goes on in today's objects instead.
 
 Kubernetes: apiserver/pkg/storage/continue.go and storage/etcd3/errors.go (handleCompactedErrorForPaging).
 """
@@ -20,13 +20,15 @@ from lightkube.models.meta_v1 import ListMeta
 
 from antei.api.errors import ApiError, bad_request, expired
 from antei.api.objects import replace
-from antei.server.selection import Predicate
-from antei.store import Snapshot, Store, Stored
+from antei.server.selection import Predicate, require_past_revision
+from antei.store import Expired, Snapshot, Store, Stored
 
 __all__ = ["Page", "Pager"]
 
-_KEPT_SNAPSHOTS = 64
+#: Lists of the past that are kept ready, so that each page does not take back the same changes again.
+_KEPT_SNAPSHOTS = 8
 _INCONSISTENT = -1
+_TOO_OLD = "The resourceVersion for the provided list is too old."
 _EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list "
     "without the continue parameter, or use the continue token in this response to retrieve the remainder of the "
@@ -55,42 +57,51 @@ class Pager:
         self._snapshots: OrderedDict[tuple[str, str | None, int], Snapshot] = OrderedDict()
 
     def page(
-        self, bucket: str, namespace: str | None, wanted: Predicate | None, limit: int, continue_token: str
-    ) -> Page:
-        """A `limit` of 0 means all. Raises 400 for a token that is none, 410 for one that has expired."""
-        if not continue_token:
-            snapshot = self._store.list(bucket, namespace)
-            return self._cut(bucket, namespace, snapshot, 0, wanted, limit)
-        token = _decoded(continue_token)
-        if token.rv == _INCONSISTENT:
-            snapshot = self._store.list(bucket, namespace)
-        else:
-            snapshot = self._kept(bucket, namespace, token)
-        first = bisect_left(snapshot.items, token.start, key=lambda stored: (stored.key.namespace, stored.key.name))
-        return self._cut(bucket, namespace, snapshot, first, wanted, limit)
-
-    def _kept(self, bucket: str, namespace: str | None, token: _Token) -> Snapshot:
-        name = (bucket, namespace, token.rv)
-        snapshot = self._snapshots.get(name)
-        if snapshot is None and token.rv == self._store.revision:
-            snapshot = self._store.list(bucket, namespace)
-        if snapshot is None:
-            error = expired(_EXPIRED)
-            metadata = ListMeta(continue_=_encoded(_INCONSISTENT, token.start))
-            raise ApiError(replace(error.status, metadata=metadata))
-        if name in self._snapshots:
-            self._snapshots.move_to_end(name)
-        return snapshot
-
-    def _cut(
         self,
         bucket: str,
         namespace: str | None,
-        snapshot: Snapshot,
-        first: int,
         wanted: Predicate | None,
         limit: int,
+        continue_token: str,
+        revision: int | None = None,
     ) -> Page:
+        """A `limit` of 0 means all; `revision` is the one to list at, the current one by default.
+
+        Raises 400 for a token that is none, 410 for a revision that is no longer known, 504 for one yet to come.
+        """
+        if not continue_token:
+            if revision is None:
+                snapshot = self._store.list(bucket, namespace)
+            else:
+                snapshot = self._at(bucket, namespace, revision, expired(_TOO_OLD))
+            return self._cut(snapshot, 0, wanted, limit)
+        token = _decoded(continue_token)
+        if token.rv < 0:
+            snapshot = self._store.list(bucket, namespace)
+        else:
+            error = expired(_EXPIRED)
+            metadata = ListMeta(continue_=_encoded(_INCONSISTENT, token.start))
+            snapshot = self._at(bucket, namespace, token.rv, ApiError(replace(error.status, metadata=metadata)))
+        first = bisect_left(snapshot.items, token.start, key=lambda stored: (stored.key.namespace, stored.key.name))
+        return self._cut(snapshot, first, wanted, limit)
+
+    def _at(self, bucket: str, namespace: str | None, revision: int, when_expired: ApiError) -> Snapshot:
+        require_past_revision(revision, self._store.revision)
+        name = (bucket, namespace, revision)
+        snapshot = self._snapshots.get(name)
+        if snapshot is None:
+            try:
+                snapshot = self._store.list_at(bucket, namespace, revision)
+            except Expired as error:
+                raise when_expired from error
+            self._snapshots[name] = snapshot
+            while len(self._snapshots) > _KEPT_SNAPSHOTS:
+                self._snapshots.popitem(last=False)
+        else:
+            self._snapshots.move_to_end(name)
+        return snapshot
+
+    def _cut(self, snapshot: Snapshot, first: int, wanted: Predicate | None, limit: int) -> Page:
         items = snapshot.items
         if limit <= 0:
             rest = items[first:] if first else items
@@ -101,17 +112,11 @@ class Pager:
             if wanted is not None and not wanted(stored.object):
                 continue
             if len(chosen) == limit:
-                self._keep(bucket, namespace, snapshot)
                 token = _encoded(snapshot.revision, (stored.key.namespace, stored.key.name))
                 remaining = len(items) - index if wanted is None else None
                 return Page(chosen, snapshot.revision, token, remaining)
             chosen.append(stored)
         return Page(chosen, snapshot.revision)
-
-    def _keep(self, bucket: str, namespace: str | None, snapshot: Snapshot) -> None:
-        self._snapshots[(bucket, namespace, snapshot.revision)] = snapshot
-        while len(self._snapshots) > _KEPT_SNAPSHOTS:
-            self._snapshots.popitem(last=False)
 
 
 def _encoded(revision: int, start: tuple[str, str]) -> str:
@@ -124,7 +129,15 @@ def _decoded(token: str) -> _Token:
         data = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         decoded = msgspec.json.decode(data, type=_Token)
     except (binascii.Error, ValueError, msgspec.DecodeError) as error:
-        raise bad_request(f"continue key is not valid: {error}") from error
+        raise _invalid_token(f"continue key is not valid: {error}") from error
     if decoded.v != "meta.k8s.io/v1":
-        raise bad_request(f'continue key is not valid: server does not recognize this encoded version "{decoded.v}"')
+        raise _invalid_token(f"continue key is not valid: server does not recognize this encoded version {decoded.v}")
+    if decoded.rv == 0:
+        raise _invalid_token(
+            "continue key is not valid: incorrect encoded start resourceVersion (version meta.k8s.io/v1)"
+        )
     return decoded
+
+
+def _invalid_token(detail: str) -> ApiError:
+    return bad_request(f"invalid continue token: {detail}")

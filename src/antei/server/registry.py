@@ -129,10 +129,15 @@ class Registry:
         field_selector: str = "",
         limit: int = 0,
         continue_token: str = "",
+        revision: int | None = None,
     ) -> Page:
-        """A list in chunks. Raises 400 for a bad selector or token, 410 for a token that has expired."""
+        """A list in chunks, as it was at `revision` where that is given.
+
+        Raises 400 for a bad selector or token, 410 for a revision or a token that has expired, 504 for a revision
+        that is yet to come.
+        """
         wanted = predicate_of(resource, label_selector, field_selector)
-        page = self._pager.page(resource.bucket, namespace, wanted, limit, continue_token)
+        page = self._pager.page(resource.bucket, namespace, wanted, limit, continue_token, revision)
         if stored_resource(resource).type is resource.type:
             return page
         items = [answered(resource, stored) for stored in page.items]

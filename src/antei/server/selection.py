@@ -78,6 +78,11 @@ class SelectedWatch:
         self._answer = answer
         self._after_revision = after_revision
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether all that the store has written has been seen."""
+        return getattr(self._changes, "is_idle", False)
+
     def __aiter__(self) -> SelectedWatch:
         return self
 
@@ -86,7 +91,7 @@ class SelectedWatch:
             try:
                 change = await anext(self._changes)
             except Expired as error:
-                raise expired(f"too old resource version: {self._after_revision} ({error})") from error
+                raise expired(f"too old resource version: {self._after_revision} ({_oldest_of(error)})") from error
             except StoreError as error:
                 raise _unavailable(error) from error
             seen = self._seen(change)
@@ -112,6 +117,11 @@ class SelectedWatch:
         close = getattr(self._changes, "aclose", None)
         if close is not None:
             await close()
+
+
+def _oldest_of(error: Expired) -> str:
+    """Kubernetes has the revision before the oldest known change there."""
+    return str(error.oldest) if error.oldest is not None else str(error)
 
 
 def _unavailable(error: StoreError) -> ApiError:

@@ -92,7 +92,14 @@ class Conflict(StoreError):
 
 
 class Expired(StoreError):
-    """watch: the revision is older than the history that is kept, or the reader fell too far behind."""
+    """list_at, watch: the revision is older than the history that is kept, or the reader fell too far behind.
+
+    `oldest` is the first revision that can be read, where that is the reason.
+    """
+
+    def __init__(self, message: str, oldest: int | None = None) -> None:
+        super().__init__(message)
+        self.oldest = oldest
 
 
 class Store(Protocol):
@@ -110,6 +117,10 @@ class Store(Protocol):
 
     def list(self, bucket: str, namespace: str | None = None) -> Snapshot:
         """All objects of a bucket, or of one namespace of it."""
+        ...
+
+    def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:
+        """As `list`, as it was at a revision that is not yet to come. Raises Expired where that is no longer known."""
         ...
 
     async def create(self, key: Key, obj: Any) -> Stored:

@@ -27,6 +27,9 @@ class MemoryStore:
     def list(self, bucket: str, namespace: str | None = None) -> Snapshot:
         return self._state.list(bucket, namespace)
 
+    def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:
+        return self._state.list_at(bucket, namespace, revision)
+
     async def create(self, key: Key, obj: Any) -> Stored:
         self._refuse_when_closed()
         if self._state.get(key) is not None:

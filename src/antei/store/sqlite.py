@@ -105,6 +105,9 @@ class SqliteStore:
     def list(self, bucket: str, namespace: str | None = None) -> Snapshot:
         return self._state.list(bucket, namespace)
 
+    def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:
+        return self._state.list_at(bucket, namespace, revision)
+
     def watch(self, bucket: str, namespace: str | None, after_revision: int) -> Reader:
         return self._state.watch(bucket, namespace, after_revision)
 

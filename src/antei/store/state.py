@@ -110,6 +110,28 @@ class State:
         bucket = self._buckets.get(bucket_name)
         return Snapshot(bucket.list(namespace) if bucket is not None else (), self.revision)
 
+    def list_at(self, bucket_name: str, namespace: str | None, revision: int) -> Snapshot:
+        """What there is now, with every change since that revision taken back."""
+        if revision < self._forgotten_revision:
+            raise self._forgotten(revision)
+        before: dict[tuple[str, str], Stored | None] = {}
+        for change in reversed(self._history):
+            if change.revision <= revision:
+                break
+            key = change.stored.key
+            if key.bucket == bucket_name and namespace in (None, key.namespace):
+                before[(key.namespace, key.name)] = change.previous
+        items = self.list(bucket_name, namespace).items
+        if before:
+            kept = [stored for stored in items if (stored.key.namespace, stored.key.name) not in before]
+            kept += [stored for stored in before.values() if stored is not None]
+            items = tuple(sorted(kept, key=lambda stored: (stored.key.namespace, stored.key.name)))
+        return Snapshot(items, revision)
+
+    def _forgotten(self, revision: int) -> Expired:
+        oldest = self._forgotten_revision
+        return Expired(f"revision {revision} is older than {oldest}", oldest)
+
     def apply(self, change: Change) -> None:
         """Makes one durable write visible; changes come in the order of their revisions."""
         stored = change.stored
@@ -139,7 +161,7 @@ class State:
             reader.fail(Closed("the store is closed"))
             return reader
         if after_revision < self._forgotten_revision:
-            reader.fail(Expired(f"revision {after_revision} is older than {self._forgotten_revision}"))
+            reader.fail(self._forgotten(after_revision))
             return reader
         for change in self._after(after_revision):
             if change.stored.key.bucket == bucket:
@@ -190,6 +212,11 @@ class Reader:
             return
         self._changes.append(change)
         self._wake()
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits to be read: all that was written so far has been."""
+        return not self._changes
 
     def fail(self, failure: StoreError) -> None:
         """Drops what is waiting: the reader has to list again, whatever it has seen."""

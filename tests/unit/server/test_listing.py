@@ -14,13 +14,14 @@ from antei.api.resources import resource_of
 from antei.server.listing import Page
 from antei.server.registry import Registry
 from antei.store.memory import MemoryStore
+from antei.store.state import Limits
 from antei.world.system import system_world
 
 MAPS = resource_of(ConfigMap)
 
 
-async def filled(count: int = 5) -> Registry:
-    registry = Registry(MemoryStore(), system_world())
+async def filled(count: int = 5, store: MemoryStore | None = None) -> Registry:
+    registry = Registry(store or MemoryStore(), system_world())
     for number in range(count):
         labels = {"even": str(number % 2 == 0).lower()}
         await registry.create(MAPS, "default", ConfigMap(metadata=ObjectMeta(name=f"c{number}", labels=labels)))
@@ -61,7 +62,7 @@ async def test_a_token_is_given_only_where_more_follows(limit: int, token: bool)
 
 async def test_an_expired_token_offers_to_go_on_with_what_there_is() -> None:
     first = await (await filled()).list_page(MAPS, None, limit=2)
-    other = await filled(7)  # another process: it has never seen that snapshot
+    other = await filled(7, MemoryStore(Limits(history=1)))  # it no longer knows that revision
     with pytest.raises(ApiError) as expired:
         await other.list_page(MAPS, None, limit=2, continue_token=first.continue_token)
     assert (expired.value.code, expired.value.reason) == (410, "Expired")
@@ -72,15 +73,37 @@ async def test_an_expired_token_offers_to_go_on_with_what_there_is() -> None:
     assert names(rest) == ["c2", "c3", "c4", "c5", "c6"]
 
 
-async def test_only_so_many_snapshots_are_kept() -> None:
-    registry = await filled()
+async def test_a_token_is_good_for_as_long_as_the_store_keeps_its_history() -> None:
+    registry = await filled(store=MemoryStore(Limits(history=50)))
     first = await registry.list_page(MAPS, None, limit=2)
-    for number in range(100):
+    for number in range(50):
         await registry.create(MAPS, "default", ConfigMap(metadata=ObjectMeta(name=f"d{number}")))
-        await registry.list_page(MAPS, None, limit=1)
+    rest = await registry.list_page(MAPS, None, continue_token=first.continue_token)
+    assert (names(rest), rest.revision) == (["c2", "c3", "c4"], first.revision)
+    first = await registry.list_page(MAPS, None, limit=3)
+    for number in range(100):
+        await registry.create(MAPS, "default", ConfigMap(metadata=ObjectMeta(name=f"e{number}")))
     with pytest.raises(ApiError) as expired:
-        await registry.list_page(MAPS, None, limit=2, continue_token=first.continue_token)
+        await registry.list_page(MAPS, None, continue_token=first.continue_token)
     assert expired.value.code == 410
+
+
+async def test_a_list_is_what_it_was_at_any_revision_that_is_kept() -> None:
+    registry = await filled(3)
+    seen = {registry.store.revision: ["c0", "c1", "c2"]}
+    await registry.delete(MAPS, "default", "c1")
+    seen[registry.store.revision] = ["c0", "c2"]
+    await registry.create(MAPS, "kube-system", ConfigMap(metadata=ObjectMeta(name="b")))
+    seen[registry.store.revision] = ["c0", "c2", "b"]
+    await registry.create(MAPS, "default", ConfigMap(metadata=ObjectMeta(name="c1")))
+    for revision, expected in seen.items():
+        page = await registry.list_page(MAPS, None, revision=revision)
+        assert (names(page), page.revision) == (expected, revision)
+    in_default = await registry.list_page(MAPS, "default", revision=max(seen), limit=1)
+    assert (names(in_default), in_default.remaining) == (["c0"], 1)
+    with pytest.raises(ApiError) as refused:
+        await registry.list_page(MAPS, None, revision=registry.store.revision + 1)
+    assert (refused.value.code, refused.value.reason) == (504, "Timeout")
 
 
 @pytest.mark.parametrize(
@@ -91,4 +114,4 @@ async def test_a_token_that_is_none_is_refused(token: Any) -> None:
     with pytest.raises(ApiError) as refused:
         await registry.list_page(MAPS, None, continue_token=token)
     assert refused.value.code == 400
-    assert refused.value.message.startswith("continue key is not valid")
+    assert refused.value.message.startswith("invalid continue token: continue key is not valid")

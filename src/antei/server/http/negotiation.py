@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from antei.api.errors import ApiError, not_acceptable
+from antei.api.errors import not_acceptable
 
-__all__ = ["Accepted", "Form", "Media", "accepted_media", "negotiate"]
+__all__ = ["Accepted", "Form", "Media", "accepted_media", "negotiate", "negotiate_stream"]
 
 _META_GROUP = "meta.k8s.io"
 
@@ -68,13 +68,13 @@ def accepted_media(header: bytes) -> tuple[Accepted, ...]:
 
 
 @lru_cache(maxsize=512)
-def _find(header: bytes) -> Media | None:
+def _find(header: bytes, is_stream: bool) -> Media | None:
     accepted = accepted_media(header)
     if not accepted:
         return _JSON
     for entry in accepted:
         is_yaml = _TYPES.get(entry.type)
-        if is_yaml is None:
+        if is_yaml is None or (is_yaml and is_stream):
             continue
         form = _form(entry.parameters)
         if form is not None:
@@ -100,14 +100,17 @@ def negotiate(header: bytes | None) -> Media:
     """Raises 406 where nothing that the client accepts can be given."""
     if header is None:
         return _JSON
-    media = _find(header)
+    media = _find(header, False)
     if media is None:
-        raise _not_acceptable()
+        raise not_acceptable("only the following media types are accepted: application/json, application/yaml")
     return media
 
 
-def _not_acceptable() -> ApiError:
-    return not_acceptable(
-        "the server was unable to respond with a content type that the client supports: "
-        "only the following media types are accepted: application/json, application/yaml"
-    )
+def negotiate_stream(header: bytes | None) -> Media:
+    """As `negotiate`, for a watch: its events are JSON, or 406."""
+    if header is None:
+        return _JSON
+    media = _find(header, True)
+    if media is None:
+        raise not_acceptable("only the following media types are accepted: application/json;stream=watch")
+    return media

@@ -3,6 +3,7 @@
 /api/v1/namespaces/NS/pods/NAME/log        /apis/GROUP/VERSION/namespaces/NS/deployments/NAME/scale
 /api/v1/nodes/NAME                         /apis/GROUP/VERSION/deployments (all namespaces)
 /api/v1/namespaces/NS/services/NAME:PORT/proxy/and/any/path
+/api/v1/watch/namespaces/NS/pods[/NAME]    the older form of ?watch=1
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Route:
     namespace: str | None  # None: all namespaces, or a cluster-scoped kind
     name: str
     subresource: str
+    is_watch: bool = False  # the path itself asks for a watch
 
 
 @cache
@@ -43,6 +45,9 @@ def resolve(path: str) -> Route | None:
         group, version, rest = parts[1], parts[2], parts[3:]
     else:
         return None
+    is_watch = rest[0] == "watch" and len(rest) > 1
+    if is_watch:
+        rest = rest[1:]
     namespace = None
     if rest[0] == "namespaces" and len(rest) > 2 and not (group == "" and rest[2] in ("status", "finalize")):
         namespace, rest = rest[1], rest[2:]
@@ -62,4 +67,6 @@ def resolve(path: str) -> Route | None:
     subresource = rest[2] if len(rest) > 2 else ""
     if subresource and (subresource not in SERVED_SUBRESOURCES or subresource not in resource.subresources):
         return None
-    return Route(served, namespace, name, subresource)
+    if is_watch and subresource:
+        return None
+    return Route(served, namespace, name, subresource, is_watch)

@@ -16,7 +16,7 @@ import msgspec
 from lightkube.models.meta_v1 import DeleteOptions as DeleteOptionsBody
 from lightkube.models.meta_v1 import ListMeta, Status, StatusDetails
 
-from antei.api.errors import ApiError, bad_request, conflict, expired, timeout
+from antei.api.errors import ApiError, bad_request, conflict
 from antei.api.objects import meta
 from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
 from antei.api.retired import ServedVersion
@@ -40,14 +40,17 @@ from antei.server.http.logs import Logs
 from antei.server.http.negotiation import Form, Media, negotiate
 from antei.server.http.objects import Renderer
 from antei.server.http.routes import Route
-from antei.server.http.watch import Watches, check_list_options
+from antei.server.http.watch import Watches, list_options_of
+from antei.server.list_options import ListOptions, parse_revision
 from antei.server.registry import Registry
+from antei.server.selection import require_past_revision
 from antei.store import Stored
 
 __all__ = ["Verbs"]
 
 _Handler = Callable[[Exchange, Route, Media], Awaitable[None]]
 _RETIRED_PATCH_TRIES = 5
+_NO_OPTIONS = ListOptions()
 
 
 class Verbs:
@@ -80,13 +83,15 @@ class Verbs:
         if route.subresource == "log":
             await self._logs.serve(exchange, route)
             return
-        if not route.name:
-            if exchange.query and exchange.flag("watch"):
-                await self._watches.serve(exchange, route, media)
+        if not route.name or route.is_watch:
+            if route.is_watch or (exchange.query and exchange.flag("watch")):
+                await self._watches.serve(exchange, route)
             else:
                 await self._list(exchange, route, media)
             return
         resource = route.served.stored if media.form is Form.TABLE else route.served.resource
+        if exchange.query and (minimum := exchange.query.get("resourceVersion")):
+            require_past_revision(parse_revision(minimum), self._registry.store.revision)
         stored = await self._registry.get(resource, route.namespace or "", route.name, route.subresource)
         if route.subresource == "scale":
             await exchange.respond_json(stored.data, media)
@@ -95,22 +100,20 @@ class Verbs:
 
     async def _list(self, exchange: Exchange, route: Route, media: Media) -> None:
         query = exchange.query
-        if query:
-            check_list_options(exchange, is_watch=False)
+        options = list_options_of(exchange) if query else _NO_OPTIONS
+        options.check_list()
         resource = route.served.stored if media.form is Form.TABLE else route.served.resource
         page = await self._registry.list_page(
             resource,
             route.namespace,
             label_selector=query.get("labelSelector", ""),
             field_selector=query.get("fieldSelector", ""),
-            limit=exchange.integer("limit") or 0,
-            continue_token=query.get("continue", ""),
+            limit=options.limit,
+            continue_token=options.continue_token,
+            revision=options.exact_revision,
         )
-        wanted = query.get("resourceVersion", "")
-        if wanted and int(wanted) > page.revision:
-            raise timeout(f"Too large resource version: {wanted}, current: {page.revision}")
-        if query.get("resourceVersionMatch") == "Exact" and int(wanted) != page.revision:
-            raise expired("The resourceVersion for the provided list is too old.")
+        if not options.continue_token:
+            require_past_revision(options.minimum_revision, page.revision)
         await self._renderer.send_list(
             exchange, route.served, page.items, media, str(page.revision), page.continue_token, page.remaining
         )

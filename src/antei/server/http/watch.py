@@ -2,68 +2,57 @@
 
     resourceVersion=N       changes after N; ERROR with 410 where N is no longer kept
     "" or "0"               what there is now as ADDED, then changes
-    sendInitialEvents=true  the same, and a bookmark where the beginning ends, for which client-go waits
+    sendInitialEvents=true  the same, and with allowWatchBookmarks a bookmark where the beginning ends, for which
+                            client-go waits
 
-Kubernetes: apiserver/pkg/endpoints/handlers/watch.go, apiserver/pkg/storage/cacher/cacher.go.
+`list_options` has all combinations. Bookmarks come each minute, and two seconds before the watch times out.
+Kubernetes: apiserver/pkg/endpoints/handlers/{get,watch}.go, apiserver/pkg/storage/cacher/{cacher,cache_watcher}.go.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import msgspec
 
-from antei.api.errors import ApiError, FieldError, FieldErrorType, bad_request, invalid
+from antei.api.errors import ApiError, bad_request
 from antei.api.retired import ServedVersion
 from antei.server.http.exchange import Exchange, encode_status
-from antei.server.http.negotiation import Form, Media
+from antei.server.http.negotiation import Form, Media, negotiate_stream
 from antei.server.http.objects import metadata_of, object_bytes
 from antei.server.http.routes import Route
 from antei.server.http.streams import Streams
 from antei.server.http.tables import Tabulator
+from antei.server.list_options import ListOptions
 from antei.server.registry import Registry
+from antei.server.selection import SelectedWatch, require_past_revision
 from antei.store import Stored
 
-__all__ = ["Watches", "check_list_options"]
+__all__ = ["Watches", "list_options_of"]
 
 _BOOKMARK_SECONDS = 60.0
+#: How long before its end a watch gets its last bookmark.
+_LAST_BOOKMARK_SECONDS = 2.0
 #: A client that takes nothing for so long is cut: its changes must not pile up.
 _STUCK_SECONDS = 30.0
 _INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-#: Without timeoutSeconds a watch lasts half an hour to an hour (apiserver: MinRequestTimeout); here, an hour.
-_LONGEST_SECONDS = 3600.0
+#: Without timeoutSeconds a watch lasts so long to twice as long, by chance, so that not all begin anew at once
+#: (apiserver: --min-request-timeout).
+_SHORTEST_SECONDS = 1800.0
+#: More is as good as for ever, and the loop's clock can take it.
+_LONGEST_SECONDS = 10 * 365 * 86400.0
 
 
-def check_list_options(exchange: Exchange, *, is_watch: bool) -> None:
-    """Raises 422 for parameters that do not go together (apimachinery/pkg/apis/meta/internalversion/validation)."""
-    match = exchange.query.get("resourceVersionMatch", "")
-    revision = exchange.query.get("resourceVersion", "")
-    initial = exchange.flag("sendInitialEvents")
-    errors = []
-    if initial is not None and not is_watch:
-        errors.append(
-            FieldError(FieldErrorType.FORBIDDEN, "sendInitialEvents", detail="sendInitialEvents is forbidden for list")
-        )
-    elif initial is not None and match != "NotOlderThan":
-        detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        errors.append(FieldError(FieldErrorType.FORBIDDEN, "resourceVersionMatch", detail=detail))
-    elif match and is_watch and initial is None:
-        detail = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-        errors.append(FieldError(FieldErrorType.FORBIDDEN, "resourceVersionMatch", detail=detail))
-    elif match and not is_watch and not revision:
-        detail = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        errors.append(FieldError(FieldErrorType.FORBIDDEN, "resourceVersionMatch", detail=detail))
-    elif match and match not in ("Exact", "NotOlderThan"):
-        detail = 'supported values: "Exact", "NotOlderThan"'
-        errors.append(FieldError(FieldErrorType.NOT_SUPPORTED, "resourceVersionMatch", match, detail))
-    elif match == "Exact" and revision == "0":
-        detail = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-        errors.append(FieldError(FieldErrorType.FORBIDDEN, "resourceVersionMatch", detail=detail))
-    if errors:
-        raise invalid("ListOptions", "", errors, "meta.k8s.io")
-    if revision and not revision.isdigit():
-        raise bad_request(f'Invalid value: "{revision}": resourceVersion: strconv.ParseUint: parsing "{revision}"')
+def list_options_of(exchange: Exchange) -> ListOptions:
+    """Raises 400 for what is no number or no boolean."""
+    query = exchange.query
+    return ListOptions(
+        resource_version=query.get("resourceVersion", ""),
+        resource_version_match=query.get("resourceVersionMatch", ""),
+        send_initial_events=exchange.flag("sendInitialEvents"),
+        continue_token=query.get("continue", ""),
+        limit=exchange.integer("limit") or 0,
+    )
 
 
 class Watches:
@@ -72,67 +61,105 @@ class Watches:
         self._tabulator = tabulator
         self._streams = streams
 
-    async def serve(self, exchange: Exchange, route: Route, media: Media) -> None:
-        check_list_options(exchange, is_watch=True)
-        revision = exchange.query.get("resourceVersion", "")
-        initial = exchange.flag("sendInitialEvents")
+    async def serve(self, exchange: Exchange, route: Route) -> None:
+        options = list_options_of(exchange)
+        options.check_watch()
+        media = negotiate_stream(exchange.accept)
+        field_selector = exchange.query.get("fieldSelector", "")
+        if route.name:
+            field_selector = _of_name(route.name, field_selector)
+        selectors = {"label_selector": exchange.query.get("labelSelector", ""), "field_selector": field_selector}
         resource = route.served.stored if media.form is Form.TABLE else route.served.resource
-        selectors = {
-            "label_selector": exchange.query.get("labelSelector", ""),
-            "field_selector": exchange.query.get("fieldSelector", ""),
-        }
-        wants_beginning = initial if initial is not None else revision in ("", "0")
         items: list[Stored] = []
-        if wants_beginning:
+        if options.begins_with_state:
+            require_past_revision(options.minimum_revision, self._registry.store.revision)
             listed = await self._registry.list(resource, route.namespace, **selectors)
             items, start = list(listed[0]), listed[1]
         else:
-            start = int(revision) if revision not in ("", "0") else self._registry.store.revision
+            start = options.minimum_revision or self._registry.store.revision
         # Opened before the answer begins, so that bad selectors are a 400.
         changes = self._registry.watch(resource, route.namespace, after_revision=start, **selectors)
         writer = _EventWriter(exchange, route.served, media, self._tabulator, start)
-        seconds = exchange.integer("timeoutSeconds") or _LONGEST_SECONDS
-        work = self._run(exchange, writer, items, changes, ends_beginning=bool(initial))
+        seconds = self._seconds(exchange)
+        bookmarks = _Bookmarks(seconds) if exchange.flag("allowWatchBookmarks") else None
+        ends_beginning = bool(options.send_initial_events) and bookmarks is not None
+        work = self._run(exchange, writer, items, changes, bookmarks, ends_beginning=ends_beginning)
         await self._streams.run(exchange, work, seconds)
         if exchange.has_started:
             await exchange.end_stream()
+
+    def _seconds(self, exchange: Exchange) -> float:
+        asked = exchange.integer("timeoutSeconds") or 0
+        if asked > 0:
+            return min(float(asked), _LONGEST_SECONDS)
+        return self._registry.world.chance.uniform(_SHORTEST_SECONDS, 2 * _SHORTEST_SECONDS)
 
     async def _run(
         self,
         exchange: Exchange,
         writer: _EventWriter,
         items: list[Stored],
-        changes: AsyncIterator[tuple[str, Stored]],
+        changes: SelectedWatch,
+        bookmarks: _Bookmarks | None,
         *,
         ends_beginning: bool,
     ) -> None:
         await exchange.start_stream(b"application/json")
-        bookmarks = None
         try:
             for stored in items:
                 await writer.change("ADDED", stored)
+            items.clear()
             if ends_beginning:
                 await writer.bookmark(writer.revision, ends_beginning=True)
-            if exchange.flag("allowWatchBookmarks"):
-                bookmarks = asyncio.create_task(self._bookmarks(writer))
-            async for change_type, stored in changes:
-                await writer.change(change_type, stored)
+            if bookmarks is None:
+                async for change_type, stored in changes:
+                    await writer.change(change_type, stored)
+            else:
+                await self._follow(writer, changes, bookmarks)
         except ApiError as error:
             await exchange.write(b'{"type":"ERROR","object":%s}\n' % encode_status(error.status))
         finally:
-            if bookmarks is not None:
-                bookmarks.cancel()
-            close = getattr(changes, "aclose", None)
-            if close is not None:
-                await close()
+            await changes.aclose()
 
-    async def _bookmarks(self, writer: _EventWriter) -> None:
-        """A bookmark carries the revision of the minute before: what had been written by then has been sent since."""
-        passed = writer.revision
+    async def _follow(self, writer: _EventWriter, changes: SelectedWatch, bookmarks: _Bookmarks) -> None:
         while True:
-            await asyncio.sleep(_BOOKMARK_SECONDS)
-            await writer.bookmark(max(passed, writer.revision))
-            passed = self._registry.store.revision
+            try:
+                async with asyncio.timeout_at(bookmarks.due):
+                    change_type, stored = await anext(changes)
+            except TimeoutError:
+                # Changes are told to watches the moment they are made: who has nothing waiting has seen all.
+                if changes.is_idle:
+                    await writer.bookmark(max(writer.revision, self._registry.store.revision))
+                    bookmarks.advance()
+            except StopAsyncIteration:
+                return
+            else:
+                await writer.change(change_type, stored)
+
+
+class _Bookmarks:
+    """When the next one is due, on the loop's clock; None: none is any more."""
+
+    def __init__(self, seconds: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._last = now + seconds - _LAST_BOOKMARK_SECONDS
+        self.due: float | None = now
+        self.advance()
+
+    def advance(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._last <= now:
+            self.due = None
+        else:
+            self.due = min(now + _BOOKMARK_SECONDS, self._last)
+
+
+def _of_name(name: str, field_selector: str) -> str:
+    """The watch of one object, by the path that names it. Raises 400 where the selector names another."""
+    terms = [term for term in field_selector.split(",") if term]
+    if any(term.replace("==", "=") != f"metadata.name={name}" for term in terms if term.startswith("metadata.name")):
+        raise bad_request("fieldSelector metadata.name doesn't match requested name")
+    return ",".join([*terms, f"metadata.name={name}"])
 
 
 class _EventWriter:
