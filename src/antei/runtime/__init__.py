@@ -79,7 +79,7 @@ class Mount:
     target: str
     read_only: bool = False
     recursive_read_only: bool = False
-    propagation: str = "None"  # HostToContainer: mounts made later on the host are seen; Bidirectional: the other way, too
+    propagation: str = "None"  # HostToContainer: later mounts of the host are seen; Bidirectional: the other way, too
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,67 @@
+"""Looks through an image's layers before they are unpacked: how many files and bytes they come to. Blocks.
+
+Paths need no look here: umoci follows no link out of the root it unpacks into. What it does not do is stop: a layer
+of a few kilobytes may unpack to the size of the disk.
+"""
+
+from __future__ import annotations
+
+import tarfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from antei.runtime import ImageError
+from antei.runtime.images.config import Layer
+
+__all__ = ["Limits", "Unpacked", "measure"]
+
+_BUFFER_BYTES = 1024 * 1024
+_NAME_LIMIT_BYTES = 4096
+#: What one file or directory takes on disk besides its content.
+_ENTRY_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one image, unpacked."""
+
+    size_bytes: int = 64 * 1024**3
+    entries: int = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    size_bytes: int
+    entries: int
+
+
+def measure(layers: Sequence[Layer], blobs: Path, limits: Limits, free_bytes: int) -> Unpacked:
+    """Raises ImageError when that is too much, for the limits or for the disk, or when a layer cannot be read."""
+    size = entries = 0
+    for layer in layers:
+        if "zstd" in layer.media_type:
+            raise _refused(f"layer {layer.digest} is compressed with zstd, which umoci cannot unpack")
+        path = blobs / layer.digest.partition(":")[2]
+        try:
+            with tarfile.open(path, mode="r|*", bufsize=_BUFFER_BYTES) as archive:
+                for member in archive:
+                    entries += 1
+                    size += member.size + _ENTRY_BYTES
+                    if len(member.name) > _NAME_LIMIT_BYTES or len(member.linkname) > _NAME_LIMIT_BYTES:
+                        raise _refused(f"layer {layer.digest} has a path of more than {_NAME_LIMIT_BYTES} bytes")
+                    if entries > limits.entries:
+                        raise _refused(f"it unpacks to more than {limits.entries} files")
+                    if size > limits.size_bytes:
+                        raise _refused(f"it unpacks to more than {limits.size_bytes} bytes")
+                    if size > free_bytes:
+                        raise _refused(f"no space left on device: it unpacks to more than the {free_bytes} bytes free")
+                    archive.members = []  # type: ignore[attr-defined]  # it would remember each of them
+        except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
+            raise _refused(f"layer {layer.digest} cannot be read: {error}") from error
+    return Unpacked(size, entries)
+
+
+def _refused(why: str) -> ImageError:
+    return ImageError("ErrImagePull", f"the image is not unpacked: {why}")
