@@ -95,7 +95,12 @@ def owner_reference(owner: Object, *, controller: bool = True) -> OwnerReference
 
 
 def replace(obj: T, **changes: Any) -> T:
-    """A copy of a Struct with these fields changed; the original, which others share, stays as it is."""
+    """A copy of a Struct with these fields changed; the original, which others share, stays as it is.
+
+    An object of a custom kind is a mapping that knows how it is replaced (`api.customresources.object`).
+    """
+    if isinstance(obj, dict):
+        return obj.replaced(changes)  # type: ignore[attr-defined]
     return msgspec.structs.replace(obj, **changes)  # type: ignore[type-var]
 
 

@@ -12,12 +12,23 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightkube.resources
 from lightkube.core import resource as lightkube_resource
 
-__all__ = ["Resource", "Subresource", "all_resources", "resource_for_kind", "resource_named", "resource_of"]
+if TYPE_CHECKING:
+    from antei.api.customresources.definition import Definition
+
+__all__ = [
+    "Resource",
+    "Subresource",
+    "all_resources",
+    "preference",
+    "resource_for_kind",
+    "resource_named",
+    "resource_of",
+]
 
 _VERBS = {
     "post": "create",
@@ -134,6 +145,7 @@ class Resource:
     categories: tuple[str, ...] = ()
     bucket: str = ""  # where the store keeps it; versions of one kind share it
     is_storage_version: bool = True
+    definition: Definition | None = field(default=None, repr=False)  # of a custom kind
 
     @property
     def api_version(self) -> str:
@@ -223,8 +235,13 @@ def all_resources() -> tuple[Resource, ...]:
                 is_storage_version=own.version == stored_version and name not in _SHARED_BUCKETS,
             )
         )
-    found.sort(key=lambda r: (r.group, tuple(-n for n in _version_rank(r.version)), r.plural))
+    found.sort(key=preference)
     return tuple(found)
+
+
+def preference(resource: Resource) -> tuple[str, tuple[int, ...], str]:
+    """The key that sorts kinds by group, version (preferred first) and plural."""
+    return resource.group, tuple(-n for n in _version_rank(resource.version)), resource.plural
 
 
 @cache
@@ -246,5 +263,8 @@ def resource_for_kind(api_version: str, kind: str) -> Resource | None:
 
 
 def resource_of(kind: type[Any]) -> Resource:
-    """The resource of one of lightkube's resource classes. Raises KeyError for any other class."""
-    return _indexes()[2][kind]
+    """The resource of one of lightkube's resource classes, or of a custom kind's. Raises KeyError for any other."""
+    found = _indexes()[2].get(kind) or getattr(kind, "resource", None)
+    if found is None:
+        raise KeyError(kind)
+    return found
