@@ -2,6 +2,7 @@
 
     DATA/pki/ca.crt, ca.key            ECDSA P-256, ten years
     DATA/pki/apiserver.crt, .key       signed by it; made again when a name is missing or a month is left
+    DATA/pki/sa.key                    signs the tokens of ServiceAccounts
 
 Keys are readable by their owner only (0600).
 """
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-__all__ = ["ServingCertificate", "ensure_certificates", "write_private"]
+__all__ = ["ServingCertificate", "ensure_certificates", "ensure_signing_key", "write_private"]
 
 #: The names by which pods and people reach the server, and the address of the Service `kubernetes`.
 _NAMES = (
@@ -64,6 +65,19 @@ def ensure_certificates(directory: Path, now: datetime, extra_names: Iterable[st
         assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
         _write_pair(file, key_file, *_make_serving(authority, authority_key, names, now))
     return ServingCertificate(file, key_file, ca_file, ca_file.read_text())
+
+
+def ensure_signing_key(directory: Path) -> ec.EllipticCurvePrivateKey:
+    """The key in `directory`/pki/sa.key, made if it is missing."""
+    file = directory / "pki" / "sa.key"
+    if file.exists():
+        key = serialization.load_pem_private_key(file.read_bytes(), password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key = ec.generate_private_key(ec.SECP256R1())
+    write_private(file, _key_pem(key))
+    return key
 
 
 def write_private(file: Path, data: bytes) -> None:
@@ -153,8 +167,11 @@ def _still_good(file: Path, names: Iterable[str], now: datetime) -> bool:
 
 
 def _write_pair(file: Path, key_file: Path, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> None:
-    write_private(
-        key_file,
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-    )
+    write_private(key_file, _key_pem(key))
     write_private(file, certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

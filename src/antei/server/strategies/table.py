@@ -10,6 +10,7 @@ from antei.server.strategies.certificates import CertificateSigningRequestStrate
 from antei.server.strategies.generic import Strategy
 from antei.server.strategies.namespaces import NamespaceStrategy
 from antei.server.strategies.pods import PodStrategy
+from antei.server.strategies.rbac import BindingStrategy, RoleStrategy
 from antei.server.strategies.services import ServiceStrategy
 from antei.server.strategies.storage import ClaimStrategy, VolumeStrategy
 from antei.server.strategies.workloads import (
@@ -104,6 +105,10 @@ _OWN: Mapping[str, type[Strategy]] = {
     "apps/deployments": DeploymentStrategy,
     "batch/jobs": JobStrategy,
     "certificates.k8s.io/certificatesigningrequests": CertificateSigningRequestStrategy,
+    "rbac.authorization.k8s.io/clusterrolebindings": BindingStrategy,
+    "rbac.authorization.k8s.io/clusterroles": RoleStrategy,
+    "rbac.authorization.k8s.io/rolebindings": BindingStrategy,
+    "rbac.authorization.k8s.io/roles": RoleStrategy,
 }
 
 
