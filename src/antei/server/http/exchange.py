@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -37,6 +38,10 @@ _GZIP_LEVEL = 1
 _GZIP_FORMAT = 31  # zlib's number for a gzip header around the largest window
 #: What is compressed at once, beside the loop: some two milliseconds' work.
 _GZIP_CHUNK_BYTES = 256 * 1024
+#: Answers to a body that has not been read to its end.
+_LAST_ANSWERS = (413, 504)
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 64 * 1024 * 1024
 _JSON_TYPE = b"application/json"
 _CACHE_CONTROL = (b"cache-control", b"no-cache, private")
 _NO_QUERY: Mapping[str, str] = MappingProxyType({})
@@ -68,6 +73,9 @@ class Exchange:
         "query",
         "query_string",
         "raw_path",
+        "sent_bytes",
+        "status",
+        "tracked",
         "user",
         "warnings",
     )
@@ -85,6 +93,9 @@ class Exchange:
         self.content_type = ""
         self.user: User = ANONYMOUS
         self.has_started = False
+        self.status = 0  # of the answer, once it has started
+        self.sent_bytes = 0  # of a whole answer's body
+        self.tracked: object = None  # what `Traffic` knows of this request
         self.warnings: list[str] = []
         self.connection: RawConnection | None = None  # after `upgrade`
         self._upgradable: UpgradableProtocol | None = scope.get(SCOPE_KEY)
@@ -144,6 +155,7 @@ class Exchange:
             raise bad_request("you must upgrade: the Connection and Upgrade headers are missing")
         self.connection = self._upgradable.take_over(head)
         self.has_started = True
+        self.status = 101
         return self.connection
 
     # Answering
@@ -160,6 +172,8 @@ class Exchange:
         if self.warnings:
             sent += self._warning_headers()
         self.has_started = True
+        self.status = status
+        self.sent_bytes = len(body)
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -179,7 +193,7 @@ class Exchange:
     async def respond_list(self, head: bytes, items: Sequence[bytes], tail: bytes, media: Media) -> None:
         """JSON that is put together as it is sent: a megabyte at once would be fresh memory at every step down to
         the socket, and that costs more than the encryption. A slow client holds up the rest, not a copy of it."""
-        size = len(head) + sum(map(len, items)) + max(0, len(items) - 1) + len(tail)
+        self.sent_bytes = size = len(head) + sum(map(len, items)) + max(0, len(items) - 1) + len(tail)
         if size <= _CHUNK_BYTES or media.is_yaml or media.is_pretty or "pretty" in self.query:
             await self.respond_json(b"".join((head, b",".join(items), tail)), media)
             return
@@ -211,7 +225,29 @@ class Exchange:
         headers = [(b"retry-after", b"%d" % retry_after)] if retry_after else []
         if error.code == 401:
             headers.append((b"www-authenticate", b'Bearer realm="antei"'))
+        if error.code in _LAST_ANSWERS:
+            await self._respond_last(encode_status(error.status), error.code, headers)
+            return
         await self.respond(encode_status(error.status), error.code, headers=headers)
+
+    async def _respond_last(self, body: bytes, status: int, headers: Headers) -> None:
+        """Answers while the client is still sending, and closes the connection.
+
+        What still comes is taken in for a moment: to close upon unread data is to reset the connection, and the client
+        would lose the answer (RFC 9112, section 9.6).
+        """
+        length = (b"content-length", b"%d" % len(body))
+        await self.start(status, [(b"content-type", _JSON_TYPE), length, (b"connection", b"close"), *headers])
+        await self.write(body)
+        left = _LINGER_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while left > 0:
+                    message = await self._receive()
+                    left -= len(message.get("body", b""))
+                    if not message.get("more_body"):
+                        break
+        await self.end_stream()
 
     async def start_stream(self, content_type: bytes) -> None:
         await self._start([(b"content-type", content_type), _CACHE_CONTROL])
@@ -220,11 +256,13 @@ class Exchange:
         if self.warnings:
             headers += self._warning_headers()
         self.has_started = True
+        self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def start(self, status: int, headers: Headers) -> None:
         """The beginning of an answer with exactly these headers; `write` and `end_stream` follow."""
         self.has_started = True
+        self.status = status
         await self._send({"type": "http.response.start", "status": status, "headers": list(headers)})
 
     async def write(self, chunk: bytes) -> None:
