@@ -68,6 +68,8 @@ class AnteiCluster:
         self._thread.start()
         self._started.result(_PATIENCE_SECONDS)
         try:
+            # Read here, once: asynchronous tests ask for clients on loops that must not wait for files.
+            self._config = KubeConfig.from_file(str(self.kubeconfig))
             if self.options.manifests:
                 self.apply(*self.options.manifests)
         except BaseException:
@@ -101,10 +103,10 @@ class AnteiCluster:
 
     def client(self, namespace: str = "default") -> lightkube.Client:
         """Whoever asks for it closes it."""
-        return lightkube.Client(KubeConfig.from_file(str(self.kubeconfig)), namespace=namespace, trust_env=False)
+        return lightkube.Client(self._config, namespace=namespace, trust_env=False)
 
     def async_client(self, namespace: str = "default") -> lightkube.AsyncClient:
-        return lightkube.AsyncClient(KubeConfig.from_file(str(self.kubeconfig)), namespace=namespace, trust_env=False)
+        return lightkube.AsyncClient(self._config, namespace=namespace, trust_env=False)
 
     # What tests do with it
 
