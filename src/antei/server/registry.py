@@ -34,13 +34,14 @@ from antei.api.errors import (
 )
 from antei.api.objects import meta, replace_meta, to_time
 from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
-from antei.api.resources import Resource
+from antei.api.resources import Resource, all_resources
 from antei.api.retired import served_versions
 from antei.server.admission import Admission, Operation, Options, Request, write_options
 from antei.server.allocation import ServiceAllocator
 from antei.server.apply import ServerSideApply
 from antei.server.binding import bound, check_binding
 from antei.server.caller import caller
+from antei.server.catalog import Catalog
 from antei.server.commands import command_of
 from antei.server.deletion import (
     DeleteOptions,
@@ -71,6 +72,7 @@ from antei.server.metadata import (
 from antei.server.scale import scale_of, scaled
 from antei.server.selection import SelectedWatch, predicate_of, require_past_revision
 from antei.server.strategies import Context, strategy_of
+from antei.server.webhooks import NoTransport, WebhookTransport
 from antei.store import Conflict, Exists, Key, Missing, Store, Stored, StoreError
 from antei.store.state import stored_as
 from antei.world import World
@@ -93,14 +95,16 @@ class Registry:
     Objects come and go in the version of the `resource` that is passed; they are stored in one.
     """
 
-    def __init__(self, store: Store, world: World) -> None:
+    def __init__(self, store: Store, world: World, *, webhooks: WebhookTransport | None = None) -> None:
+        """`webhooks` is how webhooks are called; without it there are none that could be."""
         self.store = store
         self.world = world
         # The kinds are found on disk, once a process: here, before a loop would have to wait for it.
         served_versions()
+        self.catalog = Catalog(store)
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
-        self._admission = Admission(store)
+        self._admission = Admission(store, world, webhooks or NoTransport(), all_resources)
         self._evictions = Evictions(store, world, self)
         self._server_side_apply = ServerSideApply(store, self)
         self._expiry = EventExpiry(store, world.clock)

@@ -8,14 +8,20 @@ Kubernetes: pkg/kubeapiserver/options/plugins.go (AllOrderedPlugins).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from antei.api.resources import Resource
 from antei.server.admission.lifecycle import NamespaceLifecycle
+from antei.server.admission.matching import is_exempt
 from antei.server.admission.pods import DefaultTolerationSeconds, PodPriority, ServiceAccountAdmission
+from antei.server.admission.reinvocation import Reinvocation
 from antei.server.admission.request import Operation, Plugin, Request
 from antei.server.admission.storage import DefaultIngressClass, DefaultStorageClass, StorageObjectInUseProtection
+from antei.server.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
+from antei.server.webhooks import WebhookCaller, WebhookTransport
 from antei.store import Store
+from antei.world import World
 
 __all__ = ["Admission"]
 
@@ -26,7 +32,14 @@ _Validate = Callable[[Request], None]
 class Admission:
     """Both rounds raise ApiError for what is refused."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(
+        self, store: Store, world: World, transport: WebhookTransport, resources: Callable[[], Sequence[Resource]]
+    ) -> None:
+        """`resources` are all kinds in all versions that are served at the moment."""
+        self._resources = resources
+        caller = WebhookCaller(store, transport)
+        self._mutating_webhooks = MutatingWebhooks(store, caller, world.chance, self._versions)
+        self._validating_webhooks = ValidatingWebhooks(store, caller, world.chance, self._versions)
         self._plugins: tuple[Plugin, ...] = (
             NamespaceLifecycle(store),
             ServiceAccountAdmission(store),
@@ -41,13 +54,26 @@ class Admission:
 
     async def mutate(self, request: Request) -> Any:
         """The object as the plug-ins complete it."""
+        await self._mutation_round(request, reinvocation := Reinvocation())
+        if reinvocation.is_needed:
+            reinvocation.is_again = True
+            await self._mutation_round(request, reinvocation)
+        return request.object
+
+    async def _mutation_round(self, request: Request, reinvocation: Reinvocation) -> None:
         for admit in self._chain(request)[0]:
             request.object = admit(request)
-        return request.object
+        if not is_exempt(request):
+            await self._mutating_webhooks.admit(request, reinvocation)
 
     async def validate(self, request: Request) -> None:
         for validate in self._chain(request)[1]:
             validate(request)
+        if not is_exempt(request):
+            await self._validating_webhooks.validate(request)
+
+    def _versions(self, bucket: str) -> Sequence[Resource]:
+        return [resource for resource in self._resources() if resource.bucket == bucket]
 
     def _chain(self, request: Request) -> tuple[tuple[_Admit, ...], tuple[_Validate, ...]]:
         key = (request.operation, request.resource.bucket, request.subresource)
