@@ -7,17 +7,21 @@ import logging
 from lightkube.models.meta_v1 import ListMeta, Status, StatusDetails
 
 from antei.api.errors import ApiError, internal_error, unauthorized
-from antei.server.caller import calling
+from antei.server.authentication import Authenticator, impersonated
+from antei.server.authorization import Rbac
+from antei.server.caller import ANONYMOUS, MASTERS, calling
+from antei.server.http.access import attributes_of
 from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.exchange import Exchange, Receive, Scope, Send
 from antei.server.http.health import Health
 from antei.server.http.openapi import OpenApi
 from antei.server.http.reviews import Reviews
-from antei.server.http.routes import CONNECT_SUBRESOURCES, resolve
+from antei.server.http.routes import CONNECT_SUBRESOURCES, Route, resolve
+from antei.server.http.service_accounts import ServiceAccountEndpoints
+from antei.server.http.upgrade import CERTIFICATE_KEY
 from antei.server.http.verbs import Verbs
 from antei.server.http.websocket import token_protocol
-from antei.server.tokens import ANONYMOUS, Authenticator
 
 __all__ = ["App"]
 
@@ -28,6 +32,8 @@ class App:
     def __init__(
         self,
         authenticator: Authenticator,
+        rbac: Rbac,
+        service_accounts: ServiceAccountEndpoints,
         verbs: Verbs,
         connect: Connect,
         reviews: Reviews,
@@ -36,6 +42,8 @@ class App:
         health: Health,
     ) -> None:
         self._authenticator = authenticator
+        self._rbac = rbac
+        self._service_accounts = service_accounts
         self._verbs = verbs
         self._connect = connect
         self._reviews = reviews
@@ -48,7 +56,7 @@ class App:
             return  # WebSockets are requests like any other until they are accepted
         exchange = Exchange(scope, receive, send)
         try:
-            await self._answer(exchange)
+            await self._answer(exchange, scope.get(CERTIFICATE_KEY))
         except ApiError as error:
             if exchange.has_started:
                 return  # the stream breaks off, which a client sees
@@ -60,8 +68,10 @@ class App:
             if not exchange.has_started:
                 await exchange.respond_error(internal_error("see the server's log"))
 
-    async def _answer(self, exchange: Exchange) -> None:
+    async def _answer(self, exchange: Exchange, certificate: bytes | None) -> None:
+        """`certificate` is the client's, DER, checked by TLS."""
         authorization = None
+        acts_as_another = False
         for name, value in exchange.headers:
             if name == b"authorization":
                 authorization = value
@@ -71,7 +81,9 @@ class App:
                 authorization = authorization or token_protocol(value)
             elif name == b"content-type":
                 exchange.content_type = value.split(b";", 1)[0].strip().lower().decode("latin-1")
-        user = self._authenticator.authenticate(authorization)
+            elif name.startswith(b"impersonate-"):
+                acts_as_another = True
+        user = self._authenticator.authenticate(authorization, certificate)
         if user is None:
             raise unauthorized()
         exchange.user = user
@@ -80,13 +92,20 @@ class App:
             if exchange.method not in ("GET", "HEAD") or not await self._health.serve(exchange):
                 raise unauthorized()
             return
-        with calling(user, exchange.warn):
-            await self._serve(exchange)
-
-    async def _serve(self, exchange: Exchange) -> None:
+        if acts_as_another:
+            exchange.user = user = impersonated(user, exchange.headers, self._rbac)
         route = resolve(exchange.path)
+        if MASTERS not in user.groups:
+            for attributes in attributes_of(exchange, route):
+                self._rbac.require(user, attributes)
+        with calling(user, exchange.warn):
+            await self._serve(exchange, route)
+
+    async def _serve(self, exchange: Exchange, route: Route | None) -> None:
         if route is not None:
-            if route.subresource in CONNECT_SUBRESOURCES:
+            if route.subresource == "token":
+                await self._service_accounts.request_token(exchange, route)
+            elif route.subresource in CONNECT_SUBRESOURCES:
                 await self._connect.serve(exchange, route)
             elif route.served.resource.is_stored or route.served.plural == "componentstatuses":
                 await self._verbs.serve(exchange, route)
@@ -95,6 +114,7 @@ class App:
             return
         if not (
             await self._health.serve(exchange)
+            or await self._service_accounts.serve(exchange)
             or await self._discovery.serve(exchange)
             or await self._openapi.serve(exchange)
         ):

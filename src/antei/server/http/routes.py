@@ -18,7 +18,16 @@ __all__ = ["CONNECT_SUBRESOURCES", "SERVED_SUBRESOURCES", "Route", "resolve"]
 #: Those that connect the client to something.
 CONNECT_SUBRESOURCES = frozenset({"attach", "exec", "portforward", "proxy"})
 #: Subresources that are served.
-SERVED_SUBRESOURCES = CONNECT_SUBRESOURCES | {"binding", "eviction", "finalize", "log", "scale", "status", "approval"}
+SERVED_SUBRESOURCES = CONNECT_SUBRESOURCES | {
+    "approval",
+    "binding",
+    "eviction",
+    "finalize",
+    "log",
+    "scale",
+    "status",
+    "token",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
 
 from antei.api import protobuf
-from antei.server.certificates import ServingCertificate, ensure_certificates
+from antei.server.authentication import Authenticator, ServiceAccountTokens
+from antei.server.authorization import Rbac
+from antei.server.certificates import ServingCertificate, ensure_certificates, ensure_signing_key
 from antei.server.http.app import App
 from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
@@ -23,6 +26,7 @@ from antei.server.http.logs import Logs
 from antei.server.http.objects import Renderer
 from antei.server.http.openapi import OpenApi
 from antei.server.http.reviews import Reviews
+from antei.server.http.service_accounts import ServiceAccountEndpoints
 from antei.server.http.streams import Streams
 from antei.server.http.tables import Tabulator
 from antei.server.http.upgrade import UpgradableProtocol
@@ -32,7 +36,9 @@ from antei.server.kubeconfig import kubeconfig_text
 from antei.server.pod_logs import PodLogs
 from antei.server.pod_streams import PodStreams
 from antei.server.registry import Registry
-from antei.server.tokens import Authenticator, ensure_token
+from antei.server.role_bootstrap import reconcile_default_roles
+from antei.server.token_requests import TokenRequests
+from antei.server.tokens import ensure_token
 from antei.world import World
 
 __all__ = ["ApiServer"]
@@ -82,6 +88,8 @@ class ApiServer:
         self._serving: asyncio.Task[None] | None = None
         self._certificate: ServingCertificate | None = None
         self._token = ""
+        self._service_account_tokens: ServiceAccountTokens | None = None
+        self._token_requests: TokenRequests | None = None
 
     # Valid after `start`
 
@@ -105,6 +113,17 @@ class ApiServer:
         return self._token
 
     @property
+    def token_requests(self) -> TokenRequests:
+        """Tokens for the volumes of pods."""
+        assert self._token_requests is not None, "the server has not been started"
+        return self._token_requests
+
+    @property
+    def service_account_tokens(self) -> ServiceAccountTokens:
+        assert self._service_account_tokens is not None, "the server has not been started"
+        return self._service_account_tokens
+
+    @property
     def kubeconfig(self) -> str:
         """A kubeconfig (YAML) with one context, `antei` or `antei-NAME`."""
         return kubeconfig_text(self.url, self.ca_pem, self._token, self._cluster_name)
@@ -121,7 +140,11 @@ class ApiServer:
         # Files and key generation do not belong on the loop.
         self._certificate = await asyncio.to_thread(ensure_certificates, self._data, now, names)
         self._token = await asyncio.to_thread(ensure_token, self._data, self._world.chance)
+        signing_key = await asyncio.to_thread(ensure_signing_key, self._data)
+        self._service_account_tokens = ServiceAccountTokens(signing_key, self._registry.store, self._world)
+        self._token_requests = TokenRequests(self._registry.store, self._service_account_tokens, self._world.clock)
         await asyncio.to_thread(protobuf.load)
+        await reconcile_default_roles(self._registry)
         listening = _listen(self._host, self._port)
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
@@ -138,6 +161,8 @@ class ApiServer:
             proxy_headers=False,
             ssl_certfile=str(self._certificate.certificate_file),
             ssl_keyfile=str(self._certificate.key_file),
+            ssl_ca_certs=str(self._certificate.ca_file),
+            ssl_cert_reqs=ssl.CERT_OPTIONAL,  # who shows a certificate is known by it
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=_GRACE_SECONDS,
             backlog=_BACKLOG,
@@ -168,11 +193,16 @@ class ApiServer:
         tabulator = Tabulator(self._world.clock)
         watches = Watches(self._registry, tabulator, self._streams)
         logs = Logs(self._registry, self._pod_logs, self._streams)
+        tokens = self.service_account_tokens
+        authenticator = Authenticator(self._token, tokens)
+        rbac = Rbac(self._registry.store)
         return App(
-            Authenticator(self._token),
+            authenticator,
+            rbac,
+            ServiceAccountEndpoints(tokens, self.token_requests, self.url),
             Verbs(self._registry, Renderer(tabulator), watches, logs),
             Connect(self._registry, self._pod_streams, self._streams),
-            Reviews(),
+            Reviews(authenticator, rbac),
             Discovery(),
             OpenApi(),
             Health(self._ready_checks),

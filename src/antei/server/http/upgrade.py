@@ -16,10 +16,12 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["SCOPE_KEY", "RawConnection", "UpgradableProtocol"]
+__all__ = ["CERTIFICATE_KEY", "SCOPE_KEY", "RawConnection", "UpgradableProtocol"]
 
 #: Where the scope of a request has its `UpgradableProtocol`, if it asks for an upgrade.
 SCOPE_KEY = "antei.upgrade"
+#: Where it has the certificate that the client has shown (DER), if it has shown one that TLS accepts.
+CERTIFICATE_KEY = "antei.certificate"
 _READ_AHEAD_BYTES = 64 * 1024
 #: How long a client may take to read the rest of what was sent before its connection is cut.
 _LINGER_SECONDS = 5.0
@@ -89,6 +91,19 @@ class UpgradableProtocol(HttpToolsProtocol):
 
     _early: bytearray | None = None
     _raw: RawConnection | None = None
+    _certificate: bytes | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self._certificate = tls.getpeercert(binary_form=True)
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if self._certificate is not None:
+            scope: Any = self.scope
+            scope[CERTIFICATE_KEY] = self._certificate
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
