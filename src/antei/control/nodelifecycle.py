@@ -56,6 +56,7 @@ _MANAGED = {*_CONDITION_TAINTS.values(), _UNSCHEDULABLE}
 class Snapshot:
     node: Node
     heard_at: datetime  # when its Lease or its status last changed, or when it was first seen
+    lease_seconds: int = 40  # for how long it says that it is there: who says it seldom is given longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     node = snapshot.node
     known = (node.status.conditions if node.status else None) or []
     ready = conditions.find(known, "Ready")
-    deadline = snapshot.heard_at + (GRACE if ready is not None else STARTUP_GRACE)
+    grace = max(GRACE, timedelta(seconds=snapshot.lease_seconds * 1.25))
+    deadline = snapshot.heard_at + (grace if ready is not None else max(grace, STARTUP_GRACE))
     current = _silent(known, now) if now >= deadline else list(known)
     ready = conditions.find(current, "Ready")
     is_decided = ready is not None and ready.status == "Unknown"
@@ -177,7 +179,7 @@ class NodeLifecycleController:
         if node is None:
             return None
         now = self._world.clock.now()
-        wanted = plan(Snapshot(node, self._heard.get(key[1], now)), now)
+        wanted = plan(Snapshot(node, self._heard.get(key[1], now), self._lease_seconds(key[1])), now)
         try:
             if wanted.conditions is not None:
                 node = await self._report(node, wanted.conditions)
@@ -190,6 +192,10 @@ class NodeLifecycleController:
             if error.code != 404:
                 raise
         return Requeue(wanted.check_after_seconds) if wanted.check_after_seconds is not None else None
+
+    def _lease_seconds(self, name: str) -> int:
+        lease = self._leases.get(LEASE_NAMESPACE, name)
+        return (lease.spec.leaseDurationSeconds if lease is not None and lease.spec is not None else None) or 40
 
     async def _report(self, node: Node, current: tuple[NodeCondition, ...]) -> Node:
         status = replace(node.status or NodeStatus(), conditions=list(current))

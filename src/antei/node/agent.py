@@ -30,7 +30,7 @@ from antei.node.logs import PodLogs
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.node.pod_worker import LeftOver, PodWorker
-from antei.node.registration import Registration
+from antei.node.registration import HEARTBEAT_SECONDS, Registration
 from antei.node.streams import NodeStreams
 from antei.node.termination import MINIMUM_WINDOW_SECONDS
 from antei.runtime import Runtime, RuntimeFailure, Sandbox
@@ -71,6 +71,7 @@ class NodeAgent:
         tokens: TokenSource | None = None,
         observer: Observer = NOBODY,
         probe_block: ProbeBlock = UNBLOCKED,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._context = NodeContext(
             node_name=name,
@@ -89,7 +90,9 @@ class NodeAgent:
             observer=observer,
             probe_block=probe_block,
         )
-        self._registration = Registration(name, node_ip, client, world, pod_cidr, capacity, runtime.name, labels or {})
+        self._registration = Registration(
+            name, node_ip, client, world, pod_cidr, capacity, runtime.name, labels or {}, heartbeat_seconds
+        )
         self._informer: Informer[Pod] = Informer(client, Pod, field_selector=f"spec.nodeName={name}")
         self._workers: dict[str, PodWorker] = {}
         self._left_over: dict[str, LeftOver] = {}

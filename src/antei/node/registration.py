@@ -32,14 +32,15 @@ from antei.api.objects import replace, to_micro_time, to_time
 from antei.client import Client, PatchType
 from antei.world import World
 
-__all__ = ["Registration"]
+__all__ = ["HEARTBEAT_SECONDS", "Registration"]
 
 _LOG = logging.getLogger(__name__)
 _LEASE_NAMESPACE = "kube-node-lease"
-_LEASE_DURATION_SECONDS = 40
-_LEASE_RENEWAL_SECONDS = 10.0
-#: How often an unchanged status is reported (kubelet: nodeStatusReportFrequency).
-_STATUS_SECONDS = 300.0
+#: How often a node says that it is there, unless told otherwise; its lease holds for four times as long.
+HEARTBEAT_SECONDS = 10.0
+_HEARTBEATS_IN_LEASE = 4
+#: How often an unchanged status is reported (kubelet: nodeStatusReportFrequency, 5m): each so many heartbeats.
+_HEARTBEATS_IN_REPORT = 30
 _RETRY_SECONDS = 1.0
 _VERSION = "v1.37.0"
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -63,6 +64,7 @@ class Registration:
         capacity: Mapping[str, str],
         runtime_name: str,
         labels: Mapping[str, str],
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
     ) -> None:
         self._name = name
         self._node_ip = node_ip
@@ -72,6 +74,7 @@ class Registration:
         self._capacity = dict(capacity)
         self._runtime_name = runtime_name
         self._labels = labels
+        self._heartbeat_seconds = heartbeat_seconds
 
     async def register(self) -> Node:
         """Creates the Node, or reports on the one that is there; tries until the API answers."""
@@ -149,7 +152,7 @@ class Registration:
 
     async def _report_for_ever(self) -> None:
         while True:
-            await asyncio.sleep(_STATUS_SECONDS)
+            await asyncio.sleep(self._heartbeat_seconds * _HEARTBEATS_IN_REPORT)
             await self.register()
 
     async def _renew_for_ever(self) -> None:
@@ -158,11 +161,12 @@ class Registration:
                 await self._renew()
             except (ApiError, OSError) as error:
                 _LOG.warning("lease of node %s not renewed: %s", self._name, error)
-            await asyncio.sleep(_LEASE_RENEWAL_SECONDS)
+            await asyncio.sleep(self._heartbeat_seconds)
 
     async def _renew(self) -> None:
         now = to_micro_time(self._world.clock.now())
-        spec = LeaseSpec(holderIdentity=self._name, leaseDurationSeconds=_LEASE_DURATION_SECONDS, renewTime=now)
+        duration_seconds = round(self._heartbeat_seconds * _HEARTBEATS_IN_LEASE)
+        spec = LeaseSpec(holderIdentity=self._name, leaseDurationSeconds=duration_seconds, renewTime=now)
         try:
             lease = await self._client.get(Lease, self._name, _LEASE_NAMESPACE)
         except ApiError as error:

@@ -8,7 +8,7 @@ Kubernetes: staging/src/k8s.io/kubectl/pkg/drain/drain.go (evictPods), filters.g
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.models.policy_v1 import Eviction
@@ -30,13 +30,18 @@ async def cordon(client: Client, node: str) -> None:
     await client.patch(Node, node, "", {"spec": {"unschedulable": True}})
 
 
-async def empty_node(client: Client, node: str, refused: Callable[[Pod], None]) -> list[Pod]:
+async def empty_node(
+    client: Client, node: str, refused: Callable[[Pod], None], there: Sequence[Pod] | None = None
+) -> list[Pod]:
     """Evicts what must go and waits until it is gone; returns what that was. `refused` is told of each 429.
+
+    `there` is what the node has, where that is known.
 
     Raises ApiError for an eviction that fails otherwise (two budgets over one pod: 500).
     """
-    listing = await client.list(Pod, None, field_selector=f"spec.nodeName={node}")
-    pods = [pod for pod in listing.items if must_go(pod)]
+    if there is None:
+        there = (await client.list(Pod, None, field_selector=f"spec.nodeName={node}")).items
+    pods = [pod for pod in there if must_go(pod)]
     async with asyncio.TaskGroup() as group:
         for pod in pods:
             group.create_task(_evict(client, pod, refused), name=f"evict {name_of(pod)}")

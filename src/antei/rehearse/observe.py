@@ -11,6 +11,7 @@ Only the workload's own pods have marks. Their number has a bound; what comes af
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lightkube.models.core_v1 import ContainerStatus
@@ -57,7 +58,7 @@ class _BudgetState:
 
 @dataclass(slots=True)
 class _Recording:
-    began: float  # by `monotonic`, as the times of requests
+    began: float  # by the recorder's clock
     marks: list[Mark] = field(default_factory=list)
     ready: list[ReadyCount] = field(default_factory=list)
     budgets: dict[str, _BudgetState] = field(default_factory=dict)
@@ -68,8 +69,10 @@ class _Recording:
 class Recorder:
     """Listens from when it is made; what it hears between `begin` and `end` is recorded."""
 
-    def __init__(self, target: Target, workload: Workload) -> None:
+    def __init__(self, target: Target, workload: Workload, clock: Callable[[], float] = monotonic) -> None:
+        """`clock` is the one by which the load's times are, in seconds."""
         self._workload = workload
+        self._clock = clock
         self._sees_nodes = target.sees_nodes
         self._recording: _Recording | None = None
         self._pods = target.informers.of(Pod)
@@ -87,7 +90,7 @@ class Recorder:
 
     @property
     def began(self) -> float:
-        """When the recording began, by `antei.world.system.monotonic`."""
+        """When the recording began, by the recorder's clock."""
         assert self._recording is not None
         return self._recording.began
 
@@ -95,10 +98,10 @@ class Recorder:
     def now(self) -> float:
         """Seconds since the recording began."""
         assert self._recording is not None
-        return monotonic() - self._recording.began
+        return self._clock() - self._recording.began
 
     def begin(self) -> None:
-        self._recording = _Recording(monotonic())
+        self._recording = _Recording(self._clock())
         self._recording.ready.append(ReadyCount(0.0, len(self._in_slices)))
         self._count_budgets()
         for pod in self._pods.items(self._workload.namespace):

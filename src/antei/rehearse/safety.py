@@ -17,7 +17,7 @@ import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 import psutil
@@ -27,7 +27,18 @@ from lightkube.resources.core_v1 import Node
 from antei.api.errors import ApiError
 from antei.client import Client, PatchType
 
-__all__ = ["EndCluster", "Interrupted", "Journal", "RestoreTemplate", "Scale", "Uncordon", "Undo", "finish", "perform"]
+__all__ = [
+    "EndCluster",
+    "Interrupted",
+    "Journal",
+    "Notes",
+    "RestoreTemplate",
+    "Scale",
+    "Uncordon",
+    "Undo",
+    "finish",
+    "perform",
+]
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -86,6 +97,14 @@ class _File(msgspec.Struct):
     kubeconfig: str = ""
     context: str = ""
     undo: list[Undo] = []
+
+
+class Notes(Protocol):
+    """Where what must be undone is noted before it is done, and struck off once it is undone."""
+
+    async def note(self, undo: Undo) -> None: ...
+
+    async def strike(self, undo: Undo) -> None: ...
 
 
 class Journal:

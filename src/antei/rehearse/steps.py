@@ -19,7 +19,7 @@ from antei.api.pods import is_ready
 from antei.client import PatchType
 from antei.rehearse.drain import cordon, empty_node, must_go
 from antei.rehearse.lateness import LateReadiness, SlowStarts
-from antei.rehearse.safety import Journal, RestoreTemplate, Scale, Uncordon, Undo, perform
+from antei.rehearse.safety import Notes, RestoreTemplate, Scale, Uncordon, Undo, perform
 from antei.rehearse.scenario import Fault, Step
 from antei.rehearse.stage import Stage, StepFailed, restarts_of
 from antei.rehearse.target import Capability
@@ -48,7 +48,7 @@ class _Undoing:
 class Steps:
     """`play` steps one after the other; whatever they leave, `undo_all` takes back, the latest first."""
 
-    def __init__(self, stage: Stage, journal: Journal, clock: Clock, container: str) -> None:
+    def __init__(self, stage: Stage, journal: Notes, clock: Clock, container: str) -> None:
         """`container` is the one that the Service's requests go to."""
         self._stage = stage
         self._target = stage.target

@@ -172,9 +172,9 @@ def parse_map(text: str, path: Path) -> ImageMap:
         return ImageMap()
     reader = _Reader(path)
     top = reader.mapping(document, "the file")
-    unknown = sorted(str(key) for key in top.keys() - {"images", "volumes"})
+    unknown = sorted(str(key) for key in top.keys() - {"images", "volumes", "simulate"})
     if unknown:
-        raise reader.error(unknown[0], "unknown field; a map has `images` and `volumes`")
+        raise reader.error(unknown[0], "unknown field; a map has `images` and `volumes`, and `simulate` besides")
     images = {
         str(name): reader.entry(str(name), entry)
         for name, entry in reader.mapping(top.get("images") or {}, "images").items()

@@ -35,6 +35,7 @@ from antei.network.services import ServiceTable
 from antei.node.agent import NodeAgent
 from antei.node.files import MemoryFiles
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
+from antei.node.registration import HEARTBEAT_SECONDS
 from antei.runtime.image_map import VolumeMap
 from antei.runtime.simulated import (
     ContainerProfile,
@@ -142,7 +143,7 @@ class SimulatedCluster:
         observer: Observer = NOBODY,
         probe_block: ProbeBlock = UNBLOCKED,
         wrap_client: WrapClient = lambda part, client: client,
-        heartbeat_seconds: float | None = None,
+        heartbeat_seconds: float = HEARTBEAT_SECONDS,
         keeps_log: bool = True,
         limits: Limits | None = None,
         world: World | None = None,
@@ -252,6 +253,7 @@ class SimulatedCluster:
             labels={ZONE_LABEL: self.zone_of[name]},
             observer=self._observer,
             probe_block=self._probe_block,
+            heartbeat_seconds=self._heartbeat_seconds,
         )
         self.node_agents[name] = agent
         self.agents[name] = self._group.create_task(agent.run(), name=f"node {name}")

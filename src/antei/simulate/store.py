@@ -33,6 +33,9 @@ class ToldStore:
     def list(self, bucket: str, namespace: str | None = None) -> Snapshot:
         return self._store.list(bucket, namespace)
 
+    def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:
+        return self._store.list_at(bucket, namespace, revision)
+
     async def create(self, key: Key, obj: Any) -> Stored:
         stored = await self._store.create(key, obj)
         self._tell(Change(ChangeType.ADDED, stored, None))

@@ -133,6 +133,7 @@ class SimulatedContainer:
         if self._stopping or self.profile.stops_after_seconds is None:
             return
         self._stopping = True
+        self._report(self, "stopping", "")
         if self.profile.stops_after_seconds <= 0:
             self.end(self.profile.stop_exit_code)
         else:

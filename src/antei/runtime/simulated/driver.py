@@ -43,7 +43,7 @@ Listener = Callable[["Happening", str], None]
 class Happening:
     """One line of `SimulatedRuntime.log`.
 
-    what: pulled, created, started, listening, signalled, hung, resumed, exec, exited, removed, sandbox-removed, cut,
+    what: pulled, created, started, listening, signalled, stopping, hung, resumed, exec, exited, removed, sandbox-removed, cut,
     rejoined.
     detail: the signal's name, the exit code, the command's words; seconds: the loop's clock.
     """
@@ -148,6 +148,10 @@ class SimulatedRuntime:
             for found in self._of_pod.get(pod_uid, {}).values()
             if found.running and container in (None, found.spec.name)
         ]
+
+    def is_running(self, container_id: str) -> bool:
+        container = self._containers.get(container_id)
+        return container is not None and container.running
 
     def reach(self, ip: str, port: int) -> Reach:
         """What somebody elsewhere meets who connects there now."""
@@ -254,10 +258,10 @@ class SimulatedRuntime:
             started_at=self._world.clock.now(),
             stop_signal=spec.stop_signal or "SIGTERM",
         )
-        self._note("started", sandbox=sandbox, record=record)
         container = SimulatedContainer(spec, record, profile, self._world.clock, self._report)
         self._containers[record.id] = container
         self._of_pod.setdefault(record.pod_uid, {})[record.id] = container
+        self._note("started", sandbox=sandbox, record=record)
         return record
 
     async def unsupported(self, spec: ContainerSpec) -> Sequence[str]:
