@@ -10,6 +10,7 @@ from antei.api.errors import ApiError, internal_error, unauthorized
 from antei.server.authentication import Authenticator, impersonated
 from antei.server.authorization import Rbac
 from antei.server.caller import ANONYMOUS, MASTERS, calling
+from antei.server.catalog import Catalog
 from antei.server.http.access import attributes_of
 from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
@@ -40,6 +41,7 @@ class App:
         discovery: Discovery,
         openapi: OpenApi,
         health: Health,
+        catalog: Catalog,
     ) -> None:
         self._authenticator = authenticator
         self._rbac = rbac
@@ -50,6 +52,7 @@ class App:
         self._discovery = discovery
         self._openapi = openapi
         self._health = health
+        self._catalog = catalog
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,7 +97,7 @@ class App:
             return
         if acts_as_another:
             exchange.user = user = impersonated(user, exchange.headers, self._rbac)
-        route = resolve(exchange.path)
+        route = resolve(exchange.path, self._catalog)
         if MASTERS not in user.groups:
             for attributes in attributes_of(exchange, route):
                 self._rbac.require(user, attributes)

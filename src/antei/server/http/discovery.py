@@ -9,6 +9,7 @@ Kubernetes: apiserver/pkg/endpoints/discovery. The answer's Content-Type repeats
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
@@ -17,11 +18,12 @@ import msgspec
 
 from antei.api.resources import Subresource
 from antei.api.retired import ServedVersion, served_versions
+from antei.server.catalog import Catalog
 from antei.server.http.exchange import Exchange
 from antei.server.http.negotiation import accepted_media, negotiate
 from antei.server.http.routes import SERVED_SUBRESOURCES
 
-__all__ = ["Discovery", "group_versions"]
+__all__ = ["Discovery", "group_versions", "versions_of"]
 
 #: The order in which Kubernetes lists groups, which decides whose kind an unqualified name means
 #: (cmd/kube-apiserver/app/aggregator.go); those of retired versions alone come last.
@@ -50,14 +52,20 @@ _GROUPS = (
 )
 _LAST_GROUPS = ("extensions",)
 _AGGREGATED_VERSIONS = ("v2", "v2beta1")
+_VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?", re.ASCII)
 _Versions = Mapping[str, Mapping[str, Sequence[ServedVersion]]]
 
 
 @cache
 def group_versions() -> _Versions:
+    """As `versions_of`, of what is built in."""
+    return versions_of(served_versions())
+
+
+def versions_of(kinds: Iterable[ServedVersion]) -> _Versions:
     """group → version → what is served in it; groups and versions in the order in which they are preferred."""
     found: dict[str, dict[str, list[ServedVersion]]] = {}
-    for served in served_versions():
+    for served in kinds:
         if served.resource.is_stored or "create" in served.resource.verbs or served.plural == "componentstatuses":
             found.setdefault(served.group, {}).setdefault(served.version, []).append(served)
 
@@ -79,15 +87,22 @@ def _preferred_first(versions: Mapping[str, Sequence[ServedVersion]]) -> list[st
     """GA before beta before alpha, each with the highest first; what is only retired comes after what is not."""
 
     def rank(version: str) -> tuple[bool, int, int, int]:
-        digits = version[1:].replace("alpha", ".0.").replace("beta", ".1.").split(".")
-        major, stage, minor = (int(digits[0]), 2, 0) if len(digits) == 1 else tuple(map(int, digits))
-        return not all(served.is_retired for served in versions[version]), stage, major, minor
+        """What is not named as Kubernetes names versions comes last, by the alphabet."""
+        found = _VERSION.fullmatch(version)
+        if found is None:
+            return True, -1, 0, 0
+        major, stage, minor = found.groups()
+        is_current = not all(served.is_retired for served in versions[version])
+        return is_current, {None: 2, "beta": 1, "alpha": 0}[stage], int(major), int(minor or 0)
 
-    return sorted(versions, key=rank, reverse=True)
+    return sorted(sorted(versions), key=rank, reverse=True)
 
 
 class Discovery:
-    def __init__(self) -> None:
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+        self._generation = -1
+        self._versions: _Versions = {}
         self._answers: dict[str, tuple[bytes, bytes]] = {}  # key → body, ETag
 
     async def serve(self, exchange: Exchange) -> bool:
@@ -95,6 +110,7 @@ class Discovery:
         parts = exchange.path.strip("/").split("/")
         if exchange.method not in ("GET", "HEAD"):
             return False
+        self._follow()
         if parts in (["api"], ["apis"]):
             version = _aggregated_version(exchange)
             if version is not None:
@@ -111,6 +127,14 @@ class Discovery:
             await self._answer(exchange, key, b"application/json")
         return True
 
+    def _follow(self) -> None:
+        """Kinds come and go: what was answered before then no longer holds."""
+        generation = self._catalog.generation
+        if generation != self._generation:
+            self._generation = generation
+            self._versions = versions_of(self._catalog.served_versions())
+            self._answers.clear()
+
     async def _answer(self, exchange: Exchange, key: str, content_type: bytes) -> None:
         body, etag = self._cached(key)
         headers = [(b"etag", etag), (b"vary", b"Accept")]
@@ -126,7 +150,7 @@ class Discovery:
         return self._answers[key]
 
     def _document(self, key: str) -> dict[str, Any] | None:
-        versions = group_versions()
+        versions = self._versions
         match key.replace(" ", "/").split("/"):
             case [""]:
                 return {"paths": _root_paths(versions)}

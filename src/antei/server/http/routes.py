@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 from antei.api.retired import ServedVersion, served_versions
+from antei.server.catalog import Catalog
 
 __all__ = ["CONNECT_SUBRESOURCES", "SERVED_SUBRESOURCES", "Route", "resolve"]
 
@@ -44,9 +46,17 @@ def _by_path() -> dict[tuple[str, str, str], ServedVersion]:
     return {(served.group, served.version, served.plural): served for served in served_versions()}
 
 
-@lru_cache(maxsize=8192)
-def resolve(path: str) -> Route | None:
+def resolve(path: str, catalog: Catalog) -> Route | None:
     """The route of a path; None where nothing is served there."""
+    return _built_in(path) or _resolved(path, catalog.served)
+
+
+@lru_cache(maxsize=8192)
+def _built_in(path: str) -> Route | None:
+    return _resolved(path, lambda group, version, plural: _by_path().get((group, version, plural)))
+
+
+def _resolved(path: str, find: Callable[[str, str, str], ServedVersion | None]) -> Route | None:
     parts = path.strip("/").split("/")
     if parts[0] == "api" and len(parts) > 2:
         group, version, rest = "", parts[1], parts[2:]
@@ -64,7 +74,7 @@ def resolve(path: str) -> Route | None:
             return None
     if len(rest) > 3 and rest[2] == "proxy":
         rest = rest[:3]  # what follows is the path on the other side
-    served = _by_path().get((group, version, rest[0]))
+    served = find(group, version, rest[0])
     if served is None or len(rest) > 3 or "" in rest:
         return None
     resource = served.resource

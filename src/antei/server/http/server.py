@@ -203,9 +203,10 @@ class ApiServer:
             Verbs(self._registry, Renderer(tabulator), watches, logs),
             Connect(self._registry, self._pod_streams, self._streams),
             Reviews(authenticator, rbac),
-            Discovery(),
-            OpenApi(),
+            Discovery(self._registry.catalog),
+            OpenApi(self._registry.catalog),
             Health(self._ready_checks),
+            self._registry.catalog,
         )
 
 
