@@ -48,6 +48,8 @@ def main() -> None:
         if name not in structs:
             continue
         hints = typing.get_type_hints(structs[name])
+        if "bool" in hints:  # a field of that name hides the type from those after it
+            hints = {}
         facts = {
             field: fact
             for field, schema in definition.get("properties", {}).items()

@@ -23,7 +23,7 @@ import msgspec
 
 from antei.api.schema import Kind, ValueSchema, struct_schema
 
-__all__ = ["MAGIC", "MalformedProtobuf", "decode_protobuf", "load"]
+__all__ = ["MAGIC", "MalformedProtobuf", "decode_protobuf", "load", "values_in_go"]
 
 MAGIC = b"k8s\x00"
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -55,6 +55,19 @@ def decode_protobuf(body: bytes) -> dict[str, Any]:
     except (IndexError, UnicodeDecodeError, OverflowError) as error:
         raise MalformedProtobuf(f"malformed protobuf: {error}") from error
     return {"apiVersion": api_version, "kind": kind, **decoded}
+
+
+def values_in_go(model: type[Any]) -> frozenset[str]:
+    """The JSON names of a model's fields that are values in Go, not pointers: they are never absent there."""
+    return frozenset(_value_names(_name(model)))
+
+
+def _value_names(message: str) -> Iterator[str]:
+    for field in _messages().get(message, {}).values():
+        if field.startswith("+"):
+            yield from _value_names(field[1:])
+        elif not field.endswith("*"):
+            yield field
 
 
 @cache

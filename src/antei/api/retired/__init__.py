@@ -52,6 +52,11 @@ class ServedVersion:
     def plural(self) -> str:
         return self.resource.plural
 
+    @property
+    def has_same_fields(self) -> bool:
+        """As the version that is stored behind it; then only apiVersion differs."""
+        return self.to_successor is _same and self.from_successor is _same
+
     def upgraded(self, obj: Mapping[str, Any]) -> dict[str, Any]:
         """An object of this version in the version of `resource`; both are plain JSON."""
         converted = self.to_successor(dict(obj))

@@ -184,7 +184,7 @@ class Exchange:
             body = text.encode()
         elif media.is_pretty or self.query.get("pretty", "") in ("1", "true"):
             body = msgspec.json.format(body, indent=2) + b"\n"
-        if len(body) > _GZIP_THRESHOLD_BYTES and self._accepts_gzip():
+        if len(body) > _GZIP_THRESHOLD_BYTES and self.accepts_gzip():
             pieces = (body[first : first + _GZIP_CHUNK_BYTES] for first in range(0, len(body), _GZIP_CHUNK_BYTES))
             await self._respond_compressed(pieces, media, status)
             return
@@ -197,7 +197,7 @@ class Exchange:
         if size <= _CHUNK_BYTES or media.is_yaml or media.is_pretty or "pretty" in self.query:
             await self.respond_json(b"".join((head, b",".join(items), tail)), media)
             return
-        if size > _GZIP_THRESHOLD_BYTES and self._accepts_gzip():
+        if size > _GZIP_THRESHOLD_BYTES and self.accepts_gzip():
             await self._respond_compressed(_pieces(head, items, tail, _GZIP_CHUNK_BYTES, size), media)
             return
         headers = [(b"content-type", media.content_type), (b"content-length", b"%d" % size), _CACHE_CONTROL]
@@ -206,7 +206,7 @@ class Exchange:
             await self.write(piece)
         await self.end_stream()
 
-    def _accepts_gzip(self) -> bool:
+    def accepts_gzip(self) -> bool:
         """As Kubernetes reads it: the word itself, without a quality."""
         return any(entry.strip() == b"gzip" for entry in self.header(b"accept-encoding").split(b","))
 
