@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from antei.rehearse.load import Kind, LoadClient, LoadSpec, target_of_url
+from antei.rehearse.load import Kind, LoadClient, LoadSpec, UnansweredPorts, target_of_url
 from antei.rehearse.load.conntrack import ConntrackAttribution
 from antei.rehearse.model import Outcome
 from antei.world import namespaces
@@ -89,6 +90,56 @@ async def test_each_request_names_the_pod_that_its_connection_went_to(
         server.close()
     assert Counter(request.outcome for request in client.requests) == {Outcome.OK: 200}
     assert Counter(request.pod for request in client.requests) == {"chat-a": 100, "chat-b": 100}
+
+
+async def _do(name: str, act: Callable[[], None]) -> None:
+    def inside() -> None:
+        namespaces.enter(name)
+        act()
+
+    thread = ThreadPoolExecutor(1)
+    await asyncio.get_running_loop().run_in_executor(thread, inside)
+    thread.shutdown(wait=False)
+
+
+def _hang() -> None:
+    rules = "table ip hung { chain input { type filter hook input priority 0; ip daddr 127.0.0.12 drop; }; }"
+    subprocess.run(["nft", "-f", "-"], input=rules.encode(), check=True)
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("40000 40199")
+
+
+def _take_out() -> None:
+    rules = _RULES.replace("mod 2", "mod 1").replace(", 1 : 127.0.0.12 . 8080", "")
+    subprocess.run(["nft", "-f", "-"], input=f"delete table ip test\n{rules}".encode(), check=True)
+
+
+async def test_a_port_that_nobody_answered_does_not_lead_a_later_request_astray(
+    sockets: tuple[str, NamespaceSockets],
+) -> None:
+    """127.0.0.12 hangs, leaves the Service, and the client comes round to the ports that it had tried it from."""
+    name, opener = sockets
+    listener = opener.open(socket.AF_INET, socket.SOCK_STREAM)
+    listener.bind(("127.0.0.11", 8080))
+    server = await asyncio.start_server(_answer, sock=listener)
+    ports = UnansweredPorts(opener)
+
+    async def ask(count: int) -> Counter[Outcome]:
+        spec = LoadSpec(name="s", kind=Kind.HTTP, url="http://10.96.0.7:80", rate=100.0, timeout_seconds=1.0)
+        client = LoadClient(spec, target_of_url(spec), opener, origin=0.0, count=count, ports=ports)
+        await client.start()
+        await client.wait()
+        await client.stop()
+        return Counter(request.outcome for request in client.requests)
+
+    try:
+        await _do(name, _hang)
+        assert await ask(40) == {Outcome.OK: 20, Outcome.TIMED_OUT: 20}
+        assert len(ports) == 20
+        await _do(name, _take_out)
+        assert await ask(400) == {Outcome.OK: 400}
+    finally:
+        ports.close()
+        server.close()
 
 
 async def test_a_namespace_that_is_not_there_is_an_error_at_once() -> None:

@@ -25,7 +25,7 @@ from antei.client.http import HttpClient
 from antei.client.manifests import Document
 from antei.rehearse.durations import Lag
 from antei.rehearse.embedded import apply, embedded, remove_cluster
-from antei.rehearse.load import Attribution, Via
+from antei.rehearse.load import Attribution, UnansweredPorts, Via
 from antei.rehearse.load.conntrack import ConntrackAttribution
 from antei.rehearse.model import Objectives, ScenarioResult
 from antei.rehearse.play import Plan, Rehearsal
@@ -209,7 +209,8 @@ async def _rehearse(target: Target, namespace: str, request: Request, journal: J
             replicas=replicas_of(workload.owner),
         )
         attribution = await _attribution(target)
-        clients = await _loads(target, workload, request, attribution)
+        ports = UnansweredPorts(target.sockets)
+        clients = await _loads(target, workload, request, attribution, ports)
     except (NoWorkload, Unreachable, LookupError, ValueError) as error:
         raise Unplayable(str(error), 2) from error
     lag = request.lag.most if target.sees_nodes else 0.0
@@ -224,6 +225,7 @@ async def _rehearse(target: Target, namespace: str, request: Request, journal: J
         raise Unplayable(f"{workload.name} is not healthy to begin with: {error}") from error
     finally:
         report.close()
+        ports.close()
         if attribution is not None:
             attribution.close()
     report.finish(results)
@@ -269,7 +271,9 @@ async def _attribution(target: Target) -> ConntrackAttribution | None:
         return None
 
 
-async def _loads(target: Target, workload: Workload, request: Request, attribution: Attribution | None) -> Any:
+async def _loads(
+    target: Target, workload: Workload, request: Request, attribution: Attribution | None, ports: UnansweredPorts
+) -> Any:
     via, url = request.via, request.url
     if isinstance(target, EmbeddedTarget):
         if via is Via.INGRESS:
@@ -291,7 +295,7 @@ async def _loads(target: Target, workload: Workload, request: Request, attributi
         url=url,
         timeout_seconds=request.timeout_seconds,
     )
-    return load_factory(specs, workload.service, target.sockets, attribution)
+    return load_factory(specs, workload.service, target.sockets, attribution, ports)
 
 
 def _has_node_port(service: Service) -> bool:

@@ -37,14 +37,19 @@ async def empty_node(
 
     `there` is what the node has, where that is known.
 
-    Raises ApiError for an eviction that fails otherwise (two budgets over one pod: 500).
+    Raises ApiError for an eviction that fails otherwise (two budgets over one pod: 500), OSError for a lost connection.
     """
     if there is None:
         there = (await client.list(Pod, None, field_selector=f"spec.nodeName={node}")).items
     pods = [pod for pod in there if must_go(pod)]
-    async with asyncio.TaskGroup() as group:
-        for pod in pods:
-            group.create_task(_evict(client, pod, refused), name=f"evict {name_of(pod)}")
+    tasks = [asyncio.create_task(_evict(client, pod, refused), name=f"evict {name_of(pod)}") for pod in pods]
+    try:
+        # Not a TaskGroup: cancelled while a task of it fails, it tells of the failure only, and nobody would stop.
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     return pods
 
 

@@ -15,6 +15,7 @@ from antei.rehearse.load import (
     LoadSpec,
     ServedBy,
     Target,
+    UnansweredPorts,
     Via,
     target_of_service,
     target_of_url,
@@ -67,14 +68,18 @@ def load_specs(
 
 
 def load_factory(
-    specs: Sequence[LoadSpec], service: Service, sockets: Sockets, attribution: Attribution | None = None
+    specs: Sequence[LoadSpec],
+    service: Service,
+    sockets: Sockets,
+    attribution: Attribution | None = None,
+    ports: UnansweredPorts | None = None,
 ) -> Callable[[float], Sequence[LoadClient]]:
     """Makes fresh clients for each scenario. Raises LookupError or ValueError where there is no way to the Service."""
     targets: list[Target] = [target_of_url(spec) if spec.url else target_of_service(spec, service) for spec in specs]
 
     def make(origin: float) -> Sequence[LoadClient]:
         return [
-            LoadClient(spec, target, sockets, origin=origin, attribution=attribution)
+            LoadClient(spec, target, sockets, origin=origin, attribution=attribution, ports=ports)
             for spec, target in zip(specs, targets, strict=True)
         ]
 

@@ -197,8 +197,6 @@ class Steps:
                 raise StepFailed(
                     f"after {_RESTART_SECONDS:g} s the drain of {name} was not finished; left: {', '.join(left)}"
                 ) from error
-            except ExceptionGroup as group:
-                raise group.exceptions[0] from group
             await self.undo_all(but_first=kept)
 
     def _pods_concerned(self) -> list[Pod]:

@@ -21,7 +21,7 @@ from antei.api.rollout_status import RolloutState, rollout_status
 from antei.client.manifests import Document, parse_documents
 from antei.rehearse.durations import Lag, parse_seconds
 from antei.rehearse.embedded import apply, embedded
-from antei.rehearse.load import Via
+from antei.rehearse.load import UnansweredPorts, Via
 from antei.rehearse.load.conntrack import ConntrackAttribution
 from antei.rehearse.model import Objectives, ScenarioResult
 from antei.rehearse.play import Plan, Rehearsal
@@ -76,6 +76,7 @@ class Laboratory:
         self._target = target
         self._directory = directory
         self._attribution = attribution
+        self._ports = UnansweredPorts(target.sockets)
         self._chat = _documents(CHAT_FILES)
 
     async def measure(self, mechanism: Mechanism) -> Measured:
@@ -138,7 +139,7 @@ class Laboratory:
             url="",
             timeout_seconds=parse_seconds(mechanism.load.timeout),
         )
-        clients = load_factory(specs, workload.service, self._target.sockets, self._attribution)
+        clients = load_factory(specs, workload.service, self._target.sockets, self._attribution, self._ports)
         rehearsal = Rehearsal(
             self._target,
             workload,
@@ -165,9 +166,12 @@ async def laboratory(directory: Path) -> AsyncIterator[Laboratory]:
         attribution = await _attribution(target)
         try:
             laboratory = Laboratory(target, directory, attribution)
-            await laboratory._apply(_documents(DATABASE_FILES))
-            await laboratory._database_ready()
-            yield laboratory
+            try:
+                await laboratory._apply(_documents(DATABASE_FILES))
+                await laboratory._database_ready()
+                yield laboratory
+            finally:
+                laboratory._ports.close()
         finally:
             if attribution is not None:
                 attribution.close()

@@ -17,6 +17,7 @@ from typing import Any
 from antei.rehearse.load.exchange import Attribution, Dialer, Exchange, Way
 from antei.rehearse.load.http1 import HttpWay
 from antei.rehearse.load.log import RequestLog
+from antei.rehearse.load.ports import UnansweredPorts
 from antei.rehearse.load.spec import Kind, LoadSpec, Target
 from antei.rehearse.load.tcp import TcpWay
 from antei.rehearse.model import Outcome
@@ -47,10 +48,12 @@ class LoadClient:
         count: int | None = None,
         in_flight_limit: int = IN_FLIGHT_LIMIT,
         tls: ssl.SSLContext | None = None,
+        ports: UnansweredPorts | None = None,
     ) -> None:
         """`origin`: the time by `antei.world.system.monotonic` that all times in `requests` are relative to.
 
         `count`: how many requests to send; None: until `stop`. `tls`: in place of the system's certificates.
+        `ports`: where those that nobody answered are kept.
         """
         self.spec = spec
         self.target = target
@@ -61,6 +64,7 @@ class LoadClient:
         self._count = count
         self._in_flight_limit = in_flight_limit
         self._tls = tls
+        self._ports = ports
         #: In the order in which they were sent, which is that of their deadlines.
         self._in_flight: dict[Exchange, asyncio.Future[None] | None] = {}
         self._sent = 0
@@ -85,7 +89,7 @@ class LoadClient:
         self._loop = asyncio.get_running_loop()
         if self.target.tls_name is not None and self._tls is None:
             self._tls = await asyncio.to_thread(_tls_context, self.spec)
-        self._dialer = Dialer(self._sockets, self.spec, self.target, self._tls, self._attribution)
+        self._dialer = Dialer(self._sockets, self.spec, self.target, self._tls, self._attribution, self._ports)
         await self._resolve()
         self._way = self._make_way()
         if not _is_ip(self.target.host):

@@ -11,8 +11,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
+from antei.rehearse.load.ports import UnansweredPorts
 from antei.rehearse.load.spec import LoadSpec, Target
 from antei.rehearse.load.stream import Receiver, Stream, TlsStream
 from antei.rehearse.model import Outcome
@@ -83,6 +85,7 @@ class Dialer:
         target: Target,
         tls: ssl.SSLContext | None,
         attribution: Attribution | None,
+        ports: UnansweredPorts | None = None,
     ) -> None:
         self.spec = spec
         self.target = target
@@ -91,6 +94,7 @@ class Dialer:
         self._sockets = sockets
         self._tls = tls
         self._attribution = attribution
+        self._ports = ports
         self._loop = asyncio.get_running_loop()
 
     def dial(self, receiver: Receiver) -> Stream:
@@ -103,6 +107,8 @@ class Dialer:
             stream: Stream = TlsStream(self._loop, opened, receiver, self._tls, self.target.tls_name)
         else:
             stream = Stream(self._loop, opened, receiver)
+        if self._ports is not None:
+            stream.unanswered = partial(self._ports.keep, family)
         stream.connect(address)
         return stream
 

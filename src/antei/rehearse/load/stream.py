@@ -13,6 +13,7 @@ import socket
 import ssl
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any, Protocol
 
 __all__ = ["Receiver", "Stream", "TlsStream"]
@@ -40,7 +41,18 @@ class Receiver(Protocol):
 class Stream:
     """`connect` once; `send` after `connected`; `close` at any time."""
 
-    __slots__ = ("_error", "_fd", "_loop", "_pending", "_receiver", "_socket", "bytes_sent", "is_closed")
+    __slots__ = (
+        "_error",
+        "_fd",
+        "_is_answered",
+        "_loop",
+        "_pending",
+        "_receiver",
+        "_socket",
+        "bytes_sent",
+        "is_closed",
+        "unanswered",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, opened: socket.socket, receiver: Receiver) -> None:
         self._loop = loop
@@ -49,6 +61,9 @@ class Stream:
         self._receiver = receiver
         self._pending = b""
         self._error: OSError | None = None
+        self._is_answered = False
+        #: Told (address, port) of this side when the connection is given up before anybody answered.
+        self.unanswered: Callable[[tuple[str, int]], None] | None = None
         self.bytes_sent = 0  # given to `send`, encrypted or not
         self.is_closed = False
 
@@ -81,7 +96,10 @@ class Stream:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             except OSError as error:  # macOS refuses on a connection that the other side has ended
                 self._error = error
+        local = self.local if not self._is_answered and self.unanswered is not None else None
         self._socket.close()
+        if local is not None and self.unanswered is not None:
+            self.unanswered(local)
 
     @property
     def local(self) -> tuple[str, int]:
@@ -117,6 +135,7 @@ class Stream:
         self._loop.remove_writer(self._fd)
         number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if number:
+            self._is_answered = number == errno.ECONNREFUSED
             self._end(OSError(number, os.strerror(number)))
         else:
             self._established()
@@ -124,6 +143,7 @@ class Stream:
     def _established(self) -> None:
         if self.is_closed:
             return
+        self._is_answered = True
         self._loop.add_reader(self._fd, self._readable)
         self._begin()
 
