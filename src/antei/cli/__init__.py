@@ -22,6 +22,7 @@ _COMMANDS = {
     "down": "Stop a cluster and everything that runs in it; its data stay.",
     "status": "What runs, where it is reached, and what is not ready.",
     "rehearse": "Break the workload in every ordinary way under load, and count what is lost.",
+    "simulate": "Run hours of a cluster's life in seconds: upgrades, losses, rollouts, faults.",
     "kubeconfig": "Print the kubeconfig of a cluster.",
     "check": "Say what probes, hooks and budgets come to, and what is wrong.",
     "migrate": "Rewrite retired API versions for those of today.",

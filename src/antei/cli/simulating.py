@@ -1,0 +1,147 @@
+"""What `antei simulate` prints: one run, many runs as distributions, two plans beside each other; and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from antei.simulate.outcome import Outcome
+from antei.simulate.plan import Plan
+from antei.simulate.run import Played
+from antei.simulate.summary import MEASURES, Measure, compared, spreads, worst
+
+__all__ = ["duration_text", "print_comparison", "print_many", "print_one", "write_page"]
+
+
+def print_one(console: Console, plan: Plan, played: Played) -> None:
+    outcome = played.outcome
+    _head(console, plan, f"seed {outcome.seed}")
+    console.print(
+        f"took {duration_text(outcome.seconds)}" + (f": {outcome.reason}" if outcome.reason else ""),
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False)
+    for title in ("workload", "requests", "lost", "p99", "lowest ready", "restarts", "evictions refused"):
+        table.add_column(title, justify="left" if title == "workload" else "right")
+    for row in outcome.workloads:
+        table.add_row(
+            f"{row.namespace}/{row.service}",
+            f"{row.sent:,}",
+            f"{row.lost:,}",
+            f"{row.p99_seconds * 1000:.0f} ms",
+            f"{row.lowest_ready} of {row.replicas}",
+            str(row.restarts),
+            str(row.evictions_refused),
+        )
+    console.print(table)
+    for result in played.results:
+        for cause in result.causes:
+            console.print(f"• {cause.message}", markup=False, soft_wrap=True)
+            if cause.remedy:
+                console.print(f"  → {cause.remedy}", markup=False, soft_wrap=True, style="dim")
+
+
+def print_many(console: Console, plan: Plan, outcomes: Sequence[Outcome]) -> None:
+    _head(console, plan, f"{len(outcomes)} seeds")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for title in ("least", "p50", "p90", "p99", "most", "worst seed"):
+        table.add_column(title, justify="right")
+    found = spreads(outcomes)
+    for measure in MEASURES:
+        if measure.id in found:
+            spread = found[measure.id]
+            values = (spread.least, spread.p50, spread.p90, spread.p99, spread.most)
+            table.add_row(measure.title, *(_value(measure, value) for value in values), str(spread.worst_seed))
+    console.print(table)
+    if not all(outcome.is_finished for outcome in outcomes):
+        console.print(_unfinished(outcomes), markup=False, soft_wrap=True, style="bold red")
+    look = worst(outcomes)
+    console.print(
+        f"the one to look at: --seed {look.seed} --report run.html, or --replay {look.seed}",
+        markup=False,
+        soft_wrap=True,
+        style="dim",
+    )
+
+
+def print_comparison(console: Console, a: Sequence[Outcome], b: Sequence[Outcome]) -> None:
+    left, right, pairs = spreads(a), spreads(b), compared(a, b)
+    table = Table(box=None, pad_edge=False)
+    for title in ("", "A p50", "A p99", "B p50", "B p99", "B better", "equal", "B worse"):
+        table.add_column(title, justify="right" if title else "left")
+    for measure in MEASURES:
+        cells = [measure.title]
+        for found in (left, right):
+            spread = found.get(measure.id)
+            worse = (spread.p99 if measure.is_worse_high else spread.least) if spread is not None else None
+            cells += [
+                _value(measure, spread.p50) if spread else "–",
+                _value(measure, worse) if worse is not None else "–",
+            ]
+        pair = pairs[measure.id]
+        table.add_row(*cells, str(pair["better"]), str(pair["equal"]), str(pair["worse"]))
+    console.print(table)
+    for name, part in (("A", a), ("B", b)):
+        if not all(outcome.is_finished for outcome in part):
+            console.print(f"{name}: {_unfinished(part)}", markup=False, soft_wrap=True, style="bold red")
+
+
+def write_page(console: Console, path: Path, plan: Plan, played: Played) -> None:
+    # jinja2 is loaded by those who want a page only.
+    from antei.rehearse.report.html import write_html
+
+    settings = plan.settings
+    meta = {
+        "seed": played.outcome.seed,
+        "nodes": settings.nodes,
+        "zones": settings.zones,
+        "endpoint lag": str(settings.endpoint_lag),
+        "took": duration_text(played.outcome.seconds),
+        "digest": played.outcome.digest,
+    }
+    if played.outcome.reason:
+        meta["not finished"] = played.outcome.reason
+    try:
+        write_html(played.results, path, title=f"Simulation of {plan.source or plan.scenario}", meta=meta)
+    except OSError as error:
+        click.echo(f"antei: {path}: {error}", err=True)
+        return
+    console.print(f"wrote {path}", soft_wrap=True, markup=False)
+
+
+def duration_text(seconds: float) -> str:
+    """`9h 12m`, `3m 4s`, `12.5 s`."""
+    if seconds >= 3600:
+        return f"{int(seconds // 3600)}h {int(seconds % 3600 // 60)}m"
+    if seconds >= 60:
+        return f"{int(seconds // 60)}m {int(seconds % 60)}s"
+    return f"{seconds:.1f} s"
+
+
+def _unfinished(outcomes: Sequence[Outcome]) -> str:
+    unfinished = [outcome for outcome in outcomes if not outcome.is_finished]
+    first = unfinished[0]
+    return f"{len(unfinished)} of {len(outcomes)} did not come to their end, seed {first.seed}: {first.reason}"
+
+
+def _head(console: Console, plan: Plan, what: str) -> None:
+    settings = plan.settings
+    zones = f" in {settings.zones} zones" if settings.zones > 1 else ""
+    console.print(
+        f"{plan.source or plan.scenario} on {settings.nodes} nodes{zones}, {what}",
+        markup=False,
+        soft_wrap=True,
+        style="bold",
+    )
+
+
+def _value(measure: Measure, value: float) -> str:
+    if measure.unit == "s":
+        return duration_text(value)
+    return f"{value:.0f} %" if measure.unit == "%" else f"{value:,.0f}"
