@@ -10,10 +10,13 @@ import pytest
 import yaml
 from cryptography import x509
 
-from antei.server.certificates import ensure_certificates
+from antei.server.authentication import ADMIN, Authenticator, ServiceAccountTokens
+from antei.server.caller import ANONYMOUS
+from antei.server.certificates import ensure_certificates, ensure_signing_key
 from antei.server.kubeconfig import kubeconfig, kubeconfig_text, merge_kubeconfig, write_kubeconfig
-from antei.server.tokens import ADMIN, ANONYMOUS, Authenticator, ensure_token
-from antei.world.virtual import SeededChance
+from antei.server.tokens import ensure_token
+from antei.store.memory import MemoryStore
+from antei.world.virtual import SeededChance, virtual_world
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -54,7 +57,10 @@ def test_the_token_is_kept_and_compared_whole(tmp_path: Path) -> None:
     token = ensure_token(tmp_path, SeededChance(1))
     assert ensure_token(tmp_path, SeededChance(2)) == token
     assert mode(tmp_path / "token") == 0o600
-    authenticator = Authenticator(token)
+    world = virtual_world(1)
+    tokens = ServiceAccountTokens(ensure_signing_key(tmp_path), MemoryStore(), world)
+    authenticator = Authenticator(token, tokens)
+    assert mode(tmp_path / "pki" / "sa.key") == 0o600
     assert authenticator.authenticate(None) is ANONYMOUS
     assert authenticator.authenticate(f"Bearer {token}".encode()) is ADMIN
     assert authenticator.authenticate(f"bearer {token}".encode()) is ADMIN
