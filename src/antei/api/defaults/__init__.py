@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from lightkube.resources import (
+    admissionregistration_v1,
     apps_v1,
     autoscaling_v2,
     batch_v1,
@@ -23,13 +24,19 @@ from lightkube.resources import (
     storage_v1,
 )
 
-from antei.api.defaults import autoscaling, batch, core, networking, pod, rbac, storage, workloads
+from antei.api.defaults import admission, autoscaling, batch, core, networking, pod, rbac, storage, workloads
 
 __all__ = ["apply_defaults"]
 
 T = TypeVar("T")
 
 _DEFAULTS: Mapping[type[Any], Callable[[Any], Any]] = {
+    admissionregistration_v1.MutatingAdmissionPolicy: admission.policy,
+    admissionregistration_v1.MutatingAdmissionPolicyBinding: admission.binding,
+    admissionregistration_v1.MutatingWebhookConfiguration: admission.mutating_webhooks,
+    admissionregistration_v1.ValidatingAdmissionPolicy: admission.policy,
+    admissionregistration_v1.ValidatingAdmissionPolicyBinding: admission.binding,
+    admissionregistration_v1.ValidatingWebhookConfiguration: admission.validating_webhooks,
     core_v1.Pod: pod.pod,
     core_v1.PodTemplate: workloads.pod_template,
     core_v1.ReplicationController: workloads.replication_controller,

@@ -16,6 +16,8 @@ from lightkube.models.meta_v1 import ObjectMeta
 from antei.api.errors import FieldError
 from antei.api.resources import Resource
 from antei.api.validation import (
+    admission,
+    admission_policies,
     autoscaling,
     batch,
     config,
@@ -35,6 +37,7 @@ Create = Callable[[Any], list[FieldError]]
 Update = Callable[[Any, Any], list[FieldError]]
 
 _RBAC = "rbac.authorization.k8s.io"
+_ADMISSION = "admissionregistration.k8s.io"
 
 #: By group and kind: the check of a new object, and of an updated one where that is more than the check of a new one.
 _CHECKS: Mapping[tuple[str, str], tuple[Create, Update | None]] = {
@@ -66,6 +69,12 @@ _CHECKS: Mapping[tuple[str, str], tuple[Create, Update | None]] = {
     ("coordination.k8s.io", "Lease"): (config.lease, None),
     ("apiextensions.k8s.io", "CustomResourceDefinition"): (config.custom_resource_definition, None),
     ("scheduling.k8s.io", "PriorityClass"): (config.priority_class, config.priority_class_update),
+    (_ADMISSION, "MutatingAdmissionPolicy"): (admission_policies.mutating_policy, None),
+    (_ADMISSION, "MutatingAdmissionPolicyBinding"): (admission_policies.mutating_binding, None),
+    (_ADMISSION, "MutatingWebhookConfiguration"): (admission.mutating_webhooks, None),
+    (_ADMISSION, "ValidatingAdmissionPolicy"): (admission_policies.validating_policy, None),
+    (_ADMISSION, "ValidatingAdmissionPolicyBinding"): (admission_policies.validating_binding, None),
+    (_ADMISSION, "ValidatingWebhookConfiguration"): (admission.validating_webhooks, None),
     (_RBAC, "Role"): (rbac.role, None),
     (_RBAC, "ClusterRole"): (rbac.cluster_role, None),
     (_RBAC, "RoleBinding"): (

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from antei.api.cel import CelError, Program, compile
+from antei.api.admission_expressions import compile_expression
+from antei.api.cel import CelError, Program
 
-__all__ = ["CONDITION_VARIABLES", "Conditions", "ConditionsFailed"]
-
-CONDITION_VARIABLES = ("object", "oldObject", "request")
+__all__ = ["Conditions", "ConditionsFailed"]
 
 
 class ConditionsFailed(Exception):
@@ -22,10 +21,16 @@ class ConditionsFailed(Exception):
 
 
 class Conditions:
-    def __init__(self, conditions: Iterable[Any] | None, *, fails_closed: bool) -> None:
+    def __init__(
+        self, conditions: Iterable[Any] | None, *, fails_closed: bool, is_policy: bool = False, has_params: bool = False
+    ) -> None:
         """Raises CelError for one that does not compile."""
         self._programs: list[tuple[str, Program]] = [
-            (condition.expression, compile(condition.expression, CONDITION_VARIABLES)) for condition in conditions or ()
+            (
+                condition.expression,
+                compile_expression(condition.expression, is_policy=is_policy, has_params=has_params, result="bool"),
+            )
+            for condition in conditions or ()
         ]
         self._fails_closed = fails_closed
 
