@@ -20,6 +20,8 @@ from lightkube.core import resource as lightkube_resource
 if TYPE_CHECKING:
     from antei.api.customresources.definition import Definition
 
+from antei.api.metrics_v1beta1 import METRICS_GROUP, NodeMetrics, PodMetrics
+
 __all__ = [
     "Resource",
     "Subresource",
@@ -157,6 +159,11 @@ class Resource:
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     @property
+    def is_computed(self) -> bool:
+        """Whether it is only read, and kept nowhere (ComponentStatus, PodMetrics)."""
+        return bool(self.verbs) and "create" not in self.verbs
+
+    @property
     def is_stored(self) -> bool:
         """False for what is only asked and answered (TokenReview) or computed (ComponentStatus)."""
         return "create" in self.verbs and "get" in self.verbs
@@ -235,6 +242,7 @@ def all_resources() -> tuple[Resource, ...]:
                 is_storage_version=own.version == stored_version and name not in _SHARED_BUCKETS,
             )
         )
+    found += _measured()
     found.sort(key=preference)
     return tuple(found)
 
@@ -242,6 +250,26 @@ def all_resources() -> tuple[Resource, ...]:
 def preference(resource: Resource) -> tuple[str, tuple[int, ...], str]:
     """The key that sorts kinds by group, version (preferred first) and plural."""
     return resource.group, tuple(-n for n in _version_rank(resource.version)), resource.plural
+
+
+def _measured() -> list[Resource]:
+    """What another server answers in most clusters (metrics-server): lightkube does not know these kinds."""
+    kinds = (("NodeMetrics", "nodes", NodeMetrics), ("PodMetrics", "pods", PodMetrics))
+    return [
+        Resource(
+            group=METRICS_GROUP,
+            version="v1beta1",
+            kind=kind,
+            plural=plural,
+            singular="",
+            namespaced=plural == "pods",
+            verbs=("get", "list"),
+            type=struct,
+            subresources={},
+            bucket=f"{METRICS_GROUP}/{plural}",
+        )
+        for kind, plural, struct in kinds
+    ]
 
 
 @cache

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from lightkube.models.meta_v1 import ListMeta, Status, StatusDetails
 
-from antei.api.errors import ApiError, internal_error, unauthorized
+from antei.api.errors import ApiError, internal_error, timeout, unauthorized
+from antei.api.metrics_v1beta1 import METRICS_GROUP
 from antei.server.authentication import Authenticator, impersonated
 from antei.server.authorization import Rbac
 from antei.server.caller import ANONYMOUS, MASTERS, calling
@@ -16,10 +18,13 @@ from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.exchange import Exchange, Receive, Scope, Send
 from antei.server.http.health import Health
+from antei.server.http.metrics import Metrics
 from antei.server.http.openapi import OpenApi
+from antei.server.http.resource_metrics import ResourceMetrics
 from antei.server.http.reviews import Reviews
 from antei.server.http.routes import CONNECT_SUBRESOURCES, Route, resolve
 from antei.server.http.service_accounts import ServiceAccountEndpoints
+from antei.server.http.traffic import Traffic
 from antei.server.http.upgrade import CERTIFICATE_KEY
 from antei.server.http.verbs import Verbs
 from antei.server.http.websocket import token_protocol
@@ -41,6 +46,9 @@ class App:
         discovery: Discovery,
         openapi: OpenApi,
         health: Health,
+        metrics: Metrics,
+        resource_metrics: ResourceMetrics,
+        traffic: Traffic,
         catalog: Catalog,
     ) -> None:
         self._authenticator = authenticator
@@ -52,14 +60,23 @@ class App:
         self._discovery = discovery
         self._openapi = openapi
         self._health = health
+        self._metrics = metrics
+        self._resource_metrics = resource_metrics
+        self._traffic = traffic
         self._catalog = catalog
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return  # WebSockets are requests like any other until they are accepted
         exchange = Exchange(scope, receive, send)
+        self._traffic.begins(exchange)
         try:
             await self._answer(exchange, scope.get(CERTIFICATE_KEY))
+        except asyncio.CancelledError:
+            if not self._traffic.is_overdue(exchange):
+                raise
+            if not exchange.has_started:
+                await exchange.respond_error(timeout("request did not complete within the allotted timeout"))
         except ApiError as error:
             if exchange.has_started:
                 return  # the stream breaks off, which a client sees
@@ -70,6 +87,8 @@ class App:
             _LOG.exception("%s %s failed", exchange.method, exchange.path)
             if not exchange.has_started:
                 await exchange.respond_error(internal_error("see the server's log"))
+        finally:
+            self._traffic.ends(exchange)
 
     async def _answer(self, exchange: Exchange, certificate: bytes | None) -> None:
         """`certificate` is the client's, DER, checked by TLS."""
@@ -98,6 +117,7 @@ class App:
         if acts_as_another:
             exchange.user = user = impersonated(user, exchange.headers, self._rbac)
         route = resolve(exchange.path, self._catalog)
+        self._traffic.routed(exchange, route)
         if MASTERS not in user.groups:
             for attributes in attributes_of(exchange, route):
                 self._rbac.require(user, attributes)
@@ -110,6 +130,8 @@ class App:
                 await self._service_accounts.request_token(exchange, route)
             elif route.subresource in CONNECT_SUBRESOURCES:
                 await self._connect.serve(exchange, route)
+            elif route.served.group == METRICS_GROUP:
+                await self._resource_metrics.serve(exchange, route)
             elif route.served.resource.is_stored or route.served.plural == "componentstatuses":
                 await self._verbs.serve(exchange, route)
             else:
@@ -117,6 +139,7 @@ class App:
             return
         if not (
             await self._health.serve(exchange)
+            or await self._metrics.serve(exchange)
             or await self._service_accounts.serve(exchange)
             or await self._discovery.serve(exchange)
             or await self._openapi.serve(exchange)

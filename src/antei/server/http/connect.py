@@ -6,12 +6,15 @@ from typing import Protocol
 
 from antei.api.errors import internal_error
 from antei.server.http.exchange import Exchange
+from antei.server.http.node_endpoints import NodeEndpoints
 from antei.server.http.port_forward import PortForwards
 from antei.server.http.proxy import Proxy
 from antei.server.http.remote_command import RemoteCommands
+from antei.server.http.resource_metrics import ResourceMetrics
 from antei.server.http.routes import Route
 from antei.server.http.streams import Streams
 from antei.server.http.verbs import method_not_allowed
+from antei.server.kubelets import Kubelets
 from antei.server.pod_streams import PodStreams
 from antei.server.registry import Registry
 
@@ -26,7 +29,14 @@ class _Service(Protocol):
 
 
 class Connect:
-    def __init__(self, registry: Registry, pod_streams: PodStreams | None, streams: Streams) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        pod_streams: PodStreams | None,
+        streams: Streams,
+        kubelets: Kubelets | None,
+        resource_metrics: ResourceMetrics,
+    ) -> None:
         self._served: dict[str, _Service] = {}
         if pod_streams is not None:
             commands = RemoteCommands(registry, pod_streams, streams)
@@ -34,7 +44,7 @@ class Connect:
                 "exec": commands,
                 "attach": commands,
                 "portforward": PortForwards(registry, pod_streams, streams),
-                "proxy": Proxy(registry, pod_streams, streams),
+                "proxy": Proxy(registry, pod_streams, streams, NodeEndpoints(registry, kubelets, resource_metrics)),
             }
 
     async def serve(self, exchange: Exchange, route: Route) -> None:

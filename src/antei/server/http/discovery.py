@@ -66,7 +66,7 @@ def versions_of(kinds: Iterable[ServedVersion]) -> _Versions:
     """group → version → what is served in it; groups and versions in the order in which they are preferred."""
     found: dict[str, dict[str, list[ServedVersion]]] = {}
     for served in kinds:
-        if served.resource.is_stored or "create" in served.resource.verbs or served.plural == "componentstatuses":
+        if served.resource.is_stored or "create" in served.resource.verbs or served.resource.is_computed:
             found.setdefault(served.group, {}).setdefault(served.version, []).append(served)
 
     def group_rank(group: str) -> tuple[int, str]:

@@ -16,10 +16,10 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 import h11
-import msgspec
 
 from antei.api.errors import ApiError, bad_gateway, service_unavailable
 from antei.server.http.exchange import Exchange
+from antei.server.http.node_endpoints import NodeEndpoints
 from antei.server.http.proxy_location import Location, Locator
 from antei.server.http.routes import Route
 from antei.server.http.streams import Streams
@@ -41,10 +41,13 @@ _NO_BODY = (204, 304)
 
 
 class Proxy:
-    def __init__(self, registry: Registry, pod_streams: PodStreams, streams: Streams) -> None:
+    def __init__(
+        self, registry: Registry, pod_streams: PodStreams, streams: Streams, node_endpoints: NodeEndpoints
+    ) -> None:
         self._locator = Locator(registry)
         self._pod_streams = pod_streams
         self._streams = streams
+        self._node_endpoints = node_endpoints
 
     async def serve(self, exchange: Exchange, route: Route) -> None:
         """Raises ApiError while nothing has been answered: 404, 503 where nobody is there."""
@@ -55,7 +58,7 @@ class Proxy:
             await exchange.respond(b"", 301, b"text/html; charset=utf-8", [(b"location", prefix + b"/" + query)])
             return
         if route.served.plural == "nodes" and ":" not in route.name:
-            await self._serve_node(exchange, route, path)
+            await self._node_endpoints.serve(exchange, route.name, path)
             return
         location = await self._locator.locate(route)
         work = self._pass_on(exchange, location, prefix, path or b"/")
@@ -64,19 +67,6 @@ class Proxy:
         finally:
             if exchange.connection is not None:
                 exchange.connection.close()
-
-    async def _serve_node(self, exchange: Exchange, route: Route, path: bytes) -> None:
-        """What the kubelet itself answers, as far as clients ask for it here."""
-        pods = await self._locator.pods_of_node(route)
-        match path.rstrip(b"/"):
-            case b"/healthz":
-                await exchange.respond(b"ok", content_type=b"text/plain; charset=utf-8")
-            case b"/pods" | b"/runningpods":
-                items = [msgspec.Raw(stored.data) for stored in pods]
-                listed = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
-                await exchange.respond(msgspec.json.encode(listed))
-            case _:
-                await exchange.respond(b"404 page not found\n", 404, b"text/plain; charset=utf-8")
 
     async def _pass_on(self, exchange: Exchange, location: Location, prefix: bytes, path: bytes) -> None:
         backend = await self._connect(location)

@@ -7,7 +7,6 @@ service/storage/storage.go} (ResourceLocation).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from lightkube.resources.core_v1 import Endpoints, Node, Pod, Service
@@ -17,7 +16,6 @@ from antei.api.pods import find_port
 from antei.api.resources import resource_of
 from antei.server.http.routes import Route
 from antei.server.registry import Registry
-from antei.store import Stored
 
 __all__ = ["Location", "Locator", "Target", "endpoint_of", "split_target"]
 
@@ -73,14 +71,6 @@ class Locator:
         if kind == "nodes":
             return _of_node(stored.object, target)
         return await self._of_service(stored.object, target, namespace)
-
-    async def pods_of_node(self, route: Route) -> Sequence[Stored]:
-        """Raises 404 when there is no such node."""
-        await self._registry.get(route.served.resource, "", route.name)
-        page = await self._registry.list_page(
-            resource_of(Pod), None, field_selector=f"spec.nodeName={route.name}", label_selector=""
-        )
-        return page.items
 
     async def _of_service(self, service: Service, target: Target, namespace: str) -> Location:
         ports = (service.spec.ports if service.spec else None) or []

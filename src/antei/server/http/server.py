@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import socket
 import ssl
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,16 +24,20 @@ from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.health import Health
 from antei.server.http.logs import Logs
+from antei.server.http.metrics import Metrics
 from antei.server.http.objects import Renderer
 from antei.server.http.openapi import OpenApi
+from antei.server.http.resource_metrics import ResourceMetrics
 from antei.server.http.reviews import Reviews
 from antei.server.http.service_accounts import ServiceAccountEndpoints
 from antei.server.http.streams import Streams
 from antei.server.http.tables import Tabulator
-from antei.server.http.upgrade import UpgradableProtocol
+from antei.server.http.traffic import Traffic, TrafficLimits
+from antei.server.http.upgrade import HEAD_SECONDS, Heads, UpgradableProtocol
 from antei.server.http.verbs import Verbs
 from antei.server.http.watch import Watches
 from antei.server.kubeconfig import kubeconfig_text
+from antei.server.kubelets import Kubelets
 from antei.server.pod_logs import PodLogs
 from antei.server.pod_streams import PodStreams
 from antei.server.registry import Registry
@@ -40,6 +45,7 @@ from antei.server.role_bootstrap import reconcile_default_roles
 from antei.server.token_requests import TokenRequests
 from antei.server.tokens import ensure_token
 from antei.world import World
+from antei.world.measures import Measures
 
 __all__ = ["ApiServer"]
 
@@ -64,13 +70,18 @@ class ApiServer:
         extra_names: Sequence[str] = (),
         cluster_name: str = "",
         ready_checks: Mapping[str, Callable[[], bool]] | None = None,
+        kubelets: Kubelets | None = None,
+        measures: Measures | None = None,
+        limits: TrafficLimits | None = None,
+        head_seconds: float = HEAD_SECONDS,
     ) -> None:
         """`data` keeps certificates and the token; port 0 takes a free one. Without `pod_streams` there are no nodes
         to run commands on or to connect to.
 
         `extra_sockets` are bound already, for instance to an address inside the cluster; the server listens on them,
         too, and closes them when it stops. `extra_names` are DNS names and addresses for the certificate.
-        `ready_checks` are asked by /readyz.
+        `ready_checks` are asked by /readyz. `kubelets` tell what pods use, `measures` are what /metrics shows, what the
+        server itself counts included. `head_seconds` is how long the head of a request may take.
         """
         self._registry = registry
         self._world = world
@@ -83,6 +94,10 @@ class ApiServer:
         self._extra_names = tuple(extra_names)
         self._cluster_name = cluster_name
         self._ready_checks = ready_checks or {}
+        self._kubelets = kubelets
+        self._measures = measures or Measures()
+        self._traffic = Traffic(self._measures, limits)
+        self._heads = Heads(head_seconds)
         self._streams = Streams()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -135,6 +150,7 @@ class ApiServer:
 
     async def start(self) -> None:
         """Returns when requests are answered. Raises OSError when the port is taken."""
+        _raise_descriptor_limit()
         names = (*self._extra_names, *(() if self._host in ("", "0.0.0.0", "::") else (self._host,)))
         now = self._world.clock.now()
         # Files and key generation do not belong on the loop.
@@ -149,7 +165,7 @@ class ApiServer:
         self._port = listening.getsockname()[1]
         config = uvicorn.Config(
             self._application(),
-            http=UpgradableProtocol,
+            http=type("Protocol", (UpgradableProtocol,), {"heads": self._heads}),
             loop="none",
             ws="none",  # the application takes its connections over itself
             lifespan="off",
@@ -168,7 +184,7 @@ class ApiServer:
             backlog=_BACKLOG,
         )
         await asyncio.to_thread(config.load)
-        self._server = _Server(config)
+        self._server = _Server(config, (self._traffic.tick, self._heads.tick))
         sockets = [listening, *self._extra_sockets]
         self._serving = asyncio.create_task(self._server.serve(sockets=sockets), name="api server")
         started = asyncio.create_task(self._server.has_started.wait())
@@ -191,7 +207,8 @@ class ApiServer:
 
     def _application(self) -> App:
         tabulator = Tabulator(self._world.clock)
-        watches = Watches(self._registry, tabulator, self._streams)
+        watches = Watches(self._registry, tabulator, self._streams, self._measures)
+        resource_metrics = ResourceMetrics(self._registry, self._kubelets)
         logs = Logs(self._registry, self._pod_logs, self._streams)
         tokens = self.service_account_tokens
         authenticator = Authenticator(self._token, tokens)
@@ -201,11 +218,14 @@ class ApiServer:
             rbac,
             ServiceAccountEndpoints(tokens, self.token_requests, self.url),
             Verbs(self._registry, Renderer(tabulator), watches, logs),
-            Connect(self._registry, self._pod_streams, self._streams),
+            Connect(self._registry, self._pod_streams, self._streams, self._kubelets, resource_metrics),
             Reviews(authenticator, rbac),
             Discovery(self._registry.catalog),
             OpenApi(self._registry.catalog),
             Health(self._ready_checks),
+            Metrics(self._measures),
+            resource_metrics,
+            self._traffic,
             self._registry.catalog,
         )
 
@@ -213,8 +233,9 @@ class ApiServer:
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers, for the loop and its signals are the caller's."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, each_second: Sequence[Callable[[], None]]) -> None:
         super().__init__(config)
+        self._each_second = each_second
         self.has_started = asyncio.Event()
         self.is_stopping = asyncio.Event()
 
@@ -225,6 +246,8 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Keeps the Date header current; wakes at once when it is to stop, where uvicorn looks ten times a second."""
         while not await self.on_tick(0):
+            for tick in self._each_second:
+                tick()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self.is_stopping.wait()
@@ -232,6 +255,14 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.has_started.set()
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection is a descriptor: as many as this process may have, where only few are allowed at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # macOS refuses "unlimited"
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,10 +1,13 @@
-"""From an HTTP request to the bare connection below it: for WebSocket and SPDY.
+"""Connections: what a request's head may be and take, and the way from a request to the bare connection below it.
 
     request with `Upgrade:` ─► the application, as any other: it authenticates, looks up, may refuse with a Status
                               └► exchange.upgrade(…) writes the 101 and hands over a RawConnection
 
 A connection that asked for an upgrade and got an ordinary answer is closed after it: what the client sent behind its
 request may be in the other protocol already.
+
+A head must come within 32 seconds and 1 MiB, else the connection is closed (kube-apiserver: ReadHeaderTimeout; Go:
+DefaultMaxHeaderBytes), so that a client which sends drop by drop holds a socket for so long and nothing else.
 """
 
 from __future__ import annotations
@@ -16,13 +19,19 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["CERTIFICATE_KEY", "SCOPE_KEY", "RawConnection", "UpgradableProtocol"]
+__all__ = ["CERTIFICATE_KEY", "HEAD_SECONDS", "SCOPE_KEY", "Heads", "RawConnection", "UpgradableProtocol"]
 
 #: Where the scope of a request has its `UpgradableProtocol`, if it asks for an upgrade.
 SCOPE_KEY = "antei.upgrade"
 #: Where it has the certificate that the client has shown (DER), if it has shown one that TLS accepts.
 CERTIFICATE_KEY = "antei.certificate"
 _READ_AHEAD_BYTES = 64 * 1024
+HEAD_SECONDS = 32.0
+_HEAD_BYTES = 1024 * 1024
+_HEAD_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"\r\n431 Request Header Fields Too Large"
+)
 #: How long a client may take to read the rest of what was sent before its connection is cut.
 _LINGER_SECONDS = 5.0
 
@@ -86,15 +95,48 @@ class RawConnection:
         self._has_received.set()
 
 
-class UpgradableProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, which here hands over its connection when the application asks for it."""
+class Heads:
+    """The connections that a request's head, or the rest of it, is waited for on."""
 
+    def __init__(self, seconds: float = HEAD_SECONDS) -> None:
+        self._seconds = seconds
+        self._since: dict[UpgradableProtocol, float] = {}  # the first has waited longest
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def wait(self, protocol: UpgradableProtocol) -> None:
+        self._since.setdefault(protocol, asyncio.get_running_loop().time())
+
+    def done(self, protocol: UpgradableProtocol) -> None:
+        self._since.pop(protocol, None)
+
+    def tick(self) -> None:
+        """Called each second: cuts those that have waited too long."""
+        overdue = asyncio.get_running_loop().time() - self._seconds
+        for protocol, since in list(self._since.items()):
+            if since > overdue:
+                break
+            del self._since[protocol]
+            protocol.transport.abort()
+
+
+class UpgradableProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, which here hands over its connection when the application asks for it.
+
+    A server makes a subclass of its own, with its `heads`.
+    """
+
+    heads = Heads()
     _early: bytearray | None = None
     _raw: RawConnection | None = None
     _certificate: bytes | None = None
+    _is_in_head = False
+    _head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.heads.wait(self)
         tls = transport.get_extra_info("ssl_object")
         if tls is not None:
             self._certificate = tls.getpeercert(binary_form=True)
@@ -105,7 +147,13 @@ class UpgradableProtocol(HttpToolsProtocol):
             scope: Any = self.scope
             scope[CERTIFICATE_KEY] = self._certificate
 
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = True
+        self._head_bytes = 0
+
     def on_headers_complete(self) -> None:
+        self._is_in_head = False
         super().on_headers_complete()
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
@@ -126,7 +174,18 @@ class UpgradableProtocol(HttpToolsProtocol):
             self._early = bytearray()
             self._keep_early(data[upgrade.args[0] :])
         except httptools.HttpParserError:
+            self.heads.done(self)
             self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._is_in_head or self.cycle is None or self.cycle.response_complete:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES:
+                self.transport.write(_HEAD_TOO_LARGE)
+                self.transport.close()
+                return
+            self.heads.wait(self)
+        else:
+            self.heads.done(self)
 
     def _keep_early(self, data: bytes) -> None:
         assert self._early is not None
@@ -150,6 +209,7 @@ class UpgradableProtocol(HttpToolsProtocol):
         return self._raw
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.heads.done(self)
         super().connection_lost(exc)
         if self._raw is not None:
             self._raw.lost()

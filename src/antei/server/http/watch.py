@@ -27,6 +27,7 @@ from antei.server.list_options import ListOptions
 from antei.server.registry import Registry
 from antei.server.selection import SelectedWatch, require_past_revision
 from antei.store import Stored
+from antei.world.measures import Counter, Measures
 
 __all__ = ["Watches", "list_options_of"]
 
@@ -56,8 +57,11 @@ def list_options_of(exchange: Exchange) -> ListOptions:
 
 
 class Watches:
-    def __init__(self, registry: Registry, tabulator: Tabulator, streams: Streams) -> None:
+    def __init__(self, registry: Registry, tabulator: Tabulator, streams: Streams, measures: Measures) -> None:
         self._registry = registry
+        self._events = measures.counter(
+            "apiserver_watch_events_total", "Events sent to watches.", ("group", "version", "resource")
+        )
         self._tabulator = tabulator
         self._streams = streams
 
@@ -79,7 +83,7 @@ class Watches:
             start = options.minimum_revision or self._registry.store.revision
         # Opened before the answer begins, so that bad selectors are a 400.
         changes = self._registry.watch(resource, route.namespace, after_revision=start, **selectors)
-        writer = _EventWriter(exchange, route.served, media, self._tabulator, start)
+        writer = _EventWriter(exchange, route.served, media, self._tabulator, start, self._events)
         seconds = self._seconds(exchange)
         bookmarks = _Bookmarks(seconds) if exchange.flag("allowWatchBookmarks") else None
         ends_beginning = bool(options.send_initial_events) and bookmarks is not None
@@ -164,8 +168,16 @@ def _of_name(name: str, field_selector: str) -> str:
 
 class _EventWriter:
     def __init__(
-        self, exchange: Exchange, served: ServedVersion, media: Media, tabulator: Tabulator, revision: int
+        self,
+        exchange: Exchange,
+        served: ServedVersion,
+        media: Media,
+        tabulator: Tabulator,
+        revision: int,
+        events: Counter,
     ) -> None:
+        self._events = events
+        self._labels = (served.group, served.version, served.plural)
         self._exchange = exchange
         self._served = served
         self._media = media
@@ -205,5 +217,6 @@ class _EventWriter:
         await self._write(msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n")
 
     async def _write(self, line: bytes) -> None:
+        self._events.add(self._labels)
         async with asyncio.timeout(_STUCK_SECONDS):
             await self._exchange.write(line)
