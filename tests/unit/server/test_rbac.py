@@ -183,7 +183,7 @@ async def test_default_roles_are_made_mended_and_left_alone_where_that_is_asked_
     await registry.update(roles, "", "system:basic-user", untouched)
     await reconcile_default_roles(registry)
     mended = (await registry.get(roles, "", "system:discovery")).object
-    assert mended.rules == [extra, *discovery.rules]
+    assert mended.rules == [extra, *(discovery.rules or ())]
     assert (await registry.get(roles, "", "system:basic-user")).object.rules == [extra]
 
 
@@ -193,7 +193,7 @@ def test_default_roles_hold_what_kubernetes_gives_them() -> None:
     def allowed(name: str, verb: str, resource: str, group: str = "") -> bool:
         return any(
             verb in rule.verbs and resource in (rule.resources or ()) and group in (rule.apiGroups or ())
-            for rule in rules[name]
+            for rule in rules[name] or ()
         )
 
     assert allowed("view", "list", "pods")

@@ -132,7 +132,7 @@ async def test_only_this_clusters_signature_counts(bench: Bench) -> None:
     other = ServiceAccountTokens(ec.generate_private_key(ec.SECP256R1()), bench.registry.store, bench.registry.world)
     good = bench.tokens.issue(account).text
     head, body, signature = good.split(".")
-    unsigned = jwt.encode(jwt.decode(good, options={"verify_signature": False}), None, algorithm="none")
+    unsigned = jwt.encode(jwt.decode(good, options={"verify_signature": False}), "", algorithm="none")
     shared = jwt.encode({"iss": ISSUER}, "secret" * 8, algorithm="HS256")
     swapped = ("A" if signature[0] != "A" else "B") + signature[1:]
     bad = [other.issue(account).text, unsigned, shared, f"{head}.{body}.", f"{head}.{body}.{swapped}", "", ".", "a.b.c"]
@@ -169,6 +169,8 @@ async def test_a_request_is_answered_with_a_token_and_when_it_ends(bench: Bench)
     assert answer.spec is not None
     assert answer.status is not None
     assert answer.spec.audiences == [ISSUER]
+    assert answer.status.expirationTimestamp is not None
+    assert answer.status.token is not None
     assert (answer.status.expirationTimestamp - bench.clock.now()).total_seconds() == pytest.approx(700, abs=1)
     assert bench.tokens.verify(answer.status.token).user.extra["authentication.kubernetes.io/pod-uid"] == (uid_of(pod),)
 
