@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # nft and ip: pod networks and Services. MariaDB: the example's database (its own system service is not used).
 SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl
 TEST_OPTIONS ?=
+# Two at a time: most of what takes long waits. Tests of one file share clusters, so they stay together.
+PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check bench clean
@@ -32,14 +34,14 @@ demo: setup
 	@scripts/sandboxed $(BIN)/antei rehearse examples/mattermost --report antei-demo.html
 
 test: check
-	scripts/sandboxed $(BIN)/pytest tests/scenario tests/conformance tests/live $(TEST_OPTIONS)
+	scripts/sandboxed $(BIN)/pytest tests/scenario tests/conformance tests/live $(PARALLEL) $(TEST_OPTIONS)
 
 check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit $(TEST_OPTIONS)
+	$(BIN)/pytest tests/unit $(PARALLEL) $(TEST_OPTIONS)
 
 bench: setup
 	scripts/sandboxed $(BIN)/python bench/run.py

@@ -30,6 +30,8 @@ from antei_process import (
     write_map,
 )
 
+from antei.cluster import Settings
+
 pytestmark = [pytest.mark.live, needs_namespaces()]
 
 
@@ -336,19 +338,19 @@ def test_down_after_a_kill_ends_everything(antei: Antei, kubectl: Kubectl) -> No
     kubectl.apply(deployment("web", 2), pod("deaf", "sh", args=["trap '' TERM; while :; do sleep 0.05; done"]))
     kubectl.rolled_out("deployment/web")
     kubectl.wait("condition=Ready", "pod/deaf")
-    namespaces = network_namespaces()
+    assert network_namespaces(antei)
     antei.kill()
     assert antei.cli("status", "--data", str(antei.data), check=False).code == 3
     assert (
         antei.down().out == f"ended 3 containers that a killed antei had left\nstopped; {antei.data} keeps its data\n"
     )
     assert containers_of(antei.data) == []
-    assert len(network_namespaces()) < len(namespaces)
+    assert network_namespaces(antei) == []
     antei.up()
     kubectl.rolled_out("deployment/web")
     kubectl.wait("condition=Ready", "pod/deaf")
     kubectl("delete", "pod", "deaf", "--grace-period=1")
 
 
-def network_namespaces() -> list[str]:
-    return [entry.name for entry in Path("/run/netns").iterdir()] if Path("/run/netns").exists() else []
+def network_namespaces(antei: Antei) -> list[str]:
+    return sorted(entry.name for entry in Path("/run/netns").glob(f"antei-{Settings(antei.data).cluster_id}*"))
