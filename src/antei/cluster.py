@@ -55,6 +55,7 @@ from antei.control.persistentvolume import (
     VolumeProtectionController,
 )
 from antei.control.podgc import PodGarbageCollector
+from antei.control.queue_measures import QueuesMeasures
 from antei.control.replicaset import ReplicaSetController, ReplicationControllerController
 from antei.control.scheduler import SchedulerController
 from antei.control.serviceaccount import ServiceAccountController
@@ -66,6 +67,7 @@ from antei.network.publishing import connect
 from antei.node.agent import NodeAgent
 from antei.node.files import DiskFiles
 from antei.node.fleet import FleetLogs, FleetStreams
+from antei.node.kubelets import NodeKubelets
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.transport import SocketProbeTransport
 from antei.runtime import ContainerRecord, Runtime
@@ -79,6 +81,7 @@ from antei.store import Store
 from antei.store.memory import MemoryStore
 from antei.store.sqlite import SqliteStore
 from antei.world import World
+from antei.world.measures import Measures
 from antei.world.system import system_world
 
 __all__ = ["Cluster", "Settings", "end_containers", "make_controllers", "remove_leftovers"]
@@ -118,6 +121,7 @@ class Cluster:
     ) -> None:
         self.settings = settings
         self.world = world or system_world()
+        self.measures = Measures()
         self.notes: list[str] = []  # what this machine does not allow, a sentence each
         self.version = f"v{KUBERNETES_MINOR}.0"
         self._observer = observer
@@ -254,6 +258,8 @@ class Cluster:
             extra_sockets=inside,
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
             ready_checks={"nodes": self._nodes_ready.is_set},
+            kubelets=NodeKubelets(lambda: self._agents, self.runtime, self.world),
+            measures=self.measures,
         )
         started.push_async_callback(self.server.stop)
         await self.server.start()
@@ -293,6 +299,7 @@ class Cluster:
             volumes_directory=self.settings.directory / "volumes",
             directories=HostDirectories(),
             root_ca=self.server.ca_pem,
+            queues=QueuesMeasures(self.measures),
         )
         async with asyncio.TaskGroup() as group:
             group.create_task(self.informers.run(), name="informers")
@@ -399,6 +406,7 @@ def make_controllers(
     directories: Directories,
     root_ca: str,
     wanted: Callable[[str], bool] = lambda name: True,
+    queues: QueuesMeasures | None = None,
 ) -> list[tuple[Controller, WorkQueue]]:
     """Every controller whose name is wanted with its queue, set up to run once the informers are synced."""
     plain: Sequence[type[Any]] = (
@@ -429,7 +437,7 @@ def make_controllers(
     for controller in controllers:
         if not wanted(controller.name):
             continue
-        queue = WorkQueue()
+        queue = WorkQueue(queues.of(controller.name) if queues is not None else None)
         controller.setup(informers, queue)
         made.append((controller, queue))
     return made

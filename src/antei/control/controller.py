@@ -22,6 +22,7 @@ from typing import Protocol, TypeVar
 from antei.api.errors import ApiError
 from antei.api.objects import Object, controller_of, key_of, namespace_of
 from antei.client.informer import Informer, Informers
+from antei.control.queue_measures import QueueMeasures
 from antei.world.mistakes import report_mistake
 
 __all__ = [
@@ -66,7 +67,9 @@ class WorkQueue:
     FIRST_BACKOFF_SECONDS = 0.005
     BACKOFF_CAP_SECONDS = 1000.0
 
-    def __init__(self) -> None:
+    def __init__(self, measures: QueueMeasures | None = None) -> None:
+        """`measures` are told what happens to keys. Added to on a running loop only."""
+        self._measures = measures
         self._ready: deque[Key] = deque()
         self._queued: set[Key] = set()
         self._active: set[Key] = set()
@@ -86,6 +89,8 @@ class WorkQueue:
             return
         self._queued.add(key)
         self._ready.append(key)
+        if self._measures is not None:
+            self._measures.added(key)
         while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
@@ -109,6 +114,8 @@ class WorkQueue:
         """Adds the key after its backoff, which doubles with each failure; returns that delay in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
+        if self._measures is not None:
+            self._measures.failed()
         delay_seconds = min(self.FIRST_BACKOFF_SECONDS * 2 ** min(failures, 30), self.BACKOFF_CAP_SECONDS)
         self.add_after(key, delay_seconds)
         return delay_seconds
@@ -129,10 +136,14 @@ class WorkQueue:
         key = self._ready.popleft()
         self._queued.discard(key)
         self._active.add(key)
+        if self._measures is not None:
+            self._measures.taken(key)
         return key
 
     def done(self, key: Key) -> None:
         self._active.discard(key)
+        if self._measures is not None:
+            self._measures.done(key)
         if key in self._again:
             self._again.discard(key)
             self.add(key)

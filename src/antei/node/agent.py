@@ -27,6 +27,7 @@ from antei.node.admission import rejection
 from antei.node.context import NodeContext, TokenSource, VolumeMap
 from antei.node.files import Files
 from antei.node.logs import PodLogs
+from antei.node.measures import NodeMeasures, container_states
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.node.pod_worker import LeftOver, PodWorker
@@ -98,12 +99,38 @@ class NodeAgent:
         self._left_over: dict[str, LeftOver] = {}
         self._group: asyncio.TaskGroup | None = None
         self.registered = asyncio.Event()
+        self._measure()
         self.logs = PodLogs(self._context)
         self.streams = NodeStreams(self._context)
 
     @property
     def name(self) -> str:
         return self._context.node_name
+
+    @property
+    def pods(self) -> Sequence[Pod]:
+        """Those that a worker looks after."""
+        return [worker.pod for worker in self._workers.values()]
+
+    @property
+    def measures(self) -> NodeMeasures:
+        return self._context.measures
+
+    def _measure(self) -> None:
+        general = self._context.measures.general
+        general.sampled("kubelet_node_name", "The node's name.", ("node",), lambda: [((self.name,), 1.0)])
+        general.sampled(
+            "kubelet_running_pods",
+            "Pods that have not ended.",
+            (),
+            lambda: [((), float(sum(not is_terminal(pod) for pod in self.pods)))],
+        )
+        general.sampled(
+            "kubelet_running_containers",
+            "Containers by their state.",
+            ("container_state",),
+            lambda: [((state,), float(count)) for state, count in container_states(self.pods).items()],
+        )
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -156,6 +183,7 @@ class NodeAgent:
             await asyncio.sleep(_WORKER_RETRY_SECONDS)
             worker = self._workers[uid] = worker.successor((await self._find_left_over()).get(uid))
         del self._workers[uid]
+        self._context.measures.forget(worker.pod)
 
     # --- what an earlier life left ---
 

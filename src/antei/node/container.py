@@ -285,6 +285,7 @@ class ContainerWorker:
         if before is not None:
             await self._forget(before)
         self._context.observer.started(self._home.pod, record)
+        self._context.measures.started("container" if self.role is Role.MAIN else "init_container")
         return self._new_run(record, None)
 
     async def _forget(self, before: ContainerRecord) -> None:

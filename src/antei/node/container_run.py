@@ -212,7 +212,10 @@ class ContainerRun:
         """One attempt, unless a rehearsal stands in between; whoever looks on is told what came of it."""
         pod, name = self._pod(), self._container.name
         refusal = self._context.probe_block.refusal(uid_of(pod), name, kind)
+        began = asyncio.get_running_loop().time()
         attempt = await act(probe, self._target) if refusal is None else Attempt(Outcome.FAILURE, refusal)
+        seconds = asyncio.get_running_loop().time() - began
+        self._context.measures.probed(pod, name, kind, attempt.outcome, seconds)
         succeeded = attempt.outcome in (Outcome.SUCCESS, Outcome.WARNING)
         self._context.observer.probed(pod, name, kind, None if succeeded else attempt.message)
         return attempt

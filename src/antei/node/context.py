@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from lightkube.resources.core_v1 import Pod
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.node.files import Files
+from antei.node.measures import NodeMeasures
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.runtime import Runtime
@@ -58,6 +59,7 @@ class NodeContext:
     tokens: TokenSource | None = None
     observer: Observer = NOBODY
     probe_block: ProbeBlock = UNBLOCKED
+    measures: NodeMeasures = field(default_factory=NodeMeasures)
 
     def pod_directory(self, pod_uid: str) -> Path:
         return self.directory / "pods" / pod_uid

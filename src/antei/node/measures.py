@@ -5,13 +5,15 @@ Kubernetes: pkg/kubelet/metrics/metrics.go, pkg/kubelet/prober/prober_manager.go
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.node.probes.actions import Outcome
 from antei.world.measures import Measures
 
-__all__ = ["NodeMeasures"]
+__all__ = ["NodeMeasures", "container_states"]
 
 #: Prometheus' own default.
 _DURATION_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -59,3 +61,19 @@ class NodeMeasures:
         uid, where = uid_of(pod), (name_of(pod), namespace_of(pod))
         self._results.forget(lambda labels: labels[5] == uid)
         self._durations.forget(lambda labels: labels[2:] == where)
+
+
+def container_states(pods: Iterable[Pod]) -> Mapping[str, int]:
+    """How many containers, init containers included, wait, run and have ended, as their pods' statuses say."""
+    counts = {"created": 0, "running": 0, "exited": 0}
+    for pod in pods:
+        status = pod.status
+        if status is None:
+            continue
+        for container in (*(status.initContainerStatuses or ()), *(status.containerStatuses or ())):
+            state = container.state
+            if state is None or state.waiting is not None:
+                counts["created"] += 1
+            else:
+                counts["exited" if state.terminated is not None else "running"] += 1
+    return counts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal as signals
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ from antei.runtime.process.state import (
     remove_tree,
     write,
 )
+from antei.runtime.process.usage import usage_of
+from antei.runtime.usage import Usage
 from antei.world import World
 
 __all__ = ["ProcessRuntime"]
@@ -288,6 +290,15 @@ class ProcessRuntime:
     async def containers(self) -> Sequence[ContainerRecord]:
         await self._open()
         return tuple(run.record for run in self._runs.values())
+
+    async def usage(self) -> Mapping[str, Usage]:
+        """By container id, of those that run."""
+        roots = {
+            run.record.id: run.stored.main.pid
+            for run in self._runs.values()
+            if not run.ended.is_set() and run.stored.main is not None
+        }
+        return await asyncio.to_thread(usage_of, roots) if roots else {}
 
     async def aclose(self) -> None:
         tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
