@@ -258,7 +258,7 @@ class Cluster:
             extra_sockets=inside,
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
             ready_checks={"nodes": self._nodes_ready.is_set},
-            kubelets=NodeKubelets(lambda: self._agents, self.runtime, self.world),
+            kubelets=NodeKubelets(self.agents, self.runtime, self.world),
             measures=self.measures,
         )
         started.push_async_callback(self.server.stop)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from lightkube.resources.core_v1 import Pod
 
@@ -20,15 +20,15 @@ _NOTHING = Usage(0.0, 0)
 
 
 class NodeKubelets:
-    """Implements `antei.server.kubelets.Kubelets`. `agents` gives those that run now, by node."""
+    """Implements `antei.server.kubelets.Kubelets`. `agents` has those that run now, by node, and may change."""
 
-    def __init__(self, agents: Callable[[], Mapping[str, NodeAgent]], runtime: Runtime, world: World) -> None:
+    def __init__(self, agents: Mapping[str, NodeAgent], runtime: Runtime, world: World) -> None:
         self._agents = agents
         self._runtime = runtime
         self._world = world
 
     def measures(self, node: str, path: str) -> Sequence[Measure] | None:
-        agent = self._agents().get(node)
+        agent = self._agents.get(node)
         if agent is None:
             return None
         return (agent.measures.probes if path == "probes" else agent.measures.general).all()
@@ -42,7 +42,7 @@ class NodeKubelets:
                 running.setdefault(record.pod_uid, []).append(record)
         found = [
             self._of(pod, node, running.get(uid_of(pod), ()), used)
-            for node, agent in self._agents().items()
+            for node, agent in self._agents.items()
             for pod in agent.pods
         ]
         return sorted(found, key=lambda pod: (pod.namespace, pod.name))
