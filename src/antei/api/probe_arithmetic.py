@@ -9,7 +9,8 @@ nothing bounds it. The kubelet starts a probe's clock on its own, so that an att
     deleted                                     deadline
     │◄─ preStop ─►│ SIGTERM ◄─ what is left, 2 s at least ─►│ SIGKILL
 
-Kubernetes: pkg/kubelet/prober/worker.go, pkg/kubelet/kuberuntime/kuberuntime_container.go (killContainer).
+Kubernetes: pkg/kubelet/prober/worker.go, pkg/kubelet/kuberuntime/kuberuntime_container.go (killContainer),
+pkg/kubelet/pod_workers.go (calculateEffectiveGracePeriod).
 """
 
 from __future__ import annotations
@@ -26,18 +27,22 @@ __all__ = [
     "Hook",
     "Range",
     "Stop",
+    "deletion_stop",
     "detection",
     "grace_seconds",
     "hook_of",
     "liveness_stop",
     "longest_start",
+    "period_of",
     "refusal",
     "sleep_of",
     "stop_of",
 ]
 
 DEFAULT_GRACE_SECONDS = 30
-#: What a container gets after its hook at the least (minimumGracePeriodInSeconds).
+#: The kubelet's least grace period of a pod that is deleted (calculateEffectiveGracePeriod).
+MINIMUM_GRACE_SECONDS = 1
+#: What a container gets after SIGTERM at the least (minimumGracePeriodInSeconds).
 MINIMUM_STOP_SECONDS = 2
 _SLEEP = re.compile(r"(?:\S*/)?sleep\s+(\d+(?:\.\d+)?)([smh]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
@@ -61,7 +66,7 @@ class Range:
         return f"{self.least} s" if self.least == self.most else f"{self.least} to {self.most} s"
 
 
-def _period(probe: Probe) -> int:
+def period_of(probe: Probe) -> int:
     return probe.periodSeconds or 10
 
 
@@ -79,15 +84,15 @@ def detection(probe: Probe) -> Range:
     At best it hangs as an attempt begins, at worst as one has just been answered. Attempts do not overlap: one that
     takes longer than the period puts off the next.
     """
-    between = max(_period(probe), _timeout(probe))
+    between = max(period_of(probe), _timeout(probe))
     best = (_failures(probe) - 1) * between + _timeout(probe)
-    return Range(best, best + _period(probe))
+    return Range(best, best + period_of(probe))
 
 
 def refusal(probe: Probe) -> Range:
     """As `detection`, of a container that fails at once: a refused connection, a status 500."""
-    best = (_failures(probe) - 1) * _period(probe)
-    return Range(best, best + _period(probe))
+    best = (_failures(probe) - 1) * period_of(probe)
+    return Range(best, best + period_of(probe))
 
 
 def longest_start(container: Container) -> int | None:
@@ -98,7 +103,7 @@ def longest_start(container: Container) -> int | None:
     probe = container.startupProbe or container.livenessProbe
     if probe is None:
         return None
-    return (probe.initialDelaySeconds or 0) + (_failures(probe) - 1) * _period(probe)
+    return (probe.initialDelaySeconds or 0) + (_failures(probe) - 1) * period_of(probe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,19 +153,19 @@ class Stop:
 
 
 def stop_of(container: Container, grace: int) -> Stop:
-    """One grace period covers hook and SIGTERM; a hook that outlives it is abandoned; 2 s are always left. With a grace
-    period of 0 no hook runs and nobody waits."""
-    hook = hook_of(container)
-    if hook is None or grace == 0:
-        return Stop(Range(0, 0), Range(grace, grace), Range(grace, grace))
-    least = 0 if hook.seconds is None else min(hook.seconds, grace)
-    most = grace if hook.seconds is None else least
+    """One grace period covers hook and SIGTERM; a hook that outlives it is abandoned, and without one none runs. After
+    SIGTERM 2 s are left whatever came before."""
+    hook = hook_of(container) if grace > 0 else None
+    most = 0 if hook is None else grace if hook.seconds is None else min(hook.seconds, grace)
+    least = 0 if hook is None or hook.seconds is None else most
     left = Range(max(MINIMUM_STOP_SECONDS, grace - most), max(MINIMUM_STOP_SECONDS, grace - least))
-    return Stop(
-        Range(least, most),
-        left,
-        Range(max(grace, least + MINIMUM_STOP_SECONDS), max(grace, most + MINIMUM_STOP_SECONDS)),
-    )
+    earliest, latest = least + MINIMUM_STOP_SECONDS, most + MINIMUM_STOP_SECONDS
+    return Stop(Range(least, most), left, Range(max(grace, earliest), max(grace, latest)))
+
+
+def deletion_stop(container: Container, spec: PodSpec) -> Stop:
+    """As `stop_of`, when its pod is deleted: the kubelet takes a grace period of 0 for 1 s."""
+    return stop_of(container, max(grace_seconds(spec), MINIMUM_GRACE_SECONDS))
 
 
 def liveness_stop(container: Container, spec: PodSpec) -> Stop | None:

@@ -1,120 +1,34 @@
-"""What the numbers of a manifest come to: seconds until ready, until a hang is noticed, until SIGKILL; what may go.
+"""What the numbers of a manifest come to for its pods, rollouts, budgets and drains. Pure; durations are whole seconds.
 
-Everything here is pure. All durations are whole seconds. A `Range` has the least and the most; `most` is None where
-nothing bounds it. The kubelet starts a probe's clock on its own, so that an attempt falls anywhere in a period.
-
-    container starts                                                       hangs
-    │◄─ initialDelay ─►│◄─ period ─►│                                        │◄─ up to a period ─►│ timeout │ …
-                       ✗            ✗ … failureThreshold: killed                                  ✗ … × failureThreshold
-    deleted                                     deadline
-    │◄─ preStop ─►│ SIGTERM ◄─ what is left, 2 s at least ─►│ SIGKILL
-
-Kubernetes: pkg/kubelet/prober/worker.go, pkg/kubelet/kuberuntime/kuberuntime_container.go (killContainer),
-pkg/controller/disruption/disruption.go, pkg/controller/deployment/util/deployment_util.go.
+What they come to for one container is in `antei.api.probe_arithmetic`.
+Kubernetes: pkg/controller/disruption/disruption.go, pkg/controller/deployment/util/deployment_util.go.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightkube.models.core_v1 import Container, LifecycleHandler, PodSpec, Probe
+from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 
 from antei.api.intorpercent import resolve
+from antei.api.probe_arithmetic import Range, deletion_stop, longest_start, period_of
 
 __all__ = [
     "Budget",
-    "Hook",
-    "Range",
     "Rollout",
-    "Stop",
     "budget_at",
-    "detection",
     "drain_seconds",
     "earliest_ready",
-    "grace_seconds",
-    "hook_of",
     "is_countable",
-    "liveness_stop",
-    "longest_start",
     "pod_ready",
     "pod_stop",
     "ready_after_start",
-    "refusal",
     "rollout_of",
-    "sleep_of",
-    "stop_of",
 ]
 
-DEFAULT_GRACE_SECONDS = 30
-#: The kubelet's least grace period (calculateEffectiveGracePeriod), and what is left after a hook in any case
-#: (minimumGracePeriodInSeconds).
-MINIMUM_GRACE_SECONDS = 1
-MINIMUM_STOP_SECONDS = 2
 #: kubectl drain tries a refused eviction again after so long.
 EVICTION_RETRY_SECONDS = 5
-_SLEEP = re.compile(r"(?:\S*/)?sleep\s+(\d+(?:\.\d+)?)([smh]?)")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    least: int
-    most: int | None
-
-    def __add__(self, other: Range) -> Range:
-        most = None if self.most is None or other.most is None else self.most + other.most
-        return Range(self.least + other.least, most)
-
-    def times(self, count: int) -> Range:
-        return Range(self.least * count, None if self.most is None else self.most * count)
-
-    def __str__(self) -> str:
-        if self.most is None:
-            return f"{self.least} s or more"
-        return f"{self.least} s" if self.least == self.most else f"{self.least} to {self.most} s"
-
-
-def _period(probe: Probe) -> int:
-    return probe.periodSeconds or 10
-
-
-def _timeout(probe: Probe) -> int:
-    return probe.timeoutSeconds or 1
-
-
-def _failures(probe: Probe) -> int:
-    return probe.failureThreshold or 3
-
-
-def detection(probe: Probe) -> Range:
-    """From the moment that a container hangs to the probe's verdict: attempts that get no answer take the timeout each.
-
-    At best it hangs as an attempt begins, at worst as one has just been answered. Attempts do not overlap: one that
-    takes longer than the period puts off the next.
-    """
-    between = max(_period(probe), _timeout(probe))
-    best = (_failures(probe) - 1) * between + _timeout(probe)
-    return Range(best, best + _period(probe))
-
-
-def refusal(probe: Probe) -> Range:
-    """As `detection`, of a container that fails at once: a refused connection, a status 500."""
-    best = (_failures(probe) - 1) * _period(probe)
-    return Range(best, best + _period(probe))
-
-
-def longest_start(container: Container) -> int | None:
-    """How long a start may take that is sure not to be killed for it; None where no probe kills.
-
-    With a startup probe only that counts: liveness waits for it. The attempt that begins then is the last one.
-    """
-    probe = container.startupProbe or container.livenessProbe
-    if probe is None:
-        return None
-    return (probe.initialDelaySeconds or 0) + (_failures(probe) - 1) * _period(probe)
 
 
 def earliest_ready(container: Container) -> int:
@@ -124,7 +38,7 @@ def earliest_ready(container: Container) -> int:
     if probe is None:
         return started
     first = max(started, probe.initialDelaySeconds or 0)
-    return first + ((probe.successThreshold or 1) - 1) * _period(probe)
+    return first + ((probe.successThreshold or 1) - 1) * period_of(probe)
 
 
 def ready_after_start(container: Container) -> Range:
@@ -137,7 +51,7 @@ def ready_after_start(container: Container) -> Range:
     if container.readinessProbe is not None:
         probe = container.readinessProbe
         # After a startup probe readiness is tried at once; else the next attempt comes within a period.
-        lag = ((probe.successThreshold or 1) - (1 if container.startupProbe is not None else 0)) * _period(probe)
+        lag = ((probe.successThreshold or 1) - (1 if container.startupProbe is not None else 0)) * period_of(probe)
     return Range(least, max(least, longest + lag))
 
 
@@ -148,76 +62,9 @@ def pod_ready(spec: PodSpec) -> Range:
     return Range(max(r.least for r in ranges), most)
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """A preStop hook; `seconds` is None where only running it would tell. `is_command`: the image's `sleep`."""
-
-    seconds: int | None
-    is_command: bool = False
-
-
-def sleep_of(command: Sequence[str] | None) -> int | None:
-    """The seconds of a command that does nothing but sleep, rounded up: `sleep 5s`, `sh -c "sleep 5"`."""
-    words = list(command or ())
-    if len(words) == 3 and re.fullmatch(r"(?:\S*/)?(?:ba|da|a|z|k)?sh", words[0]) and re.fullmatch(r"-\w*c", words[1]):
-        words = words[2].split()
-    found = _SLEEP.fullmatch(" ".join(words).removesuffix(";").strip())
-    if found is None:
-        return None
-    return -int(-(float(found[1]) * _UNITS[found[2]]) // 1)
-
-
-def hook_of(container: Container) -> Hook | None:
-    handler: LifecycleHandler | None = container.lifecycle.preStop if container.lifecycle is not None else None
-    if handler is None:
-        return None
-    if handler.sleep is not None:
-        return Hook(handler.sleep.seconds)
-    seconds = sleep_of(handler.exec.command) if handler.exec is not None else None
-    return Hook(seconds, is_command=seconds is not None)
-
-
-def grace_seconds(spec: PodSpec) -> int:
-    given = spec.terminationGracePeriodSeconds
-    return DEFAULT_GRACE_SECONDS if given is None else given
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """From deletion on: when SIGTERM comes, how long the program then has, when SIGKILL comes at the latest.
-
-    `sigterm` is a range where the hook's length is not known.
-    """
-
-    sigterm: Range
-    left: Range
-    sigkill: Range
-
-
-def stop_of(container: Container, grace: int) -> Stop:
-    """One grace period covers hook and SIGTERM; a hook that outlives it is abandoned. The kubelet takes 0 for 1 s, and
-    leaves 2 s after SIGTERM whatever came before."""
-    grace = max(grace, MINIMUM_GRACE_SECONDS)
-    hook = hook_of(container)
-    most = 0 if hook is None else grace if hook.seconds is None else min(hook.seconds, grace)
-    least = 0 if hook is None or hook.seconds is None else most
-    left = Range(max(MINIMUM_STOP_SECONDS, grace - most), max(MINIMUM_STOP_SECONDS, grace - least))
-    earliest, latest = least + MINIMUM_STOP_SECONDS, most + MINIMUM_STOP_SECONDS
-    return Stop(Range(least, most), left, Range(max(grace, earliest), max(grace, latest)))
-
-
-def liveness_stop(container: Container, spec: PodSpec) -> Stop | None:
-    """As `stop_of`, when its liveness probe has failed; None where it has none."""
-    probe = container.livenessProbe
-    if probe is None:
-        return None
-    grace = probe.terminationGracePeriodSeconds
-    return stop_of(container, grace_seconds(spec) if grace is None else grace)
-
-
 def pod_stop(spec: PodSpec) -> Range:
     """From deletion to the end of all its containers, which stop side by side: at once after SIGTERM, or by SIGKILL."""
-    stops = [stop_of(container, grace_seconds(spec)) for container in spec.containers]
+    stops = [deletion_stop(container, spec) for container in spec.containers]
     return Range(max(stop.sigterm.least for stop in stops), max(stop.sigkill.most or 0 for stop in stops))
 
 

@@ -8,23 +8,17 @@ from lightkube.models.core_v1 import Container
 
 from antei.api.intorpercent import resolve
 from antei.api.objects import name_of
+from antei.api.probe_arithmetic import Range, Stop, deletion_stop, detection, liveness_stop, longest_start
 from antei.check.arithmetic import (
     Budget,
-    Range,
     Rollout,
-    Stop,
     budget_at,
-    detection,
     drain_seconds,
     earliest_ready,
-    grace_seconds,
     is_countable,
-    liveness_stop,
-    longest_start,
     pod_ready,
     pod_stop,
     rollout_of,
-    stop_of,
 )
 from antei.check.workload import Graph, Item, Workload
 from antei.control.deployment.rolling import Bounds, bounds_of, is_rolling
@@ -89,13 +83,12 @@ class WorkloadFigures:
 
 def explain(graph: Graph, workload: Workload) -> WorkloadFigures:
     replicas = replica_range(graph, workload)
-    grace = grace_seconds(workload.spec)
     return WorkloadFigures(
         workload,
         replicas,
         pod_ready(workload.spec),
         pod_stop(workload.spec),
-        tuple(_container(found.container, workload, grace) for found in workload.containers()),
+        tuple(_container(found.container, workload) for found in workload.containers()),
         rollout_figures(workload),
         tuple(_budgets(graph, workload, replicas)),
         tuple(_drains(graph, workload, replicas)),
@@ -116,7 +109,7 @@ def replica_range(graph: Graph, workload: Workload) -> Range | None:
     return Range(replicas, replicas)
 
 
-def _container(container: Container, workload: Workload, grace: int) -> ContainerFigures:
+def _container(container: Container, workload: Workload) -> ContainerFigures:
     readiness, liveness = container.readinessProbe, container.livenessProbe
     restarted = detection(liveness) if liveness is not None else None
     killed_by = liveness_stop(container, workload.spec)
@@ -132,7 +125,7 @@ def _container(container: Container, workload: Workload, grace: int) -> Containe
         detection(readiness) if readiness is not None else None,
         restarted,
         killed,
-        stop_of(container, grace),
+        deletion_stop(container, workload.spec),
     )
 
 

@@ -17,6 +17,8 @@ from lightkube.models.core_v1 import (
 from antei.api.probe_arithmetic import (
     Hook,
     Range,
+    Stop,
+    deletion_stop,
     detection,
     hook_of,
     liveness_stop,
@@ -79,7 +81,10 @@ def test_no_command_does_not_sleep() -> None:
         (LifecycleHandler(sleep=SleepAction(seconds=5)), 30, Range(5, 5), Range(25, 25), Range(30, 30)),
         (LifecycleHandler(sleep=SleepAction(seconds=50)), 30, Range(30, 30), Range(2, 2), Range(32, 32)),
         (run("quit"), 30, Range(0, 30), Range(2, 30), Range(30, 32)),
-        (run("quit"), 0, Range(0, 0), Range(0, 0), Range(0, 0)),
+        (run("quit"), 0, Range(0, 0), Range(2, 2), Range(2, 2)),  # without a grace period no hook runs
+        (LifecycleHandler(sleep=SleepAction(seconds=30)), 30, Range(30, 30), Range(2, 2), Range(32, 32)),
+        (LifecycleHandler(sleep=SleepAction(seconds=5)), 1, Range(1, 1), Range(2, 2), Range(3, 3)),
+        (None, 1, Range(0, 0), Range(2, 2), Range(2, 2)),
     ],
 )
 def test_hook_and_sigterm_share_the_grace_period(
@@ -87,6 +92,14 @@ def test_hook_and_sigterm_share_the_grace_period(
 ) -> None:
     stop = stop_of(container(hook), grace)
     assert (stop.sigterm, stop.left, stop.sigkill) == (sigterm, left, sigkill)
+
+
+def test_a_pod_that_is_deleted_with_a_grace_period_of_0_has_1_s() -> None:
+    hooked = container(LifecycleHandler(sleep=SleepAction(seconds=5)))
+    none = PodSpec(containers=[], terminationGracePeriodSeconds=0)
+    assert deletion_stop(hooked, none) == Stop(Range(1, 1), Range(2, 2), Range(3, 3))
+    assert deletion_stop(container(), none) == Stop(Range(0, 0), Range(2, 2), Range(2, 2))
+    assert deletion_stop(hooked, PodSpec(containers=[])) == Stop(Range(5, 5), Range(25, 25), Range(30, 30))
 
 
 def test_a_failed_liveness_probe_may_have_a_grace_period_of_its_own() -> None:

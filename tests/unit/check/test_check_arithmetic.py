@@ -23,24 +23,15 @@ from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from lightkube.resources.core_v1 import Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
+from antei.api.probe_arithmetic import Range, longest_start
 from antei.check.arithmetic import (
     Budget,
-    Hook,
-    Range,
-    Stop,
     budget_at,
-    detection,
     drain_seconds,
     earliest_ready,
-    hook_of,
-    liveness_stop,
-    longest_start,
     pod_ready,
     ready_after_start,
-    refusal,
     rollout_of,
-    sleep_of,
-    stop_of,
 )
 from antei.control.disruption_arithmetic import count
 
@@ -62,20 +53,6 @@ def _sleeping(seconds: int) -> Lifecycle:
 
 def _running(*command: str) -> Lifecycle:
     return Lifecycle(preStop=LifecycleHandler(exec=ExecAction(command=list(command))))
-
-
-@pytest.mark.parametrize(
-    ("probe", "hang", "refused"),
-    [
-        (_probe(), Range(21, 31), Range(20, 30)),  # Kubernetes' defaults: 10 s, 1 s, 3
-        (_probe(period=3, timeout=2, failures=2), Range(5, 8), Range(3, 6)),
-        (_probe(period=1, timeout=1, failures=1), Range(1, 2), Range(0, 1)),
-        (_probe(period=2, timeout=5, failures=3), Range(15, 17), Range(4, 6)),  # attempts do not overlap
-    ],
-)
-def test_a_hang_is_noticed_after_the_threshold_of_timeouts(probe: Probe, hang: Range, refused: Range) -> None:
-    assert detection(probe) == hang
-    assert refusal(probe) == refused
 
 
 @pytest.mark.parametrize(
@@ -111,59 +88,6 @@ def test_a_pod_is_ready_with_its_last_container() -> None:
     slow, fast = _container(readinessProbe=_probe(delay=9), livenessProbe=_probe()), _container(livenessProbe=_probe())
     assert pod_ready(PodSpec(containers=[fast, slow])) == Range(9, 30)
     assert pod_ready(PodSpec(containers=[fast, _container()])) == Range(0, None)
-
-
-@pytest.mark.parametrize(
-    ("command", "seconds"),
-    [
-        (["sleep", "5"], 5),
-        (["sleep", "5s"], 5),
-        (["/bin/sleep", "1m"], 60),
-        (["sh", "-c", "sleep 10"], 10),
-        (["/bin/bash", "-ec", "sleep 0.2;"], 1),
-        (["sh", "-c", "sleep 1 && drain"], None),
-        (["sleep"], None),
-        (["sleep", "$SECONDS"], None),
-        ([], None),
-        (None, None),
-    ],
-)
-def test_how_long_a_command_sleeps(command: list[str] | None, seconds: int | None) -> None:
-    assert sleep_of(command) == seconds
-
-
-@pytest.mark.parametrize(
-    ("lifecycle", "grace", "stop"),
-    [
-        (None, 30, Stop(Range(0, 0), Range(30, 30), Range(30, 30))),
-        (_sleeping(5), 30, Stop(Range(5, 5), Range(25, 25), Range(30, 30))),
-        (_sleeping(30), 30, Stop(Range(30, 30), Range(2, 2), Range(32, 32))),  # never less than 2 s
-        (_running("sleep", "60"), 30, Stop(Range(30, 30), Range(2, 2), Range(32, 32))),  # abandoned
-        (_running("/drain"), 30, Stop(Range(0, 30), Range(2, 30), Range(30, 32))),  # nobody knows how long
-        (_sleeping(5), 0, Stop(Range(1, 1), Range(2, 2), Range(3, 3))),  # the kubelet takes it for 1 s
-        (None, 0, Stop(Range(0, 0), Range(2, 2), Range(2, 2))),
-        (_sleeping(5), 1, Stop(Range(1, 1), Range(2, 2), Range(3, 3))),
-    ],
-)
-def test_one_grace_period_covers_hook_and_sigterm(lifecycle: Lifecycle | None, grace: int, stop: Stop) -> None:
-    assert stop_of(_container(lifecycle=lifecycle), grace) == stop
-
-
-def test_a_liveness_probe_has_a_grace_period_of_its_own() -> None:
-    spec = PodSpec(containers=[], terminationGracePeriodSeconds=60)
-    own = _container(livenessProbe=_probe(grace=6), lifecycle=_sleeping(5))
-    assert liveness_stop(own, spec) == Stop(Range(5, 5), Range(2, 2), Range(7, 7))
-    pods = liveness_stop(_container(livenessProbe=_probe()), spec)
-    assert pods is not None
-    assert pods.sigkill == Range(60, 60)
-    assert liveness_stop(_container(), spec) is None
-
-
-def test_what_a_hook_is() -> None:
-    assert hook_of(_container()) is None
-    assert hook_of(_container(lifecycle=_sleeping(3))) == Hook(3)
-    assert hook_of(_container(lifecycle=_running("sleep", "3"))) == Hook(3, is_command=True)
-    assert hook_of(_container(lifecycle=_running("/drain"))) == Hook(None)
 
 
 _NOW = datetime(2030, 1, 1, tzinfo=UTC)

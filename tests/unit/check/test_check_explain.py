@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from antei.check.arithmetic import Budget, Range
+from antei.api.probe_arithmetic import Range
+from antei.check.arithmetic import Budget
 from antei.check.explain import WorkloadFigures, explain
 from antei.check.sources import Source, items_of
 from antei.check.workload import Graph, graph_of

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from antei.check.arithmetic import Budget, Range, Stop
+from antei.api.probe_arithmetic import Range, Stop
+from antei.check.arithmetic import Budget
 from antei.check.explain import WorkloadFigures
 from antei.check.model import ABSENT, SEVERITIES, Edit, Finding, Rule, format_path
 from antei.check.report import Report

@@ -9,7 +9,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from antei.check.arithmetic import Budget, Range
+from antei.api.probe_arithmetic import Range
+from antei.check.arithmetic import Budget
 from antei.check.explain import BudgetFigures, ContainerFigures, WorkloadFigures
 from antei.check.model import SEVERITIES, Finding, Rule, Severity
 from antei.check.report import Report

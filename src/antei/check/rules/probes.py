@@ -10,7 +10,7 @@ import msgspec
 from lightkube.models.core_v1 import Container, Probe
 
 from antei.api.pods import find_container_port
-from antei.check.arithmetic import detection, longest_start, refusal
+from antei.api.probe_arithmetic import detection, longest_start, refusal
 from antei.check.model import Edit, Options, Path, Problem, Rule, Severity, at, remove, rule, set_field
 from antei.check.workload import Graph, PodContainer, Workload
 

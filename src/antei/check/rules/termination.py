@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from antei.check.arithmetic import DEFAULT_GRACE_SECONDS, MINIMUM_STOP_SECONDS, grace_seconds, hook_of, stop_of
+from antei.api.probe_arithmetic import (
+    DEFAULT_GRACE_SECONDS,
+    MINIMUM_STOP_SECONDS,
+    deletion_stop,
+    grace_seconds,
+    hook_of,
+)
 from antei.check.model import Options, Problem, Rule, Severity, at, remove, rule, set_field
 from antei.check.rules.probes import service_ports
 from antei.check.workload import Graph, Workload
@@ -63,7 +69,7 @@ def prestop_exceeds_grace(graph: Graph, options: Options) -> Iterable[Problem]:
             hook = hook_of(found.container)
             if hook is None or hook.seconds is None or grace == 0 or grace - hook.seconds > MINIMUM_STOP_SECONDS:
                 continue
-            left = stop_of(found.container, grace).left.least
+            left = deletion_stop(found.container, workload.spec).left.least
             path = at(workload.pod_spec_path, "terminationGracePeriodSeconds")
             yield Problem(
                 workload.item,
@@ -169,8 +175,7 @@ def shell_entry_point(graph: Graph, options: Options) -> Iterable[Problem]:
                 last = _last_command(text)
                 if last.startswith(("exec ", "trap ")) or re.search(r"(^|[\s;])trap\s", text):
                     continue
-                grace = grace_seconds(workload.spec)
-                stop = stop_of(found.container, grace)
+                stop = deletion_stop(found.container, workload.spec)
                 better = None if _NOT_SIMPLE.search(last) or not last else _with_exec(text, last)
                 path = at(found.path, field, index)
                 yield Problem(
