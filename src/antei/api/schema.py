@@ -12,6 +12,7 @@ import inspect
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 from functools import cache
 from typing import Any
@@ -135,6 +136,8 @@ def _value(owner: type[Any], name: str, annotation: str, hint: Any) -> ValueSche
         return ValueSchema(Kind.QUANTITY, "resource.Quantity")
     if "Time" in annotation and hint is not str and not _is_struct(hint):
         return ValueSchema(Kind.TIME, "v1.Time")
+    if hint is datetime:
+        return ValueSchema(Kind.TIME, "v1.Time")
     if _is_struct(hint):
         return ValueSchema(Kind.STRUCT, f"{_package(hint)}.{hint.__name__}", struct=hint)
     if hint is str:
@@ -148,7 +151,7 @@ def _value(owner: type[Any], name: str, annotation: str, hint: Any) -> ValueSche
         return _INT64 if fact == "int64" else ValueSchema(Kind.INT32, "int32")
     if hint is float:
         return ValueSchema(Kind.FLOAT, "float64")
-    if hint is dict and annotation.endswith(("dict", "dict]")):
+    if typing.get_args(hint) or (hint is dict and annotation.endswith(("dict", "dict]"))):
         return _map(fact)
     return _SCALARS.get(fact, _ANY) if fact else _ANY
 

@@ -258,6 +258,7 @@ def _name(module: str, kind: str) -> str:
         "meta": "io.k8s.apimachinery.pkg.apis.meta",
         "apiextensions": "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions",
         "apiregistration": "io.k8s.kube-aggregator.pkg.apis.apiregistration",
+        "metrics": "io.k8s.metrics.pkg.apis.metrics",
     }.get(group, f"io.k8s.api.{group}")
     return f"{package}.{version}.{kind}"
 

@@ -15,16 +15,16 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-import lightkube.models
 import msgspec
 from lightkube.models import meta_v1
 from lightkube.models import version as version_models
 
 from antei.api.resources import Resource
 from antei.api.retired import ServedVersion
+from antei.api.type_facts import model_of
 from antei.server.http.health import KUBERNETES_VERSION
 from antei.server.http.openapi.custom import custom_schemas, list_schema
-from antei.server.http.openapi.definitions import Definitions
+from antei.server.http.openapi.definitions import Definitions, definition_name
 from antei.server.http.openapi.operations import Operations, Shown, camel
 
 __all__ = ["Document", "documents", "program_digest"]
@@ -82,8 +82,14 @@ class Document:
         if entry.is_retired:
             return Shown(entry, *_retired(definitions, entry))
         model = resource.type
-        lists = _list_model(model) if "list" in resource.verbs else None
-        return Shown(entry, definitions.reference(model), definitions.reference(lists) if lists else None)
+        item = definitions.reference(model)
+        if "list" not in resource.verbs:
+            return Shown(entry, item, None)
+        lists = _list_model(model)
+        if lists is not None:
+            return Shown(entry, item, definitions.reference(lists))
+        name = f"{definition_name(model)}List"
+        return Shown(entry, item, definitions.put(name, list_schema(definitions, item, entry)))
 
 
 def documents(
@@ -124,12 +130,10 @@ def program_digest() -> str:
     return digest.hexdigest()
 
 
-def _list_model(model: type[Any]) -> type[Any]:
-    """PodList for Pod: every kind that can be listed has one beside it."""
-    own = next(base for base in model.__mro__ if base.__module__.startswith(lightkube.models.__name__))
-    module = importlib.import_module(own.__module__)
-    found: type[Any] = getattr(module, f"{own.__name__}List")
-    return found
+def _list_model(model: type[Any]) -> type[Any] | None:
+    """PodList for Pod: lightkube has one beside every kind that can be listed."""
+    own = model_of(model)
+    return getattr(importlib.import_module(own.__module__), f"{own.__name__}List", None)
 
 
 def _retired(definitions: Definitions, entry: ServedVersion) -> tuple[dict[str, Any], dict[str, Any]]:

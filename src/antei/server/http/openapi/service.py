@@ -27,7 +27,6 @@ from antei.server.http.negotiation import accepted_media
 from antei.server.http.openapi.documents import Document, documents, program_digest
 from antei.server.http.openapi.gnostic import encode
 from antei.server.http.openapi.swagger import swagger
-from antei.store.memory import MemoryStore
 
 __all__ = ["OpenApi"]
 
@@ -47,8 +46,8 @@ class _Answer:
 
 
 class OpenApi:
-    def __init__(self, catalog: Catalog | None = None) -> None:
-        self._catalog = catalog or Catalog(MemoryStore())
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
         self._generation = -1
         self._documents: Mapping[str, Document] = {}
         self._answers: dict[tuple[str, str], _Answer] = {}  # (digest, form) → what is sent
