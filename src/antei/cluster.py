@@ -36,6 +36,9 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
+from antei.control.accounttokens import AccountTokenController, AccountTokens
+from antei.control.certificates import CertificateController, CertificateSigner
+from antei.control.clusterroleaggregation import ClusterRoleAggregationController
 from antei.control.controller import Controller, WorkQueue, run_controller
 from antei.control.cronjob import CronJobController
 from antei.control.daemonset import DaemonSetController
@@ -285,6 +288,7 @@ class Cluster:
             addresses.pod_cidr(name),
             self._capacity,
             node_ip=addresses.nodes[name],
+            tokens=self.server.token_requests,
             observer=self._observer,
             probe_block=self._probe_block,
         )
@@ -299,6 +303,8 @@ class Cluster:
             volumes_directory=self.settings.directory / "volumes",
             directories=HostDirectories(),
             root_ca=self.server.ca_pem,
+            account_tokens=self.server.service_account_tokens,
+            signer=self.server.authority,
             queues=QueuesMeasures(self.measures),
         )
         async with asyncio.TaskGroup() as group:
@@ -405,10 +411,15 @@ def make_controllers(
     volumes_directory: Path,
     directories: Directories,
     root_ca: str,
+    account_tokens: AccountTokens | None = None,
+    signer: CertificateSigner | None = None,
     wanted: Callable[[str], bool] = lambda name: True,
     queues: QueuesMeasures | None = None,
 ) -> list[tuple[Controller, WorkQueue]]:
-    """Every controller whose name is wanted with its queue, set up to run once the informers are synced."""
+    """Every controller whose name is wanted with its queue, set up to run once the informers are synced.
+
+    Without `account_tokens` Secrets for them stay empty, without `signer` certificates are not issued.
+    """
     plain: Sequence[type[Any]] = (
         SchedulerController,
         DeploymentController,
@@ -428,11 +439,15 @@ def make_controllers(
         NodeLifecycleController,
         TaintEvictionController,
         PodGarbageCollector,
+        ClusterRoleAggregationController,
     )
     controllers: list[Controller] = [kind(client, informers, recorder.named(kind.name), world) for kind in plain]
     of_volumes = recorder.named(PersistentVolumeController.name)
     controllers.append(PersistentVolumeController(client, informers, of_volumes, world, volumes_directory, directories))
     controllers.append(ServiceAccountController(client, informers, recorder, world, root_ca))
+    controllers.append(CertificateController(client, informers, world, signer))
+    if account_tokens is not None:
+        controllers.append(AccountTokenController(client, informers, account_tokens, root_ca))
     made = []
     for controller in controllers:
         if not wanted(controller.name):

@@ -43,6 +43,7 @@ class ServingCertificate:
     certificate_file: Path
     key_file: Path
     ca_file: Path
+    ca_key_file: Path
     ca_pem: str
 
 
@@ -64,7 +65,7 @@ def ensure_certificates(directory: Path, now: datetime, extra_names: Iterable[st
         authority_key = serialization.load_pem_private_key(ca_key_file.read_bytes(), password=None)
         assert isinstance(authority_key, ec.EllipticCurvePrivateKey)
         _write_pair(file, key_file, *_make_serving(authority, authority_key, names, now))
-    return ServingCertificate(file, key_file, ca_file, ca_file.read_text())
+    return ServingCertificate(file, key_file, ca_file, ca_key_file, ca_file.read_text())
 
 
 def ensure_signing_key(directory: Path) -> ec.EllipticCurvePrivateKey:

@@ -20,6 +20,7 @@ from antei.api.validation import (
     admission_policies,
     autoscaling,
     batch,
+    certificates,
     config,
     networking,
     pod,
@@ -75,6 +76,10 @@ _CHECKS: Mapping[tuple[str, str], tuple[Create, Update | None]] = {
     (_ADMISSION, "ValidatingAdmissionPolicy"): (admission_policies.validating_policy, None),
     (_ADMISSION, "ValidatingAdmissionPolicyBinding"): (admission_policies.validating_binding, None),
     (_ADMISSION, "ValidatingWebhookConfiguration"): (admission.validating_webhooks, None),
+    ("certificates.k8s.io", "CertificateSigningRequest"): (
+        certificates.signing_request,
+        certificates.signing_request_update,
+    ),
     (_RBAC, "Role"): (rbac.role, None),
     (_RBAC, "ClusterRole"): (rbac.cluster_role, None),
     (_RBAC, "RoleBinding"): (

@@ -18,6 +18,7 @@ import uvicorn
 from antei.api import protobuf
 from antei.server.authentication import Authenticator, ServiceAccountTokens
 from antei.server.authorization import Rbac
+from antei.server.certificate_authority import CertificateAuthority, load_authority
 from antei.server.certificates import ServingCertificate, ensure_certificates, ensure_signing_key
 from antei.server.http.app import App
 from antei.server.http.connect import Connect
@@ -105,6 +106,7 @@ class ApiServer:
         self._token = ""
         self._service_account_tokens: ServiceAccountTokens | None = None
         self._token_requests: TokenRequests | None = None
+        self._authority: CertificateAuthority | None = None
 
     # Valid after `start`
 
@@ -126,6 +128,12 @@ class ApiServer:
     def token(self) -> str:
         """The administrator's bearer token."""
         return self._token
+
+    @property
+    def authority(self) -> CertificateAuthority:
+        """Signs certificates of clients."""
+        assert self._authority is not None, "the server has not been started"
+        return self._authority
 
     @property
     def token_requests(self) -> TokenRequests:
@@ -156,6 +164,9 @@ class ApiServer:
         # Files and key generation do not belong on the loop.
         self._certificate = await asyncio.to_thread(ensure_certificates, self._data, now, names)
         self._token = await asyncio.to_thread(ensure_token, self._data, self._world.chance)
+        self._authority = await asyncio.to_thread(
+            load_authority, self._certificate.ca_file, self._certificate.ca_key_file, self._world.clock
+        )
         signing_key = await asyncio.to_thread(ensure_signing_key, self._data)
         self._service_account_tokens = ServiceAccountTokens(signing_key, self._registry.store, self._world)
         self._token_requests = TokenRequests(self._registry.store, self._service_account_tokens, self._world.clock)
