@@ -1,18 +1,23 @@
-"""What every runtime driver must do. The simulated one runs in virtual time, the process driver in the real one."""
+"""What every runtime driver must do. The simulated one runs in virtual time, the others in the real one."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import subprocess
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 import psutil
 import pytest
+from real_images import busybox_layer, missing, write_layout
 
 from antei.runtime import ContainerRecord, ContainerSpec, ImageError, Runtime, RuntimeFailure, SandboxSpec, StartError
 from antei.runtime.image_map import ImageMap, MappedImage
+from antei.runtime.images import ImageStore, Registry
+from antei.runtime.oci import Machine, OciRuntime, detect_machine
 from antei.runtime.process import Capabilities, ProcessRuntime, detect
 from antei.runtime.simulated import ContainerProfile, ExecAnswer, Failure, ScheduledExit, SimulatedRuntime
 from antei.simulate.loop import run_virtual
@@ -83,19 +88,19 @@ class SimulatedDriver:
         return
 
 
-class ProcessDriver:
-    real = True
+class RealDriver:
+    """Of the process and the oci driver alike: everything they start has the marker in its command line."""
 
-    def __init__(self, directory: Path, capabilities: Capabilities) -> None:
+    real = True
+    runtime: Runtime
+
+    def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._capabilities = capabilities
         self.marker = f"antei-marker-{os.getpid()}-{directory.name}"
-        scripts = {
-            name: MappedImage(name, ("/bin/sh", "-c", f": {self.marker}; {script}"))
-            for name, (script, _) in IMAGES.items()
-        }
-        self._map = ImageMap({**scripts, "broken:1": MappedImage("broken:1", ("nope",))})
         self._sandboxes: set[str] = set()
+
+    def _new(self) -> Runtime:
+        raise NotImplementedError
 
     def run(self, scenario: Scenario) -> None:
         async def whole() -> None:
@@ -109,9 +114,6 @@ class ProcessDriver:
 
         asyncio.run(whole())
         assert self.leftovers() == []
-
-    def _new(self) -> ProcessRuntime:
-        return ProcessRuntime(system_world(), self._directory, self._map, capabilities=self._capabilities)
 
     async def restart_antei(self) -> None:
         await self.runtime.aclose()
@@ -137,18 +139,82 @@ class ProcessDriver:
             await asyncio.sleep(0.02)
 
 
+class OciDriver(RealDriver):
+    """The images are the scripts on busybox, loaded for each test; the marker is an argument of theirs."""
+
+    def __init__(self, directory: Path, machine: Machine, layouts: Path) -> None:
+        super().__init__(directory)
+        self._machine = machine
+        self._layouts = layouts
+
+    def _new(self) -> OciRuntime:
+        images = ImageStore(system_world(), self._layouts / "store", registries={"docker.io": Registry(blocked=True)})
+        return OciRuntime(system_world(), self._directory, images, machine=self._machine)
+
+    def leftovers(self) -> list[str]:
+        listed = subprocess.run(
+            ["runc", "--root", str(self._directory / "runc"), "list", "-q"], capture_output=True, text=True, check=False
+        )
+        bundles = {path.name[:32] for path in self._directory.glob("sandboxes/*/containers/*")}
+        self._groups = getattr(self, "_groups", set()) | bundles
+        groups = [
+            str(path) for path in Path("/sys/fs/cgroup").glob("**/antei/*") if path.name in self._groups - bundles
+        ]
+        return [*super().leftovers(), *listed.stdout.split(), *groups]
+
+
+class ProcessDriver(RealDriver):
+    def __init__(self, directory: Path, capabilities: Capabilities) -> None:
+        super().__init__(directory)
+        self._capabilities = capabilities
+        scripts = {
+            name: MappedImage(name, ("/bin/sh", "-c", f": {self.marker}; {script}"))
+            for name, (script, _) in IMAGES.items()
+        }
+        self._map = ImageMap({**scripts, "broken:1": MappedImage("broken:1", ("nope",))})
+
+    def _new(self) -> ProcessRuntime:
+        return ProcessRuntime(system_world(), self._directory, self._map, capabilities=self._capabilities)
+
+
+@pytest.fixture(scope="module")
+def oci(tmp_path_factory: pytest.TempPathFactory) -> tuple[Machine, Path]:
+    """What the machine can do, and a directory with an image store that has all images."""
+    directory = tmp_path_factory.mktemp("oci")
+    machine = asyncio.run(detect_machine(directory))
+    if missing() or machine.refusal:
+        pytest.skip(missing() or machine.refusal)
+
+    async def load() -> None:
+        store = ImageStore(system_world(), directory / "store")
+        layers = [busybox_layer()]
+        scripts = {name: ["/bin/sh", "-c", script] for name, (script, _) in IMAGES.items()}
+        for name, command in {**scripts, "broken:1": ["nope"]}.items():
+            layout = directory / name.partition(":")[0]
+            write_layout(layout, name, layers, {"Cmd": command, "Env": ["PATH=/bin"]})
+            await store.load(layout, name)
+            shutil.rmtree(layout)
+
+    asyncio.run(load())
+    return machine, directory
+
+
 @pytest.fixture(scope="module")
 def bubblewrap(tmp_path_factory: pytest.TempPathFactory) -> Capabilities:
     return asyncio.run(detect(tmp_path_factory.mktemp("detect")))
 
 
-@pytest.fixture(params=["simulated", "bubblewrap", "plain"])
+@pytest.fixture(params=["simulated", "bubblewrap", "plain", "oci"])
 def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Driver]:
     if request.param == "simulated":
         yield SimulatedDriver()
         return
     if request.param == "plain":
         yield ProcessDriver(tmp_path, Capabilities(mode="plain", root=os.geteuid() == 0))
+        return
+    if request.param == "oci":
+        machine, layouts = request.getfixturevalue("oci")
+        yield OciDriver(tmp_path, machine, layouts)
         return
     capabilities: Capabilities = request.getfixturevalue("bubblewrap")
     if not capabilities.namespaces:
@@ -353,7 +419,7 @@ def test_what_cannot_be_pulled_or_started_says_so_and_leaves_nothing(driver: Dri
         with pytest.raises(ImageError, match="unmapped:1") as pulled:
             await driver.runtime.ensure_image("unmapped:1", "IfNotPresent")
         assert pulled.value.reason == "ErrImagePull"
-        assert (await driver.runtime.ensure_image("broken:1", "Always")).name == "broken:1"
+        assert (await driver.runtime.ensure_image("broken:1", "IfNotPresent")).name == "broken:1"
         with pytest.raises(StartError, match='exec: "nope"') as started:
             await start(driver, "broken:1", tmp_path)
         assert started.value.reason == "StartError"

@@ -3,6 +3,7 @@
     registries:                                   # in antei.yaml
       docker.io: {mirrors: [registry.local:5000]}
       registry.local:5000: {insecure: true}       # plain HTTP, or a certificate that nobody vouches for
+      ghcr.io: {blocked: true}                    # nothing is ever got from there
 
 A registry on loopback is insecure without saying so, as Docker has it. Without `registries` the machine's own
 registries.conf holds (containers-registries.conf(5)).
@@ -22,6 +23,7 @@ __all__ = ["Registry", "is_on_loopback", "registries_conf"]
 class Registry:
     mirrors: tuple[str, ...] = ()
     insecure: bool = False
+    blocked: bool = False  # nothing is ever got from there
 
 
 def registries_conf(registries: Mapping[str, Registry]) -> str:
@@ -30,7 +32,7 @@ def registries_conf(registries: Mapping[str, Registry]) -> str:
     for name, registry in sorted(registries.items()):
         insecure = registry.insecure or is_on_loopback(name)
         lines += ["[[registry]]", f"prefix = {json.dumps(name)}", f"location = {json.dumps(name)}"]
-        lines.append(f"insecure = {json.dumps(insecure)}")
+        lines += [f"insecure = {json.dumps(insecure)}", f"blocked = {json.dumps(registry.blocked)}"]
         for mirror in registry.mirrors:
             known = registries.get(mirror.partition("/")[0], Registry())
             insecure = known.insecure or is_on_loopback(mirror)

@@ -74,17 +74,21 @@ class ImageStore:
         self._turns = asyncio.Semaphore(parallel)
         self._pulls: dict[tuple[str, tuple[Credential, ...]], asyncio.Task[FoundImage]] = {}
         self._unpacking: dict[str, asyncio.Lock] = {}
-        self._opening: asyncio.Task[None] | None = None
+        self._opening: asyncio.Task[list[str]] | None = None
 
     @property
     def layout(self) -> Layout:
         return self._layout
 
-    async def open(self) -> None:
-        """Raises OSError where the directory cannot be made."""
+    async def open(self) -> list[str]:
+        """How skopeo is called. Raises OSError where the directory cannot be made."""
         if self._opening is None:
-            self._opening = asyncio.ensure_future(asyncio.to_thread(self._layout.open))
-        await asyncio.shield(self._opening)
+            self._opening = asyncio.create_task(asyncio.to_thread(self._open), name="open images")
+        return await asyncio.shield(self._opening)
+
+    def _open(self) -> list[str]:
+        self._layout.open()
+        return ["skopeo", *_policy()]
 
     # --- finding ---
 
@@ -138,9 +142,8 @@ class ImageStore:
 
     async def _pull_as(self, reference: Reference, access: Sequence[str], staging: Path) -> FoundImage:
         source = f"docker://{reference}"
-        skopeo = ["skopeo", *_policy()]
-        env = await asyncio.to_thread(self._environment, staging)
-        raw = await run_tool([*skopeo, "inspect", "--raw", *access, source], directory=staging, env=env)
+        skopeo = [*await self.open(), *await asyncio.to_thread(self._configured, staging)]
+        raw = await run_tool([*skopeo, "inspect", "--raw", *access, source], directory=staging)
         digest = f"sha256:{hashlib.sha256(raw).hexdigest()}"
         if reference.digest and digest != reference.digest:
             raise ImageError("ErrImagePull", f"{reference}: the registry answered with a manifest of digest {digest}")
@@ -150,7 +153,7 @@ class ImageStore:
             source_access = [word.replace("--", "--src-", 1) if word.startswith("--") else word for word in access]
             target = f"oci:{staging}:{_STAGED_NAME}"
             command = [*skopeo, "copy", "--quiet", *source_access, f"docker://{exact}", target]
-            await run_tool(command, directory=staging, env=env, growing=staging)
+            await run_tool(command, directory=staging, growing=staging)
             stored = await self._unpack(staging)
         else:
             stored = present.image
@@ -172,12 +175,13 @@ class ImageStore:
         path.write_bytes(auth_file(reference, user))
         return [*arguments, "--authfile", str(path)]
 
-    def _environment(self, staging: Path) -> dict[str, str]:
+    def _configured(self, staging: Path) -> list[str]:
+        """Options of skopeo itself."""
         if not self._registries:
-            return {}
+            return []
         path = staging / "registries.conf"
         path.write_text(registries_conf(self._registries))
-        return {"CONTAINERS_REGISTRIES_CONF": str(path)}
+        return ["--registries-conf", str(path)]
 
     # --- loading ---
 
@@ -199,7 +203,7 @@ class ImageStore:
         link = staging / "archive"  # the way to it may have a colon in it
         await asyncio.to_thread(link.symlink_to, path)
         source = f"{image.transport}:archive{image.selector}"
-        command = ["skopeo", *_policy(), "copy", "--quiet", source, f"oci:{staging}:{_STAGED_NAME}"]
+        command = [*await self.open(), "copy", "--quiet", source, f"oci:{staging}:{_STAGED_NAME}"]
         await run_tool(command, directory=staging)
         return await self._unpack(staging)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,7 @@ def missing_tools(names: Sequence[str]) -> list[str]:
     return [name for name in names if shutil.which(name) is None]
 
 
-async def run_tool(
-    argv: Sequence[str], *, directory: Path, env: Mapping[str, str] | None = None, growing: Path | None = None
-) -> bytes:
+async def run_tool(argv: Sequence[str], *, directory: Path, growing: Path | None = None) -> bytes:
     """Its standard output. Raises ImageError (ErrImagePull) with its own words when it fails or is not there.
 
     growing: a directory whose files grow as long as there is progress.
@@ -41,7 +38,6 @@ async def run_tool(
         process = await asyncio.create_subprocess_exec(
             *argv,
             cwd=directory,
-            env={**os.environ, **(env or {})},
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -18,7 +18,8 @@ import shutil
 import signal as signals
 import struct
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from antei.api.pod_streams import CommandStreams, TerminalSize
@@ -28,16 +29,36 @@ from antei.runtime.process.inside import exec_command, not_executed
 from antei.runtime.process.processes import child_ended, kill_tree, reap, spawn
 from antei.runtime.process.state import StoredContainer
 
-__all__ = ["open_command", "set_terminal_size"]
+__all__ = ["Joiner", "Terminal", "host_terminal", "open_command", "open_streams", "set_terminal_size"]
 
-#: Who runs the command, and says so when it cannot.
-_JOINERS = (b"nsenter: ", b"setsid: ", b"/usr/bin/env: ")
 #: Linux: TIOCSPTLCK, TIOCGPTPEER, TIOCGPTN
 _UNLOCK, _PEER, _NUMBER = 0x40045431, 0x5441, 0x80045430
 _NOT_EXECUTED = (126, 127)
 _COMPLAINT_BYTES = 4096
 _COMPLAINT_SECONDS = 1.0
 _Files = dict[int, tuple[str, int] | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """`path`: the slave's, as the host sees it."""
+
+    master: int
+    slave: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joiner:
+    """Who runs a command in a container, and says so when it cannot.
+
+    prefixes: what it then begins with; explain: why, of what it said and its exit code.
+    is_leader: the command gets its terminal as a session leader of its own already.
+    """
+
+    prefixes: tuple[bytes, ...]
+    explain: Callable[[str, int], str]
+    is_leader: bool = False
 
 
 async def open_command(
@@ -54,9 +75,32 @@ async def open_command(
     program = [leader, "--ctty", "--", *command] if leader is not None else command
     argv = await asyncio.to_thread(exec_command, stored, program, capabilities)
     env = {"TERM": "xterm", **stored.env} if tty else stored.env
-    streams = _Command(command[0], container_ended if stored.plain else None, is_led=leader is not None)
+
+    def explain(said: str, code: int) -> str:
+        is_known = "failed to execute" in said or code in _NOT_EXECUTED
+        return not_executed(said, code, command[0]) if is_known else said
+
+    joiner = Joiner((b"nsenter: ", b"setsid: ", b"/usr/bin/env: "), explain, is_leader=leader is not None)
+    terminal = (lambda: _terminal(stored)) if tty else None
+    return await open_streams(argv, env, joiner, container_ended if stored.plain else None, terminal, stdin=stdin)
+
+
+async def open_streams(
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    joiner: Joiner,
+    container_ended: asyncio.Event | None,
+    terminal: Callable[[], Terminal] | None,
+    *,
+    stdin: bool,
+) -> CommandStreams:
+    """Starts argv on pipes, or on a terminal. Raises OSError and ValueError for what cannot be run.
+
+    container_ended: when it is set the command is killed; None where it ends with its container by itself.
+    """
+    streams = _Command(joiner, container_ended)
     # Not to be interrupted between the start of the process and the knowledge of its pid.
-    starting = asyncio.ensure_future(streams.start(argv, env, stored, stdin=stdin, tty=tty))
+    starting = asyncio.ensure_future(streams.start(argv, env, terminal, stdin=stdin))
     try:
         await asyncio.shield(starting)
     except asyncio.CancelledError:
@@ -69,9 +113,8 @@ async def open_command(
 class _Command:
     """Implements `CommandStreams`."""
 
-    def __init__(self, program: str, container_ended: asyncio.Event | None, *, is_led: bool) -> None:
-        self._program = program
-        self._is_led = is_led
+    def __init__(self, joiner: Joiner, container_ended: asyncio.Event | None) -> None:
+        self._joiner = joiner
         self._container_ended = container_ended  # without a PID namespace nothing else ends the command with it
         self._over = asyncio.Event()
         self._stdin: Writer | None = None
@@ -85,11 +128,14 @@ class _Command:
         self._watching: asyncio.Task[None] | None = None
 
     async def start(
-        self, argv: Sequence[str], env: Mapping[str, str], stored: StoredContainer, *, stdin: bool, tty: bool
+        self, argv: Sequence[str], env: Mapping[str, str], terminal: Callable[[], Terminal] | None, *, stdin: bool
     ) -> None:
         theirs: list[int] = []
         try:
-            files = self._open_terminal(stored, theirs) if tty else self._open_pipes(theirs, with_stdin=stdin)
+            if terminal is not None:
+                files = self._open_terminal(terminal(), theirs)
+            else:
+                files = self._open_pipes(theirs, with_stdin=stdin)
             self._pid = await asyncio.to_thread(spawn, argv, env, files)
         except BaseException:
             self._close_all()
@@ -116,18 +162,15 @@ class _Command:
                 self._stderr = Reader(reader, self._over)
         return files
 
-    def _open_terminal(self, stored: StoredContainer, theirs: list[int]) -> _Files:
-        master, slave, path = _terminal(stored)
-        theirs.append(slave)
-        self._stdout = Reader(master, self._over)
-        self._stdin = Writer(os.dup(master))
-        self._terminal = os.dup(master)
-        with contextlib.suppress(OSError):
-            os.fchown(slave, stored.user or 0, stored.group or 0)
-        if self._is_led:
-            return dict.fromkeys((0, 1, 2), slave)
+    def _open_terminal(self, terminal: Terminal, theirs: list[int]) -> _Files:
+        theirs.append(terminal.slave)
+        self._stdout = Reader(terminal.master, self._over)
+        self._stdin = Writer(os.dup(terminal.master))
+        self._terminal = os.dup(terminal.master)
+        if self._joiner.is_leader:
+            return dict.fromkeys((0, 1, 2), terminal.slave)
         # Opened by name as the first thing in a new session, it becomes the session's controlling terminal.
-        return dict.fromkeys((0, 1, 2), (path, os.O_RDWR))
+        return dict.fromkeys((0, 1, 2), (terminal.path, os.O_RDWR))
 
     async def _watch(self) -> None:
         """Sees the command's end; ends it when its container has ended."""
@@ -181,15 +224,16 @@ class _Command:
         if not may_complain or self._has_spoken or not data:
             return data
         self._has_spoken = True
-        if not any(data.startswith(name) or name.startswith(data) for name in _JOINERS):
+        prefixes = self._joiner.prefixes
+        if not any(data.startswith(name) or name.startswith(data) for name in prefixes):
             return data
-        # Either nsenter could not run the command, and then ends at once, or the command speaks like nsenter.
+        # Either the joiner could not run the command, and then ends at once, or the command speaks like it.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_COMPLAINT_SECONDS):
                 while len(data) < _COMPLAINT_BYTES and (more := await reader.read()):
                     data += more
                 await self._over.wait()
-        if self._over.is_set() and self._exit_code() != 0 and data.startswith(_JOINERS):
+        if self._over.is_set() and self._exit_code() != 0 and data.startswith(prefixes):
             self._complaint = data
             return b""
         return data
@@ -202,9 +246,7 @@ class _Command:
         await self._over.wait()
         code = self._exit_code()
         if self._complaint is not None:
-            said = self._complaint.decode(errors="replace").strip()
-            is_known = "failed to execute" in said or code in _NOT_EXECUTED
-            raise RuntimeError(not_executed(said, code, self._program) if is_known else said)
+            raise RuntimeError(self._joiner.explain(self._complaint.decode(errors="replace").strip(), code))
         return code
 
     def _exit_code(self) -> int:
@@ -240,8 +282,20 @@ class _Command:
             self._terminal = None
 
 
-def _terminal(stored: StoredContainer) -> tuple[int, int, str]:
-    """(master, slave, the slave's path as the host sees it), from the container's devpts or else from the host's."""
+def host_terminal() -> Terminal:
+    master, slave = os.openpty()
+    return Terminal(master, slave, os.ttyname(slave))
+
+
+def _terminal(stored: StoredContainer) -> Terminal:
+    """From the container's devpts, or else from the host's; it belongs to the container's user."""
+    terminal = _container_terminal(stored) or host_terminal()
+    with contextlib.suppress(OSError):
+        os.fchown(terminal.slave, stored.user or 0, stored.group or 0)
+    return terminal
+
+
+def _container_terminal(stored: StoredContainer) -> Terminal | None:
     if not stored.plain and stored.main is not None:
         devices = f"/proc/{stored.main.pid}/root/dev/pts"
         with contextlib.suppress(OSError):
@@ -253,9 +307,8 @@ def _terminal(stored: StoredContainer) -> tuple[int, int, str]:
             except OSError:
                 os.close(master)
                 raise
-            return master, slave, f"{devices}/{number}"
-    master, slave = os.openpty()
-    return master, slave, os.ttyname(slave)
+            return Terminal(master, slave, f"{devices}/{number}")
+    return None
 
 
 def set_terminal_size(descriptor: int, size: TerminalSize) -> None:

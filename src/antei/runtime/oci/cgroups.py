@@ -1,0 +1,125 @@
+"""Control groups of containers, in version 1, 2 and hybrids of both: what may be limited, who is in one. Blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from antei.runtime.process.processes import Process, identify
+
+__all__ = ["Controllers", "find_controllers", "groups_of", "members", "resources", "unlimited"]
+
+_ROOT = Path("/sys/fs/cgroup")
+_PARENT = "antei"
+_WANTED = ("memory", "cpu", "pids", "freezer", "devices")
+_PERIOD_MICROSECONDS = 100_000  # the kubelet's default cpu-cfs-quota-period
+_LEAST_QUOTA_MICROSECONDS = 1_000
+_LEAST_SHARES, _MOST_SHARES = 2, 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Controllers:
+    """Those that containers can be limited by; `swap`: memory limits include swap."""
+
+    is_unified: bool
+    names: frozenset[str]
+    swap: bool = False
+
+
+def find_controllers(root: Path = _ROOT) -> Controllers:
+    """Tries each by making antei's own group, in which runc makes one for each container."""
+    if (root / "cgroup.controllers").exists():
+        own = root / _PARENT
+        with contextlib.suppress(OSError):
+            own.mkdir(exist_ok=True)
+        enabled = [name for name in _WANTED if _enable(root, name)]
+        return Controllers(True, frozenset(enabled), swap=True)
+    usable = [name for name in _WANTED if _can_make(root / name)]
+    swap = (root / "memory" / "memory.memsw.limit_in_bytes").exists()
+    return Controllers(False, frozenset(usable), swap)
+
+
+def resources(
+    controllers: Controllers,
+    *,
+    memory_limit_bytes: int | None,
+    cpu_limit_millis: int | None,
+    cpu_request_millis: int | None,
+    pids_limit: int,
+    privileged: bool,
+) -> dict[str, Any]:
+    """`linux.resources`: what can be limited here (Kubernetes: pkg/kubelet/cm/helpers_linux.go)."""
+    found: dict[str, Any] = {"devices": [{"allow": privileged, "access": "rwm"}]}
+    if memory_limit_bytes and "memory" in controllers.names:
+        found["memory"] = {"limit": memory_limit_bytes}
+        if controllers.swap:
+            found["memory"]["swap"] = memory_limit_bytes
+        if controllers.is_unified:
+            found["unified"] = {"memory.oom.group": "1"}
+    if "cpu" in controllers.names:
+        shares = (cpu_request_millis or 0) * 1024 // 1000
+        found["cpu"] = {"shares": min(_MOST_SHARES, max(_LEAST_SHARES, shares))}
+        if cpu_limit_millis:
+            quota = max(_LEAST_QUOTA_MICROSECONDS, cpu_limit_millis * _PERIOD_MICROSECONDS // 1000)
+            found["cpu"] |= {"quota": quota, "period": _PERIOD_MICROSECONDS}
+    if pids_limit > 0 and "pids" in controllers.names:
+        found["pids"] = {"limit": pids_limit}
+    return found
+
+
+def groups_of(pid: int, root: Path = _ROOT) -> tuple[str, ...]:
+    """The directories of the groups a process is in; the named hierarchies of version 1 are left out."""
+    try:
+        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    except OSError:
+        return ()
+    found = []
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        if path == "/":
+            continue
+        directory = root / names if names else root
+        if (directory / path.lstrip("/")).is_dir() and not names.startswith("name="):
+            found.append(str(directory / path.lstrip("/")))
+    return tuple(found)
+
+
+def members(groups: Iterable[str]) -> list[Process]:
+    """All processes of a container, those below its own groups (of a nested container) included."""
+    pids: dict[int, None] = {}
+    for group in groups:
+        for directory, _, _ in os.walk(group):
+            with contextlib.suppress(OSError, ValueError):
+                pids |= dict.fromkeys(int(line) for line in (Path(directory) / "cgroup.procs").read_text().split())
+        if pids:
+            break
+    return [process for pid in pids if (process := identify(pid)) is not None]
+
+
+def unlimited(controllers: Controllers, limits: Mapping[str, bool]) -> Sequence[str]:
+    """Which of the limits that are asked for cannot be set."""
+    return [name for name, is_asked in limits.items() if is_asked and name not in controllers.names]
+
+
+def _enable(root: Path, controller: str) -> bool:
+    for group in (root, root / _PARENT):
+        with contextlib.suppress(OSError):
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
+    try:
+        return controller in (root / _PARENT / "cgroup.subtree_control").read_text().split()
+    except OSError:
+        return False
+
+
+def _can_make(controller: Path) -> bool:
+    if not (controller / "cgroup.procs").exists():
+        return False
+    try:
+        (controller / _PARENT).mkdir(exist_ok=True)
+    except OSError:
+        return False
+    return os.access(controller / _PARENT / "cgroup.procs", os.W_OK)

@@ -1,0 +1,458 @@
+"""The oci driver: real images in real containers, by runc under conmon, over an overlay of the unpacked image."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal as signals
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from antei.api.pod_streams import CommandStreams
+from antei.runtime import (
+    ContainerRecord,
+    ContainerSpec,
+    Credential,
+    ExecResult,
+    Exit,
+    Image,
+    ImageError,
+    RuntimeFailure,
+    Sandbox,
+    SandboxSpec,
+    StartError,
+)
+from antei.runtime.images import FoundImage, ImageStore
+from antei.runtime.images.collection import keep_room
+from antei.runtime.oci.attached import open_attached
+from antei.runtime.oci.cgroups import unlimited
+from antei.runtime.oci.commands import exec_in, open_in
+from antei.runtime.oci.conmon import Runc
+from antei.runtime.oci.ending import clear_away, signal_all, write_end
+from antei.runtime.oci.files import make_sandbox, remove_container, remove_sandbox, start_container
+from antei.runtime.oci.logs import rotate_log
+from antei.runtime.oci.machine import Machine, detect_machine
+from antei.runtime.oci.seccomp import DEFAULT_PROFILE
+from antei.runtime.oci.state import StoredContainer, StoredSandbox, load
+from antei.runtime.process import processes
+from antei.runtime.process.inside import signal_number
+from antei.world import World
+
+__all__ = ["OciRuntime"]
+
+_log = logging.getLogger(__name__)
+#: kubelet: containerLogMonitorInterval.
+_LOG_SECONDS = 10.0
+_KILL_SECONDS = 10.0
+#: What a container may have of processes and threads: enough for any server, too little for a fork bomb.
+_PIDS_LIMIT = 4096
+
+
+class _Run:
+    """One container: what is stored of it, and what only this process of antei knows."""
+
+    def __init__(self, stored: StoredContainer, bundle: Path) -> None:
+        self.stored = stored
+        self.bundle = bundle
+        self.ended = asyncio.Event()
+        self.killed = False
+        self.watch: asyncio.Task[None] | None = None
+        if stored.record.exit is not None:
+            self.ended.set()
+
+    @property
+    def record(self) -> ContainerRecord:
+        return self.stored.record
+
+
+class OciRuntime:
+    """Keeps its state under `directory`, one for each cluster; a new object on the same directory adopts what runs.
+
+    pids_limit: of each container; 0: none. seccomp_directory: where Localhost profiles are.
+    """
+
+    name = "oci"
+
+    def __init__(
+        self,
+        world: World,
+        directory: Path,
+        images: ImageStore,
+        *,
+        machine: Machine | None = None,
+        pids_limit: int = _PIDS_LIMIT,
+        seccomp_directory: Path | None = None,
+    ) -> None:
+        self._world = world
+        self._directory = directory.absolute()
+        self._images = images
+        self._machine = machine
+        self._pids_limit = pids_limit
+        self._seccomp_directory = seccomp_directory or self._directory / "seccomp"
+        self._sandboxes: dict[str, StoredSandbox] = {}
+        self._runs: dict[str, _Run] = {}
+        self._opening: asyncio.Task[None] | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._start_locks: dict[str, asyncio.Lock] = {}
+
+    # --- images ---
+
+    async def has_image(self, image: str) -> bool:
+        return await self._images.find(image) is not None
+
+    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
+        await self._opened()
+        found = await self._images.find(image)
+        if found is None and pull_policy == "Never":
+            raise ImageError("ErrImageNeverPull", f'Container image "{image}" is not present with pull policy of Never')
+        if found is None or pull_policy == "Always":
+            try:
+                found = await self._images.pull(image, credentials)
+            except OSError as error:
+                raise ImageError("ErrImagePull", f"the image store cannot be used: {error}") from error
+            except ImageError as error:
+                if error.reason != "ErrImagePull":
+                    raise
+                raise ImageError(error.reason, f'Failed to pull image "{image}": {error.message}') from error
+        config = found.image.config
+        return Image(
+            name=image,
+            id=found.repo_digest,
+            command=config.entrypoint,
+            args=config.command,
+            user=config.user,
+            size_bytes=found.image.size_bytes,
+        )
+
+    # --- sandboxes ---
+
+    async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
+        await self._opened()
+        sandbox = Sandbox(
+            id=spec.id or self._world.chance.token(32),
+            pod_uid=spec.pod_uid,
+            namespace=spec.namespace,
+            pod_name=spec.pod_name,
+            created_at=self._world.clock.now(),
+        )
+        try:
+            stored = await asyncio.to_thread(make_sandbox, self._sandbox_directory(sandbox.id), sandbox, spec)
+        except OSError as error:
+            raise RuntimeFailure("FailedCreatePodSandBox", f"cannot make the pod's directory: {error}") from error
+        self._sandboxes[sandbox.id] = stored
+        return sandbox
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        _, runc = await self._opened()
+        async with self._start_lock(sandbox_id):  # a container that is being started is killed, too
+            stored = self._sandboxes.pop(sandbox_id, None)
+        if stored is None:
+            return
+        runs = [run for run in self._runs.values() if run.record.sandbox_id == sandbox_id]
+        try:
+            async with asyncio.timeout(_KILL_SECONDS):
+                for run in runs:
+                    await self._kill(run)
+                for run in runs:
+                    await run.ended.wait()
+        except TimeoutError:
+            self._sandboxes[sandbox_id] = stored
+            raise RuntimeFailure(
+                "KillPodSandboxError", f"pod {stored.sandbox.pod_name}: processes outlive SIGKILL"
+            ) from None
+        for run in runs:
+            self._runs.pop(run.record.id, None)
+        self._start_locks.pop(sandbox_id, None)
+        await asyncio.to_thread(remove_sandbox, self._sandbox_directory(sandbox_id), stored, runc)
+
+    async def sandboxes(self) -> Sequence[Sandbox]:
+        await self._opened()
+        return tuple(stored.sandbox for stored in self._sandboxes.values())
+
+    # --- containers ---
+
+    async def start(self, spec: ContainerSpec) -> ContainerRecord:
+        # A start that is cancelled half-way would leave a process that nobody knows of: it is finished first.
+        starting = asyncio.create_task(self._start(spec), name="start")
+        self._keep(starting)
+        return await asyncio.shield(starting)
+
+    async def unsupported(self, spec: ContainerSpec) -> list[str]:
+        machine, _ = await self._opened()
+        asked = {"memory": spec.memory_limit_bytes is not None, "cpu": spec.cpu_limit_millis is not None}
+        missing = unlimited(machine.controllers, asked)
+        messages = [
+            f"resources.limits.{name}: counted by the scheduler, not enforced: this machine has no {name} cgroup"
+            for name in missing
+        ]
+        if spec.security.seccomp == "RuntimeDefault" and not spec.privileged and not DEFAULT_PROFILE.exists():
+            package = "package golang-github-containers-common"
+            messages.append(f"seccompProfile RuntimeDefault: there is no {DEFAULT_PROFILE} ({package})")
+        wanted = [name.upper().removeprefix("CAP_") for name in spec.security.added_capabilities]
+        lost = [name for name in wanted if name != "ALL" and name not in machine.capabilities]
+        if lost:
+            messages.append(f"capabilities: antei itself has no {', '.join(lost)} to give")
+        return messages
+
+    async def wait(self, container_id: str) -> Exit:
+        run = await self._run(container_id)
+        await run.ended.wait()
+        if run.record.exit is None:
+            raise RuntimeError(f"container {run.record.name} has ended without an exit")
+        return run.record.exit
+
+    async def signal(self, container_id: str, signal: str) -> None:
+        await self._opened()
+        run = self._runs.get(container_id)
+        if run is None or run.ended.is_set():
+            return
+        number = signal_number(signal)
+        if number == signals.SIGKILL:
+            await self._kill(run)
+        elif run.stored.main is not None:
+            await asyncio.to_thread(processes.send, run.stored.main, number)
+
+    async def pause(self, container_id: str) -> None:
+        run = await self._run(container_id)
+        # Twice: what a process forked while the others were being stopped is stopped, too.
+        for _ in range(2):
+            await asyncio.to_thread(signal_all, run.stored, signals.SIGSTOP)
+
+    async def resume(self, container_id: str) -> None:
+        run = await self._run(container_id)
+        await asyncio.to_thread(signal_all, run.stored, signals.SIGCONT)
+
+    async def exec(
+        self,
+        container_id: str,
+        command: Sequence[str],
+        *,
+        timeout_seconds: float | None = None,
+        output_limit_bytes: int = 10 * 1024,
+    ) -> ExecResult:
+        _, runc = await self._running(container_id, command)
+        try:
+            return await exec_in(
+                runc, container_id, command, timeout_seconds=timeout_seconds, output_limit_bytes=output_limit_bytes
+            )
+        except TimeoutError:
+            raise
+        except (OSError, ValueError) as error:  # too long a command line, a NUL in it
+            raise RuntimeFailure("ExecError", f"{command[0]!r} cannot be run: {error}") from error
+
+    async def open_exec(
+        self, container_id: str, command: Sequence[str], *, stdin: bool = False, tty: bool = False
+    ) -> CommandStreams:
+        run, runc = await self._running(container_id, command)
+        try:
+            return await open_in(runc, container_id, command, run.ended, stdin=stdin, tty=tty)
+        except (OSError, ValueError) as error:
+            raise RuntimeFailure("ExecError", f"{command[0]!r} cannot be run: {error}") from error
+
+    async def open_attach(self, container_id: str, *, stdin: bool = False) -> CommandStreams:
+        run = await self._run(container_id)
+        if run.ended.is_set():
+            raise RuntimeFailure("AttachError", f"container {run.record.name} is not running")
+        try:
+            return await open_attached(
+                run.bundle,
+                run.ended,
+                lambda: run.record.exit,
+                stdin=stdin and run.stored.stdin,
+                tty=run.stored.tty,
+            )
+        except OSError as error:
+            raise RuntimeFailure("AttachError", f"container {run.record.name} is gone: {error}") from error
+
+    async def remove(self, container_id: str) -> None:
+        await self._opened()
+        run = self._runs.get(container_id)
+        if run is None:
+            return
+        if not run.ended.is_set():
+            raise RuntimeFailure("RemoveContainerError", f"container {run.record.name} still runs")
+        del self._runs[container_id]
+        await asyncio.to_thread(remove_container, run.bundle)
+
+    async def containers(self) -> Sequence[ContainerRecord]:
+        await self._opened()
+        return tuple(run.record for run in self._runs.values())
+
+    async def aclose(self) -> None:
+        starting = [task for task in self._background if task.get_name() == "start"]
+        await asyncio.gather(*starting, return_exceptions=True)
+        tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- how ---
+
+    async def _opened(self) -> tuple[Machine, Runc]:
+        if self._opening is None:
+            self._opening = asyncio.ensure_future(self._load())
+        await asyncio.shield(self._opening)
+        if self._machine is None:
+            raise RuntimeError("the runtime was opened without finding out what the machine can do")
+        return self._machine, Runc(self._machine.runc, self._machine.conmon, self._directory / "runc")
+
+    async def _load(self) -> None:
+        if self._machine is None:
+            self._machine = await detect_machine(self._directory)
+        if self._machine.refusal:
+            raise RuntimeFailure("RuntimeNotReady", self._machine.refusal)
+        runc = Runc(self._machine.runc, self._machine.conmon, self._directory / "runc")
+        self._sandboxes, stored_containers, broken = await asyncio.to_thread(load, self._directory)
+        for directory in broken:
+            await asyncio.to_thread(clear_away, directory, runc)
+        for stored in stored_containers.values():
+            run = self._runs[stored.record.id] = _Run(stored, self._bundle(stored.record))
+            if not run.ended.is_set():
+                self._watch(run, runc)
+        self._keep(asyncio.create_task(self._keep_logs(), name="logs"))
+        self._keep(asyncio.create_task(keep_room(self._images, self._world), name="images"))
+
+    async def _start(self, spec: ContainerSpec) -> ContainerRecord:
+        machine, runc = await self._opened()
+        image = await self._image(spec)
+        async with self._start_lock(spec.sandbox_id):
+            sandbox = self._sandboxes.get(spec.sandbox_id)
+            if sandbox is None:
+                raise StartError("CreateContainerError", f"sandbox {spec.sandbox_id} does not exist")
+            record = ContainerRecord(
+                id=self._world.chance.token(32),
+                sandbox_id=spec.sandbox_id,
+                pod_uid=sandbox.sandbox.pod_uid,
+                name=spec.name,
+                attempt=spec.attempt,
+                image=spec.image,
+                image_id=image.repo_digest,
+                started_at=self._world.clock.now(),
+                stop_signal=spec.stop_signal or image.image.config.stop_signal or "SIGTERM",
+                runtime=self.name,
+            )
+            bundle = self._bundle(record)
+            stored = await asyncio.to_thread(self._start_on, spec, record, image, sandbox, machine, runc, bundle)
+            run = self._runs[record.id] = _Run(stored, bundle)
+            self._watch(run, runc)
+        return record
+
+    def _start_on(
+        self,
+        spec: ContainerSpec,
+        record: ContainerRecord,
+        image: FoundImage,
+        sandbox: StoredSandbox,
+        machine: Machine,
+        runc: Runc,
+        bundle: Path,
+    ) -> StoredContainer:
+        with self._images.layout.locked():  # no prune between looking and mounting
+            if not image.rootfs.is_dir():
+                raise StartError("CreateContainerError", f'image "{spec.image}" is not there any more')
+            self._images.layout.touch(image.image.id)
+            return start_container(
+                spec,
+                record,
+                image,
+                self._sandbox_directory(record.sandbox_id),
+                sandbox,
+                machine,
+                runc,
+                bundle=bundle,
+                pids_limit=self._pids_limit,
+                seccomp_directory=self._seccomp_directory,
+            )
+
+    async def _image(self, spec: ContainerSpec) -> FoundImage:
+        try:
+            found = await self._images.find(spec.image)
+            signal_number(spec.stop_signal or "SIGTERM")
+        except (RuntimeFailure, OSError) as error:
+            raise StartError("CreateContainerError", str(error)) from error
+        if found is None:
+            raise StartError("CreateContainerError", f'image "{spec.image}" is not there')
+        return found
+
+    def _watch(self, run: _Run, runc: Runc) -> None:
+        run.watch = asyncio.ensure_future(self._follow(run, runc))
+        run.watch.add_done_callback(_say_failure)
+
+    async def _follow(self, run: _Run, runc: Runc) -> None:
+        """Waits for the end of a container, then writes down how it ended."""
+        stored = run.stored
+        if stored.monitor is not None:
+            await processes.ended(stored.monitor)
+        is_told = await asyncio.to_thread((run.bundle / "exits" / stored.record.id).exists)
+        if not is_told and stored.main is not None:
+            await processes.ended(stored.main)  # somebody killed conmon
+        run.stored = await asyncio.to_thread(
+            write_end, run.stored, run.bundle, runc, self._world.clock.now(), was_killed=run.killed
+        )
+        run.ended.set()
+
+    async def _keep_logs(self) -> None:
+        while True:
+            await asyncio.sleep(_LOG_SECONDS)
+            now = self._world.clock.now()
+            for run in list(self._runs.values()):
+                if not run.ended.is_set() and run.stored.log_path:
+                    await self._rotate(run, now)
+
+    async def _rotate(self, run: _Run, now: datetime) -> None:
+        try:
+            await asyncio.to_thread(rotate_log, Path(run.stored.log_path), run.bundle, now)
+        except OSError as error:
+            _log.warning("the log of container %s is not rotated: %s", run.record.name, error)
+
+    async def _kill(self, run: _Run) -> None:
+        if run.ended.is_set():
+            return
+        run.killed = True
+        if run.stored.main is not None:
+            await asyncio.to_thread(processes.send, run.stored.main, signals.SIGKILL)
+
+    async def _running(self, container_id: str, command: Sequence[str]) -> tuple[_Run, Runc]:
+        """Raises RuntimeFailure when no command can be run in it."""
+        _, runc = await self._opened()
+        run = await self._run(container_id)
+        if not command:
+            raise RuntimeFailure("ExecError", "no command to run")
+        main = run.stored.main
+        if run.ended.is_set() or main is None or not await asyncio.to_thread(processes.alive, main):
+            raise RuntimeFailure("ExecError", f"container {run.record.name} is not running")
+        return run, runc
+
+    async def _run(self, container_id: str) -> _Run:
+        await self._opened()
+        run = self._runs.get(container_id)
+        if run is None:
+            raise RuntimeFailure("NotFound", f"container {container_id} does not exist")
+        return run
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        task.add_done_callback(_retrieve)
+
+    def _start_lock(self, sandbox_id: str) -> asyncio.Lock:
+        return self._start_locks.setdefault(sandbox_id, asyncio.Lock())
+
+    def _sandbox_directory(self, sandbox_id: str) -> Path:
+        return self._directory / "sandboxes" / sandbox_id
+
+    def _bundle(self, record: ContainerRecord) -> Path:
+        return self._sandbox_directory(record.sandbox_id) / "containers" / record.id
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Whoever asked for it has the exception; when nobody waits any more it is said here."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.debug("%s ended with %r", task.get_name(), task.exception())
+
+
+def _say_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and task.exception() is not None:
+        _log.error("watching a container failed", exc_info=task.exception())

@@ -1,0 +1,221 @@
+"""Makes and removes what sandboxes and containers are made of: directories, mounts, namespaces, bundles. Blocks."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from antei.runtime import ContainerRecord, ContainerSpec, Mount, Sandbox, SandboxSpec, StartError
+from antei.runtime.images import FoundImage
+from antei.runtime.images.inside import Identity, UnknownUser, identify_user, resolve_inside
+from antei.runtime.images.layout import remove_tree
+from antei.runtime.oci import cgroups, config
+from antei.runtime.oci.conmon import Runc, run_bundle
+from antei.runtime.oci.kernel import is_mounted, make_namespaces, mount_overlay, mount_tmpfs, unmount
+from antei.runtime.oci.machine import Machine
+from antei.runtime.oci.pause import PauseFailure, start_pause
+from antei.runtime.oci.seccomp import seccomp_of
+from antei.runtime.oci.state import StoredContainer, StoredSandbox, write
+from antei.runtime.process.command import container_hosts
+
+__all__ = ["cgroup_path", "joined_by", "make_sandbox", "remove_container", "remove_sandbox", "start_container"]
+
+#: As containerd has it: with a network of its own a pod may use low ports and ping, whoever it runs as.
+_OWN_NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
+
+def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> StoredSandbox:
+    """Only files: namespaces and mounts come with the first container."""
+    directory.mkdir(parents=True)
+    (directory / "containers").mkdir()
+    aliases = [(alias.ip, alias.hostnames) for alias in spec.hosts]
+    (directory / "hosts").write_text(container_hosts(spec.hostname, aliases))
+    (directory / "hostname").write_text(spec.hostname + "\n")
+    (directory / "resolv.conf").write_text(spec.resolv_conf or _host_resolv_conf())
+    stored = StoredSandbox(
+        sandbox=sandbox,
+        hostname=spec.hostname,
+        network_namespace=spec.network_namespace,
+        host_ipc=spec.host_ipc,
+        host_pid=spec.host_pid,
+        share_process_namespace=spec.share_process_namespace,
+        sysctls={**(_OWN_NETWORK_SYSCTLS if spec.network_namespace else {}), **spec.sysctls},
+    )
+    write(directory / "sandbox.json", stored)
+    return stored
+
+
+def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Runc) -> config.Joined:
+    """What containers of the pod join; made where it is missing, as after a start of the machine. Raises OSError."""
+    wanted = [kind for kind in ("ipc", "uts") if kind == "uts" or not stored.host_ipc]
+    missing = [kind for kind in wanted if not is_mounted(directory / kind)]
+    if missing:
+        make_namespaces(directory, stored.hostname, missing)
+    shared_memory = Path("/dev/shm") if stored.host_ipc else directory / "shm"
+    if not stored.host_ipc and not is_mounted(shared_memory):
+        shared_memory.mkdir(exist_ok=True)
+        mount_tmpfs(shared_memory)
+    pid: str | None = ""
+    if stored.host_pid:
+        pid = None
+    elif stored.share_process_namespace:
+        pid = start_pause(runc, directory, cgroup_path(stored.sandbox.id))
+    network = stored.network_namespace
+    return config.Joined(
+        directory=directory,
+        hostname=stored.hostname,
+        network=None if network is None else Path("/run/netns") / network,
+        ipc=None if stored.host_ipc else directory / "ipc",
+        uts=directory / "uts",
+        pid=pid,
+        shared_memory=shared_memory,
+        sysctls=stored.sysctls,
+        cgroup=machine.controllers.is_unified,
+    )
+
+
+def remove_sandbox(directory: Path, stored: StoredSandbox | None, runc: Runc) -> None:
+    """After all containers have ended. Raises OSError."""
+    for container in (directory / "containers").glob("*"):
+        remove_container(container)
+    if stored is not None and stored.share_process_namespace:
+        runc.delete(stored.sandbox.id)
+    for name in ("ipc", "uts", "shm"):
+        unmount(directory / name)
+    remove_tree(directory)
+
+
+def remove_container(bundle: Path) -> None:
+    unmount(bundle / "rootfs")
+    remove_tree(bundle)
+
+
+def cgroup_path(identifier: str) -> str:
+    return f"/antei/{identifier[:32]}"
+
+
+def start_container(
+    spec: ContainerSpec,
+    record: ContainerRecord,
+    image: FoundImage,
+    sandbox_directory: Path,
+    sandbox: StoredSandbox,
+    machine: Machine,
+    runc: Runc,
+    *,
+    bundle: Path,
+    pids_limit: int,
+    seccomp_directory: Path,
+) -> StoredContainer:
+    """Lays out the bundle and runs it; raises StartError, and then nothing of it is left."""
+    identity = _identity(spec, image)
+    stored = StoredContainer(
+        record=record,
+        log_path="" if spec.log_path == Path() else str(spec.log_path.absolute()),
+        uid=identity.uid,
+        gid=identity.gid,
+        tty=spec.tty,
+        stdin=spec.stdin,
+        has_own_pids=not (sandbox.host_pid or sandbox.share_process_namespace),
+    )
+    try:
+        joined = joined_by(sandbox_directory, sandbox, machine, runc)
+        for name in ("upper", "work", "rootfs"):
+            (bundle / name).mkdir(parents=True)
+        shutil.copymode(image.rootfs, bundle / "upper")
+        mount_overlay(bundle / "rootfs", image.rootfs, bundle / "upper", bundle / "work")
+        _make_sources(spec)
+        document = config.container_config(
+            spec,
+            image.image.config,
+            joined,
+            identity,
+            rootfs=bundle / "rootfs",
+            cgroup=cgroup_path(record.id),
+            held=machine.capabilities,
+            resources=_resources(spec, machine, pids_limit),
+            seccomp=seccomp_of(
+                spec.security.seccomp, seccomp_directory, config.capabilities_of(spec, machine.capabilities)
+            ),
+            devices=config.host_devices() if spec.privileged else (),
+            volumes=_anonymous_volumes(spec, image, bundle),
+        )
+        (bundle / "config.json").write_text(json.dumps(document))
+        write(bundle / "container.json", stored)
+        started = run_bundle(
+            runc, record.id, bundle, stored.log_path, tty=spec.tty, stdin=spec.stdin, stdin_once=spec.stdin_once
+        )
+    except (OSError, PauseFailure, UnicodeEncodeError, subprocess.SubprocessError) as error:
+        remove_container(bundle)
+        raise StartError("CreateContainerError", str(error)) from error
+    except StartError:
+        remove_container(bundle)
+        raise
+    groups = cgroups.groups_of(started.main.pid) if started.main is not None else ()
+    stored = msgspec.structs.replace(stored, monitor=started.monitor, main=started.main, groups=groups)
+    write(bundle / "container.json", stored)
+    return stored
+
+
+def _identity(spec: ContainerSpec, image: FoundImage) -> Identity:
+    """The container's security context above the image's USER. Raises StartError for a name the image does not know."""
+    wanted = image.image.config.user if spec.run_as_user is None else str(spec.run_as_user)
+    try:
+        identity = identify_user(image.rootfs, wanted, spec.run_as_group)
+    except UnknownUser as error:
+        raise StartError("CreateContainerError", str(error)) from error
+    return dataclasses.replace(identity, groups=()) if spec.security.strict_groups else identity
+
+
+def _resources(spec: ContainerSpec, machine: Machine, pids_limit: int) -> dict[str, object]:
+    return cgroups.resources(
+        machine.controllers,
+        memory_limit_bytes=spec.memory_limit_bytes,
+        cpu_limit_millis=spec.cpu_limit_millis,
+        cpu_request_millis=spec.cpu_request_millis,
+        pids_limit=pids_limit,
+        privileged=spec.privileged,
+    )
+
+
+def _make_sources(spec: ContainerSpec) -> None:
+    """A host path that is not there is made as a directory, as containerd does."""
+    for mount in spec.mounts:
+        if not mount.source.exists():
+            mount.source.mkdir(parents=True)
+    if spec.termination_log is not None and not spec.termination_log.exists():
+        spec.termination_log.parent.mkdir(parents=True, exist_ok=True)
+        spec.termination_log.touch()
+        spec.termination_log.chmod(0o666)
+
+
+def _anonymous_volumes(spec: ContainerSpec, image: FoundImage, bundle: Path) -> Sequence[Mount]:
+    """The image's VOLUMEs stay writable over a read-only root, with what the image has there.
+
+    Over a writable root they need nothing: the overlay is the container's own already.
+    """
+    if not spec.read_only_root:
+        return ()
+    found = []
+    for number, target in enumerate(image.image.config.volumes):
+        source = bundle / f"volume-{number}"
+        content = resolve_inside(image.rootfs, target)
+        if content.is_dir():
+            subprocess.run(["cp", "-a", "--", str(content), str(source)], check=True, stdin=subprocess.DEVNULL)
+        else:
+            source.mkdir()
+        found.append(Mount(source, target))
+    return found
+
+
+def _host_resolv_conf() -> str:
+    try:
+        return Path("/etc/resolv.conf").read_text()
+    except OSError:
+        return ""

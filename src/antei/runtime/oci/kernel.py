@@ -1,0 +1,113 @@
+"""What Python has no call for: mounts, and namespaces that last without a process in them. Blocks; for threads."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+__all__ = ["is_mounted", "make_namespaces", "mount_overlay", "mount_tmpfs", "own_capabilities", "unmount"]
+
+_CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
+_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 0x2, 0x4, 0x8, 0x1000
+_MNT_DETACH = 2
+#: containerd's size of a pod's /dev/shm.
+_SHARED_MEMORY_BYTES = 64 * 1024 * 1024
+#: In the kernel's order (linux/capability.h).
+_CAPABILITIES = (
+    *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
+    *("LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER"),
+    *("SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE"),
+    *("SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP"),
+    *("MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF"),
+    "CHECKPOINT_RESTORE",
+)
+
+
+def mount_overlay(target: Path, lower: Path, upper: Path, work: Path) -> None:
+    """Raises OSError."""
+    layers = (
+        f"{name}={_escaped(path)}" for name, path in (("lowerdir", lower), ("upperdir", upper), ("workdir", work))
+    )
+    _mount("overlay", target, "overlay", 0, ",".join(layers))
+
+
+def mount_tmpfs(target: Path, size_bytes: int = _SHARED_MEMORY_BYTES) -> None:
+    """As a pod's /dev/shm is. Raises OSError."""
+    _mount("shm", target, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=1777,size={size_bytes}")
+
+
+def unmount(target: Path) -> None:
+    """At once; what still uses it keeps it. No error when nothing is mounted there."""
+    _libc().umount2(os.fsencode(target), _MNT_DETACH)
+
+
+def is_mounted(path: Path) -> bool:
+    try:
+        return path.stat().st_dev != path.parent.stat().st_dev
+    except OSError:
+        return False
+
+
+def make_namespaces(directory: Path, hostname: str, kinds: Sequence[str]) -> None:
+    """New namespaces ("ipc", "uts") as files of these names in the directory, to be joined. Raises OSError."""
+    failures: list[OSError] = []
+
+    def work() -> None:
+        try:
+            flags = (_CLONE_NEWUTS if "uts" in kinds else 0) | (_CLONE_NEWIPC if "ipc" in kinds else 0)
+            _checked(_libc().unshare(flags), "unshare")
+            if "uts" in kinds:
+                name = hostname.encode()
+                _checked(_libc().sethostname(name, len(name)), "sethostname")
+            for kind in kinds:
+                path = directory / kind
+                path.touch()
+                _mount(f"/proc/{threading.get_native_id()}/ns/{kind}", path, "none", _MS_BIND, None)
+        except OSError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=work, name="namespaces")  # it ends in them, and is not to be used again
+    thread.start()
+    thread.join()
+    if failures:
+        for kind in kinds:
+            unmount(directory / kind)
+        raise failures[0]
+
+
+def own_capabilities() -> tuple[str, ...]:
+    """Those that antei may hand on, without CAP_: what it has and what its bounding set leaves."""
+    held = ~0
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name in ("CapPrm", "CapBnd"):
+            held &= int(value, 16)
+    return tuple(name for number, name in enumerate(_CAPABILITIES) if held >> number & 1)
+
+
+def _escaped(path: Path) -> str:
+    """overlayfs ends a path at a comma and, among lower ones, at a colon."""
+    return str(path).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+
+
+def _mount(source: str, target: Path, kind: str, flags: int, options: str | None) -> None:
+    data = None if options is None else options.encode()
+    result = _libc().mount(source.encode(), os.fsencode(target), kind.encode(), flags, data)
+    _checked(result, f"mount {kind} on {target}")
+
+
+def _checked(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+    libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+    libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
+    return libc

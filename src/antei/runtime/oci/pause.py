@@ -1,0 +1,84 @@
+"""PID 1 of a pod whose containers share their processes: it does nothing but take over orphans. Blocks.
+
+It runs as a container of its own, without capabilities and with nothing but the host's shell and libraries to see,
+read-only, because the pod's containers may look at its root through /proc/1/root.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from antei.runtime.oci.conmon import Runc
+
+__all__ = ["PauseFailure", "start_pause"]
+
+#: `wait` reaps whatever becomes its child.
+_PROGRAM = 'trap "exit 0" TERM; while :; do sleep 2147483647 & wait $!; done'
+_LINKS = ("bin", "lib", "lib64", "lib32", "libx32", "sbin")
+
+
+class PauseFailure(RuntimeError):
+    """The message is runc's."""
+
+
+def start_pause(runc: Runc, sandbox: Path, cgroup: str) -> str:
+    """The path of the pod's PID namespace; starts its first process where that does not run. Raises PauseFailure."""
+    bundle, identifier = sandbox / "pause", sandbox.name
+    pid_file = bundle / "pid"
+    found = _namespace_of(pid_file, identifier)
+    if found is not None:
+        return found
+    runc.delete(identifier)
+    rootfs = bundle / "rootfs"
+    rootfs.mkdir(parents=True, exist_ok=True)
+    for name in _LINKS:
+        host = Path("/") / name
+        if host.is_symlink() and not (rootfs / name).is_symlink():
+            (rootfs / name).symlink_to(os.readlink(host))
+    (bundle / "config.json").write_text(json.dumps(_config(cgroup)))
+    # Its streams are nobody's: runc's own are handed on, and nothing reads them.
+    said = runc.run("run", "--detach", "--pid-file", str(pid_file), "--bundle", str(bundle), identifier)
+    found = _namespace_of(pid_file, identifier)
+    if said or found is None:
+        raise PauseFailure(f"the pod's shared PID namespace could not be made: {said or 'its first process ended'}")
+    return found
+
+
+def _namespace_of(pid_file: Path, identifier: str) -> str | None:
+    """None when the process that is named there is not, or no longer, the pod's."""
+    try:
+        pid = int(pid_file.read_text())
+        groups = Path(f"/proc/{pid}/cgroup").read_text()
+    except (OSError, ValueError):
+        return None
+    return f"/proc/{pid}/ns/pid" if identifier[:32] in groups else None
+
+
+def _config(cgroup: str) -> dict[str, Any]:
+    shown = [Path("/usr"), *(Path("/") / name for name in _LINKS)]
+    binds = [
+        {"destination": str(path), "type": "bind", "source": str(path), "options": ["rbind", "ro", "nosuid", "nodev"]}
+        for path in shown
+        if path.is_dir() and not path.is_symlink()
+    ]
+    return {
+        "ociVersion": "1.0.2",
+        "root": {"path": "rootfs", "readonly": True},
+        "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, *binds],
+        "process": {
+            "user": {"uid": 65535, "gid": 65535},
+            "args": ["/bin/sh", "-c", _PROGRAM],
+            "env": ["PATH=/usr/bin:/bin"],
+            "cwd": "/",
+            "noNewPrivileges": True,
+        },
+        "linux": {
+            "cgroupsPath": cgroup,
+            "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")],
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+            "maskedPaths": ["/proc/kcore", "/proc/keys"],
+        },
+    }

@@ -1,0 +1,112 @@
+"""What is on disk, so that containers outlive antei.
+
+DIRECTORY/
+    runc/                             runc's own state
+    sandboxes/SANDBOX/
+        sandbox.json, hosts, hostname, resolv.conf
+        ipc, uts                      namespaces, bound to files
+        shm/                          a tmpfs: the pod's /dev/shm
+        containers/CONTAINER/         the bundle
+            container.json            what was started, as which processes
+            config.json, rootfs/      rootfs: an overlay of the image and upper/, with work/
+            pid, conmon.pid           written by conmon
+            exits/CONTAINER           the exit code, written by conmon, whether antei runs or not
+            attach, ctl               conmon's socket and its FIFO for sizes of terminals and for new logs
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from antei.runtime import ContainerRecord, Exit, Sandbox
+from antei.runtime.process.processes import Process, identify
+
+__all__ = ["StoredContainer", "StoredSandbox", "exit_of", "identified", "load", "write"]
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+#: When whoever should have told the exit code was killed: as Kubernetes says of a container it lost track of.
+_UNKNOWN_EXIT_CODE = 137
+
+
+class StoredSandbox(msgspec.Struct, frozen=True):
+    sandbox: Sandbox
+    hostname: str
+    network_namespace: str | None = None
+    host_ipc: bool = False
+    host_pid: bool = False
+    share_process_namespace: bool = False
+    sysctls: dict[str, str] = {}
+
+
+class StoredContainer(msgspec.Struct, frozen=True):
+    """monitor: conmon; main: the container's first process. Neither is known before the container has been started."""
+
+    record: ContainerRecord
+    log_path: str  # empty: output is dropped
+    uid: int = 0
+    gid: int = 0
+    tty: bool = False
+    stdin: bool = False
+    monitor: Process | None = None
+    main: Process | None = None
+    groups: tuple[str, ...] = ()  # directories of its control groups
+    has_own_pids: bool = True  # False: SIGKILL for its first process does not end the others
+
+
+def identified(path: Path) -> Process | None:
+    """The process whose pid conmon has written there."""
+    try:
+        return identify(int(path.read_text()))
+    except (OSError, ValueError):
+        return None
+
+
+def exit_of(directory: Path, container_id: str, now: datetime) -> Exit:
+    """How a container ended whose conmon has ended. 128+n may be an exit code of its own or signal n."""
+    path = directory / "exits" / container_id
+    try:
+        return Exit(int(path.read_text()), datetime.fromtimestamp(path.stat().st_mtime, UTC))
+    except (OSError, ValueError):
+        return Exit(_UNKNOWN_EXIT_CODE, now)
+
+
+def write(path: Path, value: StoredSandbox | StoredContainer) -> None:
+    """Whole or not at all."""
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(value))
+    os.replace(temporary, path)
+
+
+def load(root: Path) -> tuple[dict[str, StoredSandbox], dict[str, StoredContainer], list[Path]]:
+    """All sandboxes and containers by id, and the directories of what cannot be read or never began to run."""
+    sandboxes: dict[str, StoredSandbox] = {}
+    containers: dict[str, StoredContainer] = {}
+    broken: list[Path] = []
+    for directory in sorted((root / "sandboxes").glob("*")):
+        sandbox = _read(directory / "sandbox.json", StoredSandbox)
+        if sandbox is None:
+            broken.append(directory)
+            continue
+        sandboxes[sandbox.sandbox.id] = sandbox
+        for inner in sorted((directory / "containers").glob("*")):
+            container = _read(inner / "container.json", StoredContainer)
+            if container is None or (container.monitor is None and container.record.exit is None):
+                broken.append(inner)
+            else:
+                containers[container.record.id] = container
+    return sandboxes, containers, broken
+
+
+def _read(path: Path, into: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=into)
+    except (OSError, msgspec.MsgspecError) as error:
+        _log.warning("clearing away a container state that cannot be read: %s: %s", path, error)
+        return None

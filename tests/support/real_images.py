@@ -1,0 +1,112 @@
+"""Small container images made in milliseconds: an OCI layout of one layer, with busybox and whatever a test adds."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from antei.runtime.images.config import machine_architecture
+
+__all__ = ["BUSYBOX", "busybox_layer", "layer", "missing", "write_layout"]
+
+BUSYBOX = Path("/bin/busybox")
+_APPLETS = (
+    *("sh", "ls", "cat", "sleep", "id", "echo", "mount", "env", "touch", "true", "false", "yes", "head", "wc", "ps"),
+    *("kill", "hostname", "tty", "stty", "dd", "mkdir", "rm", "ln", "readlink", "stat", "grep", "nc", "httpd", "df"),
+    *(
+        "chown",
+        "chmod",
+        "ulimit",
+        "umask",
+        "date",
+        "tail",
+        "seq",
+        "test",
+        "unshare",
+        "ip",
+        "mknod",
+        "ping",
+        "pwd",
+        "cut",
+    ),
+)
+PASSWD = "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1000:app:/home/app:/bin/sh\n"
+GROUP = "root:x:0:\napp:x:1000:\nextra:x:2000:app\n"
+
+
+def missing() -> str:
+    """Why no real container can be had here; empty: it can."""
+    tools = [name for name in ("runc", "conmon", "skopeo", "umoci") if shutil.which(name) is None]
+    if not BUSYBOX.exists():
+        tools.append("busybox-static")
+    return f"not installed: {', '.join(tools)}" if tools else ""
+
+
+def busybox_layer(files: Mapping[str, str] | None = None) -> bytes:
+    """An uncompressed layer: busybox, its applets, users root and app (1000, also in group 2000), and these files."""
+
+    def fill(archive: tarfile.TarFile) -> None:
+        for name in ("bin", "etc", "root", "home", "home/app", "tmp", "var", "run"):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+            entry.uid = entry.gid = 1000 if name == "home/app" else 0
+            archive.addfile(entry)
+        _add(archive, "bin/busybox", BUSYBOX.read_bytes(), 0o755)
+        for applet in _APPLETS:
+            entry = tarfile.TarInfo(f"bin/{applet}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(entry)
+        for name, content in {"etc/passwd": PASSWD, "etc/group": GROUP, **(files or {})}.items():
+            _add(archive, name, content.encode(), 0o644)
+
+    return layer(fill)
+
+
+def layer(fill: Callable[[tarfile.TarFile], None]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        fill(archive)
+    return buffer.getvalue()
+
+
+def write_layout(directory: Path, name: str, layers: Sequence[bytes], config: Mapping[str, Any] | None = None) -> str:
+    """An OCI layout with one image of that name; its manifest's digest."""
+    blobs = directory / "blobs" / "sha256"
+    blobs.mkdir(parents=True, exist_ok=True)
+
+    def blob(data: bytes, kind: str) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+    document = {
+        "architecture": machine_architecture(),
+        "os": "linux",
+        "config": dict(config or {}),
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in layers]},
+    }
+    compressed = [gzip.compress(each, 1, mtime=0) for each in layers]
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": blob(json.dumps(document).encode(), "config.v1+json"),
+        "layers": [blob(each, "layer.v1.tar+gzip") for each in compressed],
+    }
+    described = blob(json.dumps(manifest).encode(), "manifest.v1+json")
+    described["annotations"] = {"org.opencontainers.image.ref.name": name}
+    (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
+    return str(described["digest"])
+
+
+def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = len(data), mode
+    archive.addfile(entry, io.BytesIO(data))
