@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from antei.api.selectors import parse_label_selector
-
 if TYPE_CHECKING:
     from conftest import HttpApi
 
@@ -25,59 +23,60 @@ def names(listed: Any) -> list[str]:
     return [item["metadata"]["name"] for item in listed["items"]]
 
 
-@pytest.mark.parametrize(
-    ("query", "code", "message"),
-    [
-        ("resourceVersionMatch=Exact", 422, NO_MATCH + "resourceVersionMatch is forbidden unless resourceVersion"),
-        ("resourceVersion=0&resourceVersionMatch=Exact", 422, NO_MATCH + 'resourceVersionMatch "exact" is forbidden'),
-        ("resourceVersion=1&resourceVersionMatch=Around", 422, 'resourceVersionMatch: Unsupported value: "Around"'),
-        ("resourceVersion=1&resourceVersionMatch=Exact&continue=x", 422, "forbidden when continue is provided"),
-        ("sendInitialEvents=true", 422, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
-        ("resourceVersion=1&continue=x", 400, "specifying resource version is not allowed when using continue"),
-        ("continue=x", 400, "invalid continue token: continue key is not valid"),
-        (
-            "resourceVersion=x",
-            400,
-            'resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax',
-        ),
-        ("resourceVersion=-1", 400, 'parsing "-1": invalid syntax'),
-        ("resourceVersion=99999999999999999999999", 400, "value out of range"),
-        ("limit=many", 400, 'strconv.ParseInt: parsing "many": invalid syntax'),
-        ("watch=perhaps", 400, 'strconv.ParseBool: parsing "perhaps": invalid syntax'),
-        ("resourceVersion=999999", 504, "Timeout: Too large resource version: 999999, current: "),
-        ("resourceVersion=999999&limit=1", 504, "Timeout: Too large resource version: 999999, current: "),
-        ("resourceVersion=999999&resourceVersionMatch=Exact", 504, "Too large resource version"),
-        ("resourceVersion=999999&resourceVersionMatch=NotOlderThan", 504, "Too large resource version"),
-        (
-            "watch=1&resourceVersion=1&resourceVersionMatch=Exact",
-            422,
-            "resourceVersionMatch is forbidden for watch unless",
-        ),
-        ("watch=1&resourceVersionMatch=Exact", 422, 'Unsupported value: "Exact": supported values: "NotOlderThan"'),
-        (
-            "watch=1&sendInitialEvents=true",
-            422,
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        ),
-        ("watch=1&resourceVersion=x", 400, 'resourceVersion: Invalid value: "x"'),
-        (
-            "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=999999",
-            504,
-            "Too large resource version",
-        ),
-        ("fieldSelector=spec.x=y", 400, "spec.x"),
-        ("labelSelector=a in b", 400, "unable to parse requirement: "),
-    ],
-)
-async def test_what_a_list_or_a_watch_may_not_be_asked(http_api: HttpApi, query: str, code: int, message: str) -> None:
-    status = await http_api.json("GET", f"{CONFIG_MAPS}?{query}", status=code)
-    assert message in status["message"]
-    assert status["kind"] == "Status"
-    if code == 504:
-        assert status["details"]["causes"] == [
-            {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
-        ]
-        assert status["details"]["retryAfterSeconds"] == 1
+#: query, status code, what its message has in it
+REFUSED = [
+    ("resourceVersionMatch=Exact", 422, NO_MATCH + "resourceVersionMatch is forbidden unless resourceVersion"),
+    ("resourceVersion=0&resourceVersionMatch=Exact", 422, NO_MATCH + 'resourceVersionMatch "exact" is forbidden'),
+    ("resourceVersion=1&resourceVersionMatch=Around", 422, 'resourceVersionMatch: Unsupported value: "Around"'),
+    ("resourceVersion=1&resourceVersionMatch=Exact&continue=x", 422, "forbidden when continue is provided"),
+    ("sendInitialEvents=true", 422, "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
+    ("resourceVersion=1&continue=x", 400, "specifying resource version is not allowed when using continue"),
+    ("continue=x", 400, "invalid continue token: continue key is not valid"),
+    (
+        "resourceVersion=x",
+        400,
+        'resourceVersion: Invalid value: "x": strconv.ParseUint: parsing "x": invalid syntax',
+    ),
+    ("resourceVersion=-1", 400, 'parsing "-1": invalid syntax'),
+    ("resourceVersion=99999999999999999999999", 400, "value out of range"),
+    ("limit=many", 400, 'strconv.ParseInt: parsing "many": invalid syntax'),
+    ("watch=perhaps", 400, 'strconv.ParseBool: parsing "perhaps": invalid syntax'),
+    ("resourceVersion=999999", 504, "Timeout: Too large resource version: 999999, current: "),
+    ("resourceVersion=999999&limit=1", 504, "Timeout: Too large resource version: 999999, current: "),
+    ("resourceVersion=999999&resourceVersionMatch=Exact", 504, "Too large resource version"),
+    ("resourceVersion=999999&resourceVersionMatch=NotOlderThan", 504, "Too large resource version"),
+    (
+        "watch=1&resourceVersion=1&resourceVersionMatch=Exact",
+        422,
+        "resourceVersionMatch is forbidden for watch unless",
+    ),
+    ("watch=1&resourceVersionMatch=Exact", 422, 'Unsupported value: "Exact": supported values: "NotOlderThan"'),
+    (
+        "watch=1&sendInitialEvents=true",
+        422,
+        "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+    ),
+    ("watch=1&resourceVersion=x", 400, 'resourceVersion: Invalid value: "x"'),
+    (
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&resourceVersion=999999",
+        504,
+        "Too large resource version",
+    ),
+    ("fieldSelector=spec.x=y", 400, "spec.x"),
+    ("labelSelector=a in b", 400, "unable to parse requirement: "),
+]
+
+
+async def test_what_a_list_or_a_watch_may_not_be_asked(http_api: HttpApi) -> None:
+    for query, code, message in REFUSED:
+        status = await http_api.json("GET", f"{CONFIG_MAPS}?{query}", status=code)
+        assert message in status["message"], query
+        assert status["kind"] == "Status"
+        if code == 504:
+            assert status["details"]["causes"] == [
+                {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+            ]
+            assert status["details"]["retryAfterSeconds"] == 1
 
 
 async def test_at_which_revision_a_list_is(http_api: HttpApi) -> None:
@@ -144,8 +143,12 @@ async def test_bookmarks_come_before_a_watch_ends_and_only_where_they_are_allowe
     revision = await create(http_api, "a")
     await http_api.json("DELETE", f"{CONFIG_MAPS}/a")
     base = f"{CONFIG_MAPS}?watch=1&timeoutSeconds=3&resourceVersion={revision + 1}"
-    async with http_api.request("GET", f"{base}&allowWatchBookmarks=true") as response:
-        lines = [json.loads(line) for line in (await response.text()).splitlines()]
+    lines: list[Any] = []
+    for _ in range(5):  # a machine that stands still for two seconds lets one pass
+        async with http_api.request("GET", f"{base}&allowWatchBookmarks=true") as response:
+            lines = lines or [json.loads(line) for line in (await response.text()).splitlines()]
+        if lines:
+            break
     assert [line["type"] for line in lines] == ["BOOKMARK"]
     assert int(lines[0]["object"]["metadata"]["resourceVersion"]) == revision + 1
     query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&timeoutSeconds=1"
@@ -215,26 +218,25 @@ async def test_a_row_of_a_table_has_what_was_asked_for(http_api: HttpApi, includ
     assert status["message"] == 'unrecognized includeObject value: "All"'
 
 
-@pytest.mark.parametrize(
-    ("selector", "expected"),
-    [
-        ("tier in (front,back)", ["a", "b"]),
-        ("tier notin (front)", ["b", "c"]),
-        ("tier,tier!=back", ["a"]),
-        ("!tier", ["c"]),
-        ("n>1", ["b"]),
-        ("n<2", ["a"]),
-        ("tier in (front),n=1", ["a"]),
-        ("tier=", []),
-    ],
-)
-async def test_sets_select(http_api: HttpApi, selector: str, expected: list[str]) -> None:
-    parse_label_selector(selector)
+SELECTED = [
+    ("tier in (front,back)", ["a", "b"]),
+    ("tier notin (front)", ["b", "c"]),
+    ("tier,tier!=back", ["a"]),
+    ("!tier", ["c"]),
+    ("n>1", ["b"]),
+    ("n<2", ["a"]),
+    ("tier in (front),n=1", ["a"]),
+    ("tier=", []),
+]
+
+
+async def test_sets_select(http_api: HttpApi) -> None:
     await create(http_api, "a", tier="front", n="1")
     await create(http_api, "b", tier="back", n="2")
     await create(http_api, "c")
-    async with http_api.request("GET", CONFIG_MAPS, params={"labelSelector": selector}) as response:
-        assert names(await response.json()) == expected
+    for selector, expected in SELECTED:
+        async with http_api.request("GET", CONFIG_MAPS, params={"labelSelector": selector}) as response:
+            assert names(await response.json()) == expected, selector
 
 
 async def test_a_collection_is_deleted_as_its_selectors_say(http_api: HttpApi) -> None:

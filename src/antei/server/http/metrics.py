@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from antei.server.http.exchange import Exchange
 from antei.server.http.health import version_info
-from antei.world.measures import Counter, Gauge, Histogram, Labels, Measure, Measures, Sampled
+from antei.world.measures import Counter, Histogram, Labels, Measure, Measures, Sampled
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -90,7 +90,7 @@ def _family(measure: Measure, values: Mapping[Labels, Sequence[float]]) -> Metri
                 buckets.append((bound, counted))
             histogram.add_metric(labels, buckets, cells[-1])
         return histogram
-    is_counter = isinstance(measure, Counter) and not isinstance(measure, Gauge)
+    is_counter = measure.name.endswith("_total")
     kind = CounterMetricFamily if is_counter else GaugeMetricFamily
     family = kind(measure.name, measure.text, labels=measure.labels)
     for labels, (value,) in values.items():
