@@ -264,6 +264,10 @@ class Registry:
         finally:
             if release is not None:
                 release()
+            if request.charge is not None:
+                found = self.store.get(key)
+                is_stored = found is not None and meta(found.object).uid == meta(obj).uid
+                await self._admission.settle(request, is_stored=is_stored)
 
     # Changing
 
@@ -438,13 +442,16 @@ class Registry:
                 new = self._admitted(request, new, await self._admission.mutate(request))
             new = self._prepared(resource, new, current, subresource)
             new, release = strategy.allocate(new, current.object, self._context)
+            is_stored = False
             try:
                 if entries_of is not None:
                     new = replace_meta(new, managedFields=entries_of(given, current, new))
                 if request is not None:
                     request.object = scale_of(new) if subresource == "scale" else new
                     await self._admission.validate(request)
-                return await self._commit(resource, current, new, dry_run)
+                stored = await self._commit(resource, current, new, dry_run)
+                is_stored = True
+                return stored
             except Conflict:
                 continue
             except Missing as error:
@@ -454,6 +461,8 @@ class Registry:
             finally:
                 if release is not None:
                     release()
+                if request is not None and request.charge is not None:
+                    await self._admission.settle(request, is_stored=is_stored)
         raise conflict(resource.plural, name, MODIFIED, resource.group)
 
     def _update_request(

@@ -1,6 +1,6 @@
-"""What default plug-ins add to a new pod: its account, tolerations and priority.
+"""What default plug-ins add to a new pod: tolerations and priority.
 
-Kubernetes: plugin/pkg/admission/{serviceaccount,defaulttolerationseconds,priority}.
+Kubernetes: plugin/pkg/admission/{defaulttolerationseconds,priority}.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from lightkube.models.core_v1 import PodSpec, Toleration
-from lightkube.resources.core_v1 import Pod, ServiceAccount
+from lightkube.resources.core_v1 import Pod
 from lightkube.resources.scheduling_v1 import PriorityClass
 
 from antei.api.objects import meta, replace
@@ -16,7 +16,7 @@ from antei.api.resources import resource_of
 from antei.server.admission.request import Operation, Plugin, Request
 from antei.store import Key, Store
 
-__all__ = ["SYSTEM_PRIORITY_CLASSES", "DefaultTolerationSeconds", "PodPriority", "ServiceAccountAdmission"]
+__all__ = ["SYSTEM_PRIORITY_CLASSES", "DefaultTolerationSeconds", "PodPriority"]
 
 #: Kubernetes: pkg/apis/scheduling/types.go.
 SYSTEM_PRIORITY_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-node-critical": 2_000_001_000}
@@ -24,32 +24,6 @@ SYSTEM_PRIORITY_CLASSES = {"system-cluster-critical": 2_000_000_000, "system-nod
 _DEFAULT_TOLERATION_SECONDS = 300
 _TAINTS = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
 _NEW_PODS = {Operation.CREATE: frozenset({"/pods"})}
-
-
-class ServiceAccountAdmission(Plugin):
-    """The account a pod runs as, with what it lends the pod.
-
-    The account `default` counts as existing: its controller makes it for every namespace.
-    """
-
-    handles: ClassVar = _NEW_PODS
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def admit(self, request: Request) -> Any:
-        pod: Pod = request.object
-        spec = pod.spec or PodSpec(containers=[])
-        name = spec.serviceAccountName or spec.serviceAccount or "default"
-        stored = self._store.get(Key(resource_of(ServiceAccount).bucket, request.namespace, name))
-        if stored is None and name != "default":
-            raise request.forbidden(
-                f'error looking up service account {request.namespace}/{name}: serviceaccount "{name}" not found'
-            )
-        secrets = spec.imagePullSecrets
-        if not secrets and stored is not None:
-            secrets = stored.object.imagePullSecrets
-        return replace(pod, spec=replace(spec, serviceAccountName=name, serviceAccount=name, imagePullSecrets=secrets))
 
 
 class PodPriority(Plugin):

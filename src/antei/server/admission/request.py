@@ -46,6 +46,7 @@ class Request:
     dry_run: bool = False
     options: Options | None = None
     audit_annotations: dict[str, str] | None = None
+    charge: Any = None  # what quotas were charged for it, until it is settled
 
     def annotate(self, key: str, value: str) -> None:
         """Adds an annotation to the request's audit event."""
