@@ -31,7 +31,13 @@ def _stored() -> Mapping[str, Resource]:
 
 
 def stored_resource(resource: Resource) -> Resource:
-    """The version in which a kind is stored; itself for what has no other."""
+    """The version in which a kind is stored; itself for what has no other.
+
+    A custom kind's versions are converted where they are read and written (`server.customresources.versions`): all
+    between is done in the version that was asked for.
+    """
+    if resource.definition is not None:
+        return resource
     return _stored().get(resource.bucket, resource)
 
 
@@ -52,7 +58,7 @@ def to_stored(resource: Resource, obj: Any) -> Any:
 
 def from_stored(resource: Resource, obj: Any) -> Any:
     """A stored object as one of `resource.type`."""
-    if isinstance(obj, resource.type):
+    if isinstance(obj, resource.type) or resource.definition is not None:
         return obj
     data = _json(obj)
     convert = _CONVERSIONS.get((resource.api_version, resource.kind))

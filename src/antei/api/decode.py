@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import msgspec
-from lightkube.models.meta_v1 import StatusCause, StatusDetails
+from lightkube.models.meta_v1 import ObjectMeta, StatusCause, StatusDetails
 
-from antei.api.duplicates import duplicates
+from antei.api.customresources import CustomObject
+from antei.api.customresources.decoding import unknown_in
+from antei.api.duplicates import all_duplicates, duplicates
 from antei.api.errors import ApiError, bad_request
 from antei.api.resources import resource_for_kind
 from antei.api.scalars import SCALARS, Unreadable, json_type, mismatch
@@ -45,6 +47,8 @@ def decode(body: bytes, type: type[T], *, field_validation: str = "Warn") -> Dec
 
     `field_validation` is Ignore, Warn or Strict. Raises ApiError 400 BadRequest; its causes name the field.
     """
+    if issubclass(type, CustomObject):
+        return _decode_custom(body, type, field_validation)
     kind, api_version = _expected(type)
     data = _parsed(body, kind)
     key_count = _check_identity(data, type, kind, api_version)
@@ -56,6 +60,56 @@ def decode(body: bytes, type: type[T], *, field_validation: str = "Warn") -> Dec
             StatusCause(field=path, message=text, reason="FieldValueInvalid") for path, text in problem.places if path
         ]
         raise _with_causes(bad_request(message), causes) from problem
+
+
+def _decode_custom(body: bytes, type: type[T], field_validation: str) -> Decoded[T]:
+    """An object of a custom kind: the types of its fields are its schema's business, which validates them later."""
+    assert issubclass(type, CustomObject)
+    resource = type.resource
+    assert resource is not None
+    kind, api_version = resource.kind, resource.api_version
+    data = _parsed(body, kind)
+    key_count = _count_keys(data)
+    _check_custom_identity(data, kind, api_version)
+    try:
+        metadata = data.get("metadata")
+        walk = _Walk()
+        if metadata is not None:
+            if not isinstance(metadata, dict):
+                text = (
+                    f"json: cannot unmarshal {json_type(metadata)} into Go struct field .metadata of type v1.ObjectMeta"
+                )
+                raise Unreadable(text, [("metadata", text)])
+            walk.struct(metadata, struct_schema(ObjectMeta), "metadata")
+        obj = type.of(data)
+        strict_errors: list[tuple[str, str]] = []
+        if field_validation != "Ignore":
+            repeated = all_duplicates(body) if len(_KEY.findall(body)) != key_count else []
+            unknown = [*walk.unknown, *unknown_in(data, type)]
+            strict_errors = [(path, f'duplicate field "{path}"') for path in repeated]
+            strict_errors += [(path, f'unknown field "{path}"') for path in unknown]
+            strict_errors = list(dict.fromkeys(strict_errors))[:_STRICT_ERRORS_LIMIT]
+        if strict_errors and field_validation == "Strict":
+            texts = ", ".join(text for _, text in strict_errors)
+            raise Unreadable(f"strict decoding error: {texts}", strict_errors)
+    except (Unreadable, RecursionError, msgspec.ValidationError) as problem:
+        told = problem.message if isinstance(problem, Unreadable) else str(problem)
+        message = f'{kind} in version "{_version(api_version)}" cannot be handled as a {kind}: {told}'
+        raise bad_request(message) from problem
+    return Decoded(obj, [text for _, text in strict_errors])
+
+
+def _check_custom_identity(data: dict[str, Any], kind: str, api_version: str) -> None:
+    for name, expected in (("kind", kind), ("apiVersion", api_version)):
+        if data.get(name) in (None, ""):
+            data[name] = expected
+    if data["kind"] != kind:
+        raise bad_request(f"the object provided is unrecognized (must be of type {kind}): {data['kind']}")
+    if data["apiVersion"] != api_version:
+        raise bad_request(
+            f"the API version in the data ({data['apiVersion']}) does not match the expected API version "
+            f"({api_version})"
+        )
 
 
 def decode_data(data: Any, type: type[T], *, field_validation: str = "Warn") -> Decoded[T]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from antei.api.schema import FieldSchema, Kind, StructSchema, ValueSchema, struct_schema
 
-__all__ = ["duplicates"]
+__all__ = ["all_duplicates", "duplicates"]
 
 
 class _Pairs(list[tuple[str, Any]]):
@@ -22,6 +22,29 @@ def duplicates(body: bytes, schema: StructSchema) -> list[str]:
     except RecursionError:
         return []
     return list(dict.fromkeys(_struct_duplicates(data, schema, "")))
+
+
+def all_duplicates(body: bytes) -> list[str]:
+    """The paths of all keys that an object has twice, whatever its type."""
+    try:
+        data = JSONDecoder(object_pairs_hook=_Pairs).decode(body.decode())
+        return list(dict.fromkeys(_any_duplicates(data, "")))
+    except RecursionError:
+        return []
+
+
+def _any_duplicates(data: Any, path: str) -> Iterator[str]:
+    if isinstance(data, _Pairs):
+        seen: set[str] = set()
+        for key, value in data:
+            place = f"{path}.{key}" if path else key
+            if key in seen:
+                yield place
+            seen.add(key)
+            yield from _any_duplicates(value, place)
+    elif isinstance(data, list):
+        for index, entry in enumerate(data):
+            yield from _any_duplicates(entry, f"{path}[{index}]")
 
 
 def _struct_duplicates(data: Any, schema: StructSchema, path: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
+from antei.api.customresources.json_path import values_at
 from antei.api.errors import bad_request
 from antei.api.resources import Resource
 from antei.api.selectors import parse_field_selector
@@ -75,6 +76,8 @@ def selectable_fields(resource: Resource) -> Mapping[str, str]:
     if resource.namespaced:
         fields["metadata.namespace"] = "metadata.namespace"
     fields.update(_FIELDS.get(resource.bucket, {}))
+    if resource.definition is not None:
+        fields.update({path.removeprefix("."): path for path in resource.definition.selectable_fields})
     if resource.group == "events.k8s.io":
         for new, old in _EVENTS_GROUP_NAMES.items():
             for name, path in list(fields.items()):
@@ -111,12 +114,14 @@ def _compile(resource: Resource, selector: str) -> FieldPredicate:
 
 
 def _unknown_field(resource: Resource, field: str) -> str:
-    if resource.bucket in _FIELDS:
+    if resource.bucket in _FIELDS or resource.definition is not None:
         return f"field label not supported: {field}"
     return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _getter(name: str, path: str) -> Callable[[Any], str]:
+    if path.startswith("."):
+        return lambda obj: _text(next(iter(values_at(obj, path)), ""))
     unset = _UNSET.get(name, "")
     steps = path.split(".")
     if len(steps) == 2:

@@ -13,11 +13,14 @@ import msgspec
 from lightkube.models.meta_v1 import ObjectMeta
 
 from antei.api.conversion import from_stored
+from antei.api.customresources import decode_json
+from antei.api.customresources.checks import custom_findings
 from antei.api.errors import FieldError, FieldErrorType, bad_request, conflict, invalid
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
 from antei.api.validation import validate_create, validate_update
 from antei.api.validation.metadata import object_meta, object_meta_update
+from antei.server.caller import warn
 from antei.store import Stored
 
 __all__ = [
@@ -40,7 +43,7 @@ MODIFIED = "the object has been modified; please apply your changes to the lates
 def typed(resource: Resource, obj: Any) -> Any:
     """The object as its JSON reads: what a caller built with wrong types is refused here (400)."""
     try:
-        decoded = msgspec.json.decode(msgspec.json.encode(obj), type=resource.type)
+        decoded = decode_json(msgspec.json.encode(obj), resource.type)
     except msgspec.ValidationError as error:
         message = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {error}'
         raise bad_request(message) from error
@@ -117,7 +120,10 @@ def require_revision(resource: Resource, obj: Any) -> None:
 
 def check_new(resource: Resource, obj: Any) -> None:
     """Raises 422 for an object that must not be stored; `resource` is the stored version."""
-    _refuse(resource, obj, validate_create(resource, obj))
+    if resource.definition is not None:
+        _refuse_custom(resource, obj, None)
+    else:
+        _refuse(resource, obj, validate_create(resource, obj))
 
 
 def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> None:
@@ -125,11 +131,21 @@ def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> N
 
     A subresource leaves the spec as it is, or has checked it already: there only metadata is looked at.
     """
+    if resource.definition is not None:
+        _refuse_custom(resource, new, old)
+        return
     if subresource:
         errors = [*object_meta_update(meta(new), meta(old)), *object_meta(resource, meta(new))]
     else:
         errors = validate_update(resource, new, old)
     _refuse(resource, old, errors)
+
+
+def _refuse_custom(resource: Resource, new: Any, old: Any) -> None:
+    findings = custom_findings(resource, new, old)
+    for warning in findings.warnings:
+        warn(warning)
+    _refuse(resource, new, findings.errors)
 
 
 def _refuse(resource: Resource, obj: Any, errors: Sequence[FieldError]) -> None:
@@ -139,7 +155,7 @@ def _refuse(resource: Resource, obj: Any, errors: Sequence[FieldError]) -> None:
 
 def answered(resource: Resource, stored: Stored) -> Stored:
     """What is stored, in the version that was asked for."""
-    if isinstance(stored.object, resource.type):
+    if isinstance(stored.object, resource.type) or resource.definition is not None:
         return stored
     return derived(stored, from_stored(resource, stored.object))
 

@@ -10,6 +10,8 @@ from typing import Any
 from lightkube.models.autoscaling_v1 import Scale, ScaleSpec, ScaleStatus
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
+from antei.api.customresources import CustomObject
+from antei.api.customresources.scaling import custom_scale, with_replicas
 from antei.api.errors import FieldError, FieldErrorType, bad_request, invalid
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
@@ -20,6 +22,8 @@ __all__ = ["scale_of", "scaled"]
 
 def scale_of(obj: Any) -> Scale:
     """The object's Scale, with the object's resourceVersion."""
+    if isinstance(obj, CustomObject):
+        return custom_scale(obj)
     metadata = meta(obj)
     selector = obj.spec.selector
     parsed = selector_of(selector) if isinstance(selector, LabelSelector) else selector_of_map(selector)
@@ -55,8 +59,13 @@ def scaled(resource: Resource, obj: Any, scale: Scale, name: str) -> Any:
         raise invalid(
             "Scale", name, [FieldError(FieldErrorType.INVALID, "spec.replicas", replicas, detail)], "autoscaling"
         )
+    changed = (
+        with_replicas(obj, replicas)
+        if isinstance(obj, CustomObject)
+        else replace(obj, spec=replace(obj.spec, replicas=replicas))
+    )
     return replace_meta(
-        replace(obj, spec=replace(obj.spec, replicas=replicas)),
+        changed,
         resourceVersion=metadata.resourceVersion,
         uid=metadata.uid or meta(obj).uid,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import lru_cache
 from typing import Any
 
@@ -69,14 +69,16 @@ class SelectedWatch:
         self,
         changes: AsyncIterator[Change],
         wanted: Predicate | None,
-        answer: Callable[[Stored], Stored],
+        answer: Callable[[Stored], Stored] | None,
         after_revision: int,
+        convert: Callable[[Stored], Awaitable[Stored]] | None = None,
     ) -> None:
-        """`answer` turns what is stored into the version that was asked for."""
+        """`answer` or `convert` turns what is stored into the version that was asked for."""
         self._changes = changes
         self._wanted = wanted
         self._answer = answer
         self._after_revision = after_revision
+        self._convert = convert
 
     @property
     def is_idle(self) -> bool:
@@ -96,7 +98,10 @@ class SelectedWatch:
                 raise _unavailable(error) from error
             seen = self._seen(change)
             if seen is not None:
-                return seen[0].value, self._answer(seen[1])
+                if self._answer is not None:
+                    return seen[0].value, self._answer(seen[1])
+                assert self._convert is not None  # it is one or the other
+                return seen[0].value, await self._convert(seen[1])
 
     def _seen(self, change: Change) -> tuple[ChangeType, Stored] | None:
         wanted = self._wanted

@@ -19,6 +19,8 @@ from typing import Any
 
 import msgspec
 
+from antei.api.customresources.definition import CRD_BUCKET
+from antei.api.customresources.object import CustomObject
 from antei.api.resources import all_resources
 from antei.store import Change, ChangeType, Conflict, Exists, Key, Missing, Snapshot, Stored, StoreError
 from antei.store.state import Closed, Limits, Reader, State, stored_as
@@ -276,6 +278,7 @@ class _Database:
     def _loaded(self, connection: sqlite3.Connection) -> list[Stored]:
         decoders: dict[str, msgspec.json.Decoder[Any]] = {}
         types = {resource.bucket: resource.type for resource in all_resources() if resource.is_storage_version}
+        custom = self._custom_buckets(connection)
         objects = []
         rows = connection.execute(
             "SELECT bucket, namespace, name, revision, data FROM objects ORDER BY bucket, namespace, name"
@@ -284,14 +287,21 @@ class _Database:
             key = Key(bucket, namespace, name)
             decoder = decoders.get(bucket)
             if decoder is None:
-                if bucket not in types:
+                if bucket not in types and bucket not in custom:
                     raise Damaged(f"{self._path} holds {bucket}, which this antei does not know")
-                decoder = decoders[bucket] = msgspec.json.Decoder(types[bucket])
+                decoder = decoders[bucket] = msgspec.json.Decoder(types.get(bucket, dict[str, Any]))
             try:
-                objects.append(Stored(key, decoder.decode(data), data, revision))
+                decoded = decoder.decode(data)
+                objects.append(Stored(key, CustomObject.of(decoded) if bucket in custom else decoded, data, revision))
             except msgspec.DecodeError as error:
                 raise Damaged(f"{self._path} holds an unreadable object, {key}: {error}") from error
         return objects
+
+    def _custom_buckets(self, connection: sqlite3.Connection) -> frozenset[str]:
+        """Those of the kinds that CustomResourceDefinitions define, by whose names PLURAL.GROUP they are known."""
+        rows = connection.execute("SELECT name FROM objects WHERE bucket = ?", (CRD_BUCKET,))
+        names = [name.partition(".") for (name,) in rows]
+        return frozenset(f"{group}/{plural}" for plural, _, group in names)
 
     def commit(self, changes: Sequence[Change]) -> None:
         """All of them or none. Raises WriteFailed."""

@@ -29,8 +29,19 @@ def child_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
-def schema_errors(value: Any, schema: Schema, path: str = "") -> list[FieldError]:
-    """What is wrong with a value that the schema describes; `path` is where it is in the object."""
+#: Where there is no old value to go by.
+_UNTOLD = object()
+
+
+def schema_errors(value: Any, schema: Schema, path: str = "", *, old: Any = _UNTOLD) -> list[FieldError]:
+    """What is wrong with a value that the schema describes; `path` is where it is in the object.
+
+    What is as it was in the `old` object is not held against it (Kubernetes: CRDValidationRatcheting).
+    """
+    if old is None:
+        old = _UNTOLD
+    if old is not _UNTOLD and _same(value, old):
+        return []
     if value is None and (schema.get("nullable") or not schema.get("type")):
         return []
     errors = list(_type_errors(value, schema, path))
@@ -40,11 +51,11 @@ def schema_errors(value: Any, schema: Schema, path: str = "") -> list[FieldError
     elif isinstance(value, int | float) and not isinstance(value, bool):
         errors += _number_errors(value, schema, path)
     elif isinstance(value, list):
-        errors += _array_errors(value, schema, path)
+        errors += _array_errors(value, schema, path, old)
     if schema.get("enum") is not None and not any(_same(value, allowed) for allowed in schema["enum"]):
         errors.append(not_supported(path or ROOT, value, [_enum_text(allowed) for allowed in schema["enum"]]))
     if isinstance(value, dict):
-        errors += _object_errors(value, schema, path)
+        errors += _object_errors(value, schema, path, old)
     return errors
 
 
@@ -115,12 +126,14 @@ def _number(value: int | float) -> str:
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
-def _array_errors(value: Sequence[Any], schema: Schema, path: str) -> Iterator[FieldError]:
+def _array_errors(value: Sequence[Any], schema: Schema, path: str, old: Any) -> Iterator[FieldError]:
     most, least = schema.get("maxItems"), schema.get("minItems")
     items = schema.get("items")
     if isinstance(items, Mapping):
+        keys = schema.get("x-kubernetes-list-map-keys") if schema.get("x-kubernetes-list-type") == "map" else None
         for index, item in enumerate(value):
-            yield from schema_errors(item, items, f"{path}[{index}]")
+            before = _counterpart(item, old, keys) if keys and isinstance(old, list) else _UNTOLD
+            yield from schema_errors(item, items, f"{path}[{index}]", old=before)
     if least is not None and len(value) < least:
         yield _error(path, len(value), f"should have at least {least} items")
     if most is not None and len(value) > most:
@@ -129,11 +142,19 @@ def _array_errors(value: Sequence[Any], schema: Schema, path: str) -> Iterator[F
         yield _error(path, "", "shouldn't contain duplicates")
 
 
+def _counterpart(item: Any, old: Sequence[Any], keys: Sequence[str]) -> Any:
+    """The item of the old list that has the same name."""
+    if not isinstance(item, dict):
+        return _UNTOLD
+    name = [item.get(key) for key in keys]
+    return next((o for o in old if isinstance(o, dict) and [o.get(key) for key in keys] == name), _UNTOLD)
+
+
 def _too_many(path: str, count: int, most: int) -> FieldError:
     return FieldError(FieldErrorType.TOO_MANY, path or ROOT, count, f"{count}: must have at most {most} items")
 
 
-def _object_errors(value: Mapping[str, Any], schema: Schema, path: str) -> Iterator[FieldError]:
+def _object_errors(value: Mapping[str, Any], schema: Schema, path: str, old: Any) -> Iterator[FieldError]:
     properties = schema.get("properties") or {}
     values = schema.get("additionalProperties")
     most, least = schema.get("maxProperties"), schema.get("minProperties")
@@ -144,11 +165,12 @@ def _object_errors(value: Mapping[str, Any], schema: Schema, path: str) -> Itera
     for name in schema.get("required") or ():
         if name not in value:
             yield required(child_path(path, name))
+    is_told = isinstance(old, dict) and schema.get("x-kubernetes-map-type") != "atomic"
     for name, child in value.items():
-        if name in properties:
-            yield from schema_errors(child, properties[name], child_path(path, name))
-        elif isinstance(values, Mapping):
-            yield from schema_errors(child, values, child_path(path, name))
+        below = properties.get(name, values)
+        if isinstance(below, Mapping):
+            before = old.get(name, _UNTOLD) if is_told else _UNTOLD
+            yield from schema_errors(child, below, child_path(path, name), old=before)
 
 
 def _combined_errors(value: Any, schema: Schema, path: str) -> Iterator[FieldError]:

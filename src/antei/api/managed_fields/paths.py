@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from antei.api.managed_fields.list_types import KEY_DEFAULTS
-from antei.api.managed_fields.shapes import LEAF, UNTYPED, Form, Shape, fields_of_shape
+from antei.api.managed_fields.shapes import LEAF, UNTYPED, Form, Shape, child_shape
 
 __all__ = [
     "FieldSet",
@@ -148,8 +148,7 @@ def with_struct_fields(paths: Iterable[Path], root: Shape) -> FieldSet:
 
 def _child(shape: Shape, element: str) -> Shape:
     if shape.form is Form.STRUCT:
-        assert shape.struct is not None
-        return fields_of_shape(shape.struct).get(element[2:], UNTYPED)
+        return child_shape(shape, element[2:]) or UNTYPED
     if shape.form is Form.UNTYPED:
         return UNTYPED
     return shape.item or LEAF

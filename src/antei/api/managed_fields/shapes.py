@@ -12,14 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from functools import cache
+from functools import cache, lru_cache
 
 import msgspec
+from lightkube.models.meta_v1 import ObjectMeta
 
+from antei.api.customresources import CustomObject
+from antei.api.customresources.checks import structure_of_definition
+from antei.api.customresources.structure import Structure
 from antei.api.managed_fields.list_types import is_atomic_map, is_atomic_struct, list_keys
 from antei.api.schema import Kind, ValueSchema, struct_schema
 
-__all__ = ["LEAF", "UNTYPED", "Form", "Shape", "fields_of_shape", "shape_of"]
+__all__ = ["LEAF", "UNTYPED", "Form", "Shape", "child_shape", "shape_of"]
 
 
 class Form(Enum):
@@ -33,13 +37,16 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape:
-    """`item` is that of a map's values or a list's items; `is_held` says that Go never has it absent."""
+    """`item` is that of a map's values, a list's items, or those fields of a `fields` STRUCT that it does not name;
+    `is_held` says that Go never has it absent.
+    """
 
     form: Form
     struct: type[msgspec.Struct] | None = None
     item: Shape | None = None
     keys: tuple[str, ...] = ()
     is_held: bool = False
+    fields: Mapping[str, Shape] | None = None  # of a STRUCT that a schema describes
 
 
 LEAF = Shape(Form.LEAF)
@@ -53,12 +60,22 @@ _HELD_STRUCTS = frozenset(
 
 @cache
 def shape_of(struct: type[msgspec.Struct]) -> Shape:
-    """The shape of a whole object."""
+    """The shape of a whole object, a Struct's or a custom kind's."""
+    if issubclass(struct, CustomObject):
+        return custom_shape(struct)
     return Shape(Form.STRUCT, struct=struct, is_held=True)
 
 
+def child_shape(shape: Shape, name: str) -> Shape | None:
+    """The shape of a field of a STRUCT; None for one that it has not."""
+    if shape.fields is not None:
+        return shape.fields.get(name, shape.item)
+    assert shape.struct is not None
+    return _fields_of(shape.struct).get(name)
+
+
 @cache
-def fields_of_shape(struct: type[msgspec.Struct]) -> Mapping[str, Shape]:
+def _fields_of(struct: type[msgspec.Struct]) -> Mapping[str, Shape]:
     """The shapes of a Struct's fields by their JSON names. A resource class counts as the model that it extends."""
     found = {}
     for name, field in struct_schema(struct).fields.items():
@@ -92,3 +109,47 @@ def _shape(owner: type[msgspec.Struct], name: str, value: ValueSchema, is_held: 
 def _item(owner: type[msgspec.Struct], value: ValueSchema) -> Shape:
     """The name that no field has: of the items of a list or the values of a map nothing more is said."""
     return UNTYPED if value.item is None else _shape(owner, "", value.item, is_held=False)
+
+
+# Custom kinds
+
+
+@lru_cache(maxsize=1024)
+def custom_shape(kind: type[CustomObject]) -> Shape:
+    """By the schema's x-kubernetes-list-type and x-kubernetes-map-type: lists are atomic, maps and objects are not."""
+    definition = kind.resource.definition if kind.resource is not None else None
+    root = _structure_shape(structure_of_definition(definition)) if definition is not None else UNTYPED
+    own = {"apiVersion": LEAF, "kind": LEAF, "metadata": shape_of(ObjectMeta)}
+    item = UNTYPED if definition is None else root.item if root.form is Form.STRUCT else UNTYPED
+    return Shape(Form.STRUCT, fields={**(root.fields or {}), **own}, item=item, is_held=True)
+
+
+def _structure_shape(node: Structure) -> Shape:
+    if node.items is not None:
+        return _list_shape(node)
+    if node.type != "object" and not (node.properties or node.preserves_unknown):
+        return LEAF
+    if node.map_type == "atomic":
+        return LEAF
+    if node.properties or not (node.values or node.preserves_unknown):
+        fields = {name: _structure_shape(child) for name, child in node.properties.items()}
+        return Shape(Form.STRUCT, fields=fields, item=_other_fields(node))
+    if isinstance(node.values, Structure):
+        return Shape(Form.MAP, item=_structure_shape(node.values))
+    return UNTYPED
+
+
+def _other_fields(node: Structure) -> Shape | None:
+    """Those that the schema does not name; None where there may be none."""
+    if isinstance(node.values, Structure):
+        return _structure_shape(node.values)
+    return UNTYPED if node.preserves_unknown or node.is_embedded or node.values else None
+
+
+def _list_shape(node: Structure) -> Shape:
+    assert node.items is not None
+    if node.list_type == "map":
+        return Shape(Form.KEYED, item=_structure_shape(node.items), keys=node.list_map_keys)
+    if node.list_type == "set":
+        return Shape(Form.SET, item=_structure_shape(node.items))
+    return LEAF

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from antei.api.managed_fields.paths import FieldSet, Path, field_element, key_element, path_text, value_element
-from antei.api.managed_fields.shapes import LEAF, UNTYPED, Form, Shape, fields_of_shape
+from antei.api.managed_fields.shapes import LEAF, UNTYPED, Form, Shape, child_shape
 
 __all__ = ["Difference", "OutOfSchema", "difference", "fields_set_by", "merged", "without"]
 
@@ -48,13 +48,13 @@ def _fields(value: Any, shape: Shape, path: Path) -> Iterator[Path]:
     if isinstance(value, dict) and form in (Form.STRUCT, Form.MAP, Form.UNTYPED):
         for name, child in value.items():
             inner = (*path, field_element(name))
-            child_shape = _child(shape, name)
-            if child_shape is None:
+            below = _child(shape, name)
+            if below is None:
                 raise OutOfSchema(f"{path_text(inner)}: field not declared in schema")
             if form is not Form.STRUCT or child is None or child == {}:
                 yield inner
             if child is not None:
-                yield from _fields(child, child_shape, inner)
+                yield from _fields(child, below, inner)
     elif isinstance(value, list) and form in (Form.SET, Form.KEYED):
         seen = set()
         for element, item in _elements(value, shape, path):
@@ -73,8 +73,7 @@ def _fields(value: Any, shape: Shape, path: Path) -> Iterator[Path]:
 def _child(shape: Shape, name: str) -> Shape | None:
     """The shape under a name; None for a field that a Struct has not."""
     if shape.form is Form.STRUCT:
-        assert shape.struct is not None
-        return fields_of_shape(shape.struct).get(name)
+        return child_shape(shape, name)
     return shape.item or UNTYPED
 
 

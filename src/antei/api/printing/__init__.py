@@ -11,6 +11,7 @@ from typing import Any
 
 from antei.api.printing.cells import Column, Printer, Row
 from antei.api.printing.cluster import CLUSTER_PRINTERS
+from antei.api.printing.custom import custom_columns, custom_row
 from antei.api.printing.generic import GENERIC_PRINTER, GENERIC_PRINTERS
 from antei.api.printing.network import NETWORK_PRINTERS
 from antei.api.printing.pods import POD_PRINTERS
@@ -35,9 +36,13 @@ def _printer(resource: Resource) -> Printer:
 
 
 def columns(resource: Resource) -> Sequence[Column]:
+    if resource.definition is not None:
+        return custom_columns(resource.definition)
     return _printer(resource).columns
 
 
 def row(resource: Resource, obj: Any, now: datetime) -> Row:
     """The cells of an object in its stored version, one a column; ages are those at `now`."""
+    if resource.definition is not None:
+        return custom_row(resource.definition, obj, now)
     return _printer(resource).row(obj, now)

@@ -46,9 +46,10 @@ def _by_path() -> dict[tuple[str, str, str], ServedVersion]:
     return {(served.group, served.version, served.plural): served for served in served_versions()}
 
 
-def resolve(path: str, catalog: Catalog) -> Route | None:
-    """The route of a path; None where nothing is served there."""
-    return _built_in(path) or _resolved(path, catalog.served)
+def resolve(path: str, catalog: Catalog | None = None) -> Route | None:
+    """The route of a path; None where nothing is served there. Without a catalog only built-in kinds are known."""
+    found = _built_in(path)
+    return found if found is not None or catalog is None else _resolved(path, catalog.served)
 
 
 @lru_cache(maxsize=8192)

@@ -86,6 +86,10 @@ class Strategy:
             if field not in ("apiVersion", "kind", "metadata", "status")
         )
 
+    def prepare_delete(self, obj: Any, context: Context) -> Any:
+        """What a DELETE makes of the object before it is marked or removed."""
+        return obj
+
     def grace_seconds(self, obj: Any, requested: int | None) -> int | None:
         """The grace period of a deletion; None for kinds that are not deleted gracefully."""
         return None

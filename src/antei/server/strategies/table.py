@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 
+from antei.api.customresources.definition import CRD_BUCKET
 from antei.api.resources import Resource
 from antei.server.strategies.certificates import CertificateSigningRequestStrategy
+from antei.server.strategies.custom import CustomStrategy
+from antei.server.strategies.definitions import DefinitionStrategy
 from antei.server.strategies.generic import Strategy
 from antei.server.strategies.namespaces import NamespaceStrategy
 from antei.server.strategies.pods import PodStrategy
@@ -102,6 +105,7 @@ _OWN: Mapping[str, type[Strategy]] = {
     "/replicationcontrollers": ReplicationControllerStrategy,
     "/secrets": SecretStrategy,
     "/services": ServiceStrategy,
+    CRD_BUCKET: DefinitionStrategy,
     "apps/deployments": DeploymentStrategy,
     "batch/jobs": JobStrategy,
     "certificates.k8s.io/certificatesigningrequests": CertificateSigningRequestStrategy,
@@ -112,9 +116,11 @@ _OWN: Mapping[str, type[Strategy]] = {
 }
 
 
-@cache
+@lru_cache(maxsize=4096)
 def strategy_of(resource: Resource) -> Strategy:
-    """`resource` is the kind in its stored version."""
+    """`resource` is the kind in its stored version; a custom kind in any."""
+    if resource.definition is not None:
+        return CustomStrategy(resource)
     strategy = _OWN.get(resource.bucket, Strategy)(resource)
     strategy.has_generation = strategy.has_generation or resource.bucket in _WITH_GENERATION
     strategy.creates_on_update = resource.bucket in _CREATED_ON_UPDATE

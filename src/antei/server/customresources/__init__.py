@@ -1,0 +1,1 @@
+"""Serving custom kinds: their versions, and the definitions themselves."""
