@@ -81,6 +81,11 @@ class WorkQueue:
     def __len__(self) -> int:
         return len(self._ready)
 
+    @property
+    def waiting(self) -> tuple[Key, ...]:
+        """Those that are to be reconciled as soon as somebody has time."""
+        return tuple(self._ready)
+
     def add(self, key: Key) -> None:
         if key in self._active:
             self._again.add(key)

@@ -172,6 +172,7 @@ class SimulatedCluster:
         self.machines = {name: SimulatedNode(self.runtime, pull_seconds, start_seconds) for name in self.node_names}
         self.agents: dict[str, asyncio.Task[None]] = {}
         self.node_agents: dict[str, NodeAgent] = {}
+        self.started_at: dict[str, float] = {}  # when the agent of each node was last started
         self._cut: dict[str, list[str]] = {}  # lost node -> uids of the pods that were cut off with it
         scheduler = SchedulerController.name
         self.controllers = Manager("controllers", self, lambda name: name != scheduler)
@@ -256,6 +257,7 @@ class SimulatedCluster:
             heartbeat_seconds=self._heartbeat_seconds,
         )
         self.node_agents[name] = agent
+        self.started_at[name] = self.seconds
         self.agents[name] = self._group.create_task(agent.run(), name=f"node {name}")
         await agent.registered.wait()
 

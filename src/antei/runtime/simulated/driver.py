@@ -149,6 +149,10 @@ class SimulatedRuntime:
             if found.running and container in (None, found.spec.name)
         ]
 
+    def uids_of_pod(self, namespace: str, name: str) -> list[str]:
+        """The uids of all pods of that name that have a sandbox: the one that is, and those before it."""
+        return [s.pod_uid for s in self._sandboxes.values() if (s.namespace, s.pod_name) == (namespace, name)]
+
     def is_running(self, container_id: str) -> bool:
         container = self._containers.get(container_id)
         return container is not None and container.running

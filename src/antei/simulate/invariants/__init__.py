@@ -1,0 +1,16 @@
+"""The rules of a cluster that must hold at every step, whatever happens: SEMANTICS as code that looks on.
+
+    store ──► each write ─────┐                     ┌─► holds
+    runtime ► each happening ─┼─► population ─► rule┤
+    table ──► each that counts│   (what is true)    └─► broken: rule, virtual time, objects; the run ends
+    nodes ──► each signal ────┘
+
+A rule judges decisions by what whoever decided can have known: what was true at some moment since its caches can have
+been current (`Ground.known_since`). In fair weather that is the moment itself; while the API is slow or breaks off, it
+is everything since. What a rule lets pass for that reason in one seed it sees in the next, where the weather is fair.
+"""
+
+from antei.simulate.invariants.ground import Broken, Ground, Rule
+from antei.simulate.invariants.watchman import RULES, Watchman
+
+__all__ = ["RULES", "Broken", "Ground", "Rule", "Watchman"]

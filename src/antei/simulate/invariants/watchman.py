@@ -1,0 +1,164 @@
+"""All rules on their ground: who tells them, and what must be true when all is quiet again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.policy_v1 import PodDisruptionBudget
+
+from antei.api.conditions import is_true
+from antei.api.objects import is_terminating, meta, name_of, namespace_of, uid_of
+from antei.api.pods import is_ready, is_terminal
+from antei.api.resources import resource_of
+from antei.api.rollout_status import RolloutState, rollout_status
+from antei.network.services import ServiceTable
+from antei.runtime.simulated import Happening
+from antei.simulate.invariants.base import Quiet
+from antei.simulate.invariants.containers import GraceKept, NothingLeft, OnceAtATime, RestartsBackOff
+from antei.simulate.invariants.ground import Ground
+from antei.simulate.invariants.plumbing import NoLostUpdate, OnlyReadyServed, QueuesBounded, WatchesComplete
+from antei.simulate.invariants.population import Population
+from antei.simulate.invariants.workloads import BudgetKept, NoMoreThanSurge, NoMoreUnavailable, StableIdentity
+from antei.store import Change
+
+__all__ = ["LIVENESS", "RULES", "Watchman"]
+
+RULES: tuple[type[Quiet], ...] = (
+    BudgetKept,
+    NoMoreUnavailable,
+    NoMoreThanSurge,
+    StableIdentity,
+    OnlyReadyServed,
+    OnceAtATime,
+    NothingLeft,
+    GraceKept,
+    RestartsBackOff,
+    NoLostUpdate,
+    WatchesComplete,
+    QueuesBounded,
+)
+#: What is broken when the cluster does not get to what is declared once it is left alone.
+LIVENESS = "declared-state"
+_SAMPLE_SECONDS = 1.0
+_OWNERS: tuple[type[Any], ...] = (Deployment, StatefulSet, DaemonSet, ReplicaSet, Job)
+
+
+class Watchman:
+    """Looks on from when it is made."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.ground = ground
+        self.population = Population(ground)
+        self.rules = [rule(ground, self.population) for rule in RULES]
+        ground.cluster.store.listen(self._wrote)
+        ground.cluster.runtime.listen(self._happened)
+
+    def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        """When the cluster runs."""
+        self.ground.cluster.on_table(self._table_changed)
+        tasks = [group.create_task(self._sample(), name="invariants")]
+        for rule in self.rules:
+            if isinstance(rule, WatchesComplete):
+                tasks += rule.start(group)
+        return tasks
+
+    def updated(self, sent: Any, written: Any) -> None:
+        for rule in self.rules:
+            rule.updated(sent, written)
+
+    def _wrote(self, change: Change) -> None:
+        self.population.wrote(change)
+        for rule in self.rules:
+            rule.wrote(change)
+
+    def _happened(self, happening: Happening, pod_uid: str) -> None:
+        for rule in self.rules:
+            rule.happened(happening, pod_uid)
+
+    def _table_changed(self, table: ServiceTable) -> None:
+        for rule in self.rules:
+            rule.table_changed(table)
+
+    async def _sample(self) -> None:
+        while True:
+            await asyncio.sleep(_SAMPLE_SECONDS)
+            for rule in self.rules:
+                rule.sampled()
+
+    # --- liveness ---
+
+    def unsettled(self) -> list[str]:
+        """What is not as declared, a clause each; empty when all is."""
+        return [*self._objects(), *self._pods(), *self._nodes(), *self._leftovers(), *self._endpoints()]
+
+    def _all(self, kind: type[Any]) -> Sequence[Any]:
+        return [stored.object for stored in self.ground.cluster.store.list(resource_of(kind).bucket).items]
+
+    def _objects(self) -> list[str]:
+        found = []
+        for kind in _OWNERS:
+            for owner in self._all(kind):
+                status = rollout_status(owner)
+                if status.state is not RolloutState.DONE:
+                    found.append(f"{kind.__name__} {name_of(owner)}: {status.message}")
+        for budget in self._all(PodDisruptionBudget):
+            generation = meta(budget).generation
+            if budget.status is None or budget.status.observedGeneration != generation:
+                found.append(f"budget {name_of(budget)}: its status is of generation before {generation}")
+            elif budget.status.currentHealthy != self.population.healthy[uid_of(budget)].now:
+                found.append(f"budget {name_of(budget)}: currentHealthy is {budget.status.currentHealthy}")
+        return found
+
+    def _pods(self) -> list[str]:
+        found = []
+        for pod in self._all(Pod):
+            if is_terminating(pod):
+                found.append(f"pod {name_of(pod)} is terminating")
+            elif not is_terminal(pod) and not is_ready(pod):
+                found.append(f"pod {name_of(pod)} is not ready")
+        return found
+
+    def _nodes(self) -> list[str]:
+        found = []
+        for node in self._all(Node):
+            if not is_true(node.status.conditions if node.status else None, "Ready"):
+                found.append(f"node {name_of(node)} is not ready")
+            if node.spec is not None and node.spec.taints:
+                found.append(f"node {name_of(node)} has taints: {', '.join(taint.key for taint in node.spec.taints)}")
+        return found
+
+    def _leftovers(self) -> list[str]:
+        known = {uid_of(pod) for pod in self._all(Pod)}
+        runtime = self.ground.cluster.runtime
+        return [
+            f"container {record.name} of pod {record.pod_uid}, which is gone, runs"
+            for name in self.ground.cluster.node_names
+            for uid in self.ground.cluster.machines[name].pod_uids
+            if uid not in known
+            for record in runtime.running_of(uid)
+        ]
+
+    def _endpoints(self) -> list[str]:
+        """Each Service's table is its ready pods."""
+        pods = [pod for pod in self._all(Pod) if not is_terminal(pod)]
+        found = []
+        for entry in self.ground.cluster.table.ports:
+            if entry.namespace != "default" or entry.name == "kubernetes":
+                continue
+            wanted = sorted(
+                pod.status.podIP
+                for pod in pods
+                if namespace_of(pod) == entry.namespace
+                and (pod.metadata.labels or {}).get("app") == entry.name
+                and is_ready(pod)
+            )
+            if sorted(endpoint.ip for endpoint in entry.endpoints) != wanted:
+                found.append(
+                    f"Service {entry.name} sends to {len(entry.endpoints)} addresses, {len(wanted)} pods are ready"
+                )
+        return found
