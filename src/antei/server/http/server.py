@@ -171,6 +171,7 @@ class ApiServer:
         self._service_account_tokens = ServiceAccountTokens(signing_key, self._registry.store, self._world)
         self._token_requests = TokenRequests(self._registry.store, self._service_account_tokens, self._world.clock)
         await asyncio.to_thread(protobuf.load)
+        self._registry.mount_tokens()
         await reconcile_default_roles(self._registry)
         listening = _listen(self._host, self._port)
         self._port = listening.getsockname()[1]
