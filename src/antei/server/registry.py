@@ -16,11 +16,14 @@ Kubernetes: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/regi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn
 
 import msgspec
 
 from antei.api.conversion import stored_resource, to_stored
+from antei.api.customresources.definition import CRD_BUCKET
 from antei.api.decode import decode_data
 from antei.api.defaults import apply_defaults
 from antei.api.errors import (
@@ -43,6 +46,8 @@ from antei.server.binding import bound, check_binding
 from antei.server.caller import caller
 from antei.server.catalog import Catalog
 from antei.server.commands import command_of
+from antei.server.customresources.definitions import Definitions
+from antei.server.customresources.versions import Versions
 from antei.server.deletion import (
     DeleteOptions,
     Deletion,
@@ -72,7 +77,7 @@ from antei.server.metadata import (
 from antei.server.scale import scale_of, scaled
 from antei.server.selection import SelectedWatch, predicate_of, require_past_revision
 from antei.server.strategies import Context, strategy_of
-from antei.server.webhooks import NoTransport, WebhookTransport
+from antei.server.webhooks import NoTransport, WebhookCaller, WebhookTransport
 from antei.store import Conflict, Exists, Key, Missing, Store, Stored, StoreError
 from antei.store.state import stored_as
 from antei.world import World
@@ -102,12 +107,15 @@ class Registry:
         # The kinds are found on disk, once a process: here, before a loop would have to wait for it.
         served_versions()
         self.catalog = Catalog(store)
+        webhooks = webhooks or NoTransport()
+        self._versions = Versions(WebhookCaller(store, webhooks), world.chance)
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
-        self._admission = Admission(store, world, webhooks or NoTransport(), all_resources)
+        self._admission = Admission(store, world, webhooks, all_resources)
         self._evictions = Evictions(store, world, self)
         self._server_side_apply = ServerSideApply(store, self)
         self._expiry = EventExpiry(store, world.clock)
+        self._definitions = Definitions(store, self, world.clock)
 
     def mount_tokens(self) -> None:
         """From now on new pods get a volume with a token of their account: there is somebody who signs it."""
@@ -117,7 +125,7 @@ class Registry:
 
     async def get(self, resource: Resource, namespace: str, name: str, subresource: str = "") -> Stored:
         """`scale` is answered as a Scale; any other subresource is read as the object itself."""
-        stored = self._current(resource, namespace, name)
+        stored = await self._current(resource, namespace, name)
         if subresource == "scale":
             return derived(stored, scale_of(stored.object))
         return answered(resource, stored)
@@ -146,6 +154,9 @@ class Registry:
         """
         wanted = predicate_of(resource, label_selector, field_selector)
         page = self._pager.page(resource.bucket, namespace, wanted, limit, continue_token, revision)
+        if resource.definition is not None:
+            converted = await self._versions.read_all(resource, page.items)
+            return Page(converted, page.revision, page.continue_token, page.remaining)
         if stored_resource(resource).type is resource.type:
             return page
         items = [answered(resource, stored) for stored in page.items]
@@ -167,13 +178,16 @@ class Registry:
         wanted = predicate_of(resource, label_selector, field_selector)
         require_past_revision(after_revision, self.store.revision)
         changes = self.store.watch(resource.bucket, namespace, after_revision)
+        if resource.definition is not None:
+            self._definitions.follow(resource.bucket, changes)
+            return SelectedWatch(changes, wanted, None, after_revision, partial(self._versions.read, resource))
         return SelectedWatch(changes, wanted, lambda stored: answered(resource, stored), after_revision)
 
-    def _current(self, resource: Resource, namespace: str, name: str) -> Stored:
+    async def _current(self, resource: Resource, namespace: str, name: str) -> Stored:
         stored = self.store.get(Key(resource.bucket, namespace if resource.namespaced else "", name))
         if stored is None:
             raise not_found(resource.plural, name, resource.group)
-        return stored
+        return stored if resource.definition is None else await self._versions.read(resource, stored)
 
     # Creating
 
@@ -257,7 +271,12 @@ class Registry:
                 raise already_exists(resource.plural, key.name, resource.group)
             if request.dry_run:
                 return derived(Stored(key, obj, b"", 0), obj)
+            if resource.definition is not None:
+                written = await self._versions.written(resource, obj)
+                return await self._versions.read(resource, await self.store.create(key, written))
             stored = await self.store.create(key, obj)
+            if resource.bucket == CRD_BUCKET:
+                await self._definitions.settle()
             if resource.bucket == EVENT_BUCKET:
                 await self._expiry.sweep_when_due()
             return stored
@@ -268,6 +287,10 @@ class Registry:
         finally:
             if release is not None:
                 release()
+            if request.charge is not None:
+                found = self.store.get(key)
+                is_stored = found is not None and meta(found.object).uid == meta(obj).uid
+                await self._admission.settle(request, is_stored=is_stored)
 
     # Changing
 
@@ -355,10 +378,11 @@ class Registry:
             return stored
         is_scale = subresource == "scale"
         kind = resource.subresources["scale"].type if is_scale else resource.type
+        merged_by = None if resource.definition is not None else kind
 
         def patched(current: Stored) -> Any:
             seen = derived(current, scale_of(current.object)) if is_scale else answered(resource, current)
-            data = apply_patch(patch_type, msgspec.json.decode(seen.data), patch, kind)
+            data = apply_patch(patch_type, msgspec.json.decode(seen.data), patch, merged_by)
             decoded = decode_data(data, kind, field_validation=field_validation)
             if warn is not None:
                 for warning in decoded.warnings:
@@ -429,7 +453,7 @@ class Registry:
         """
         strategy = strategy_of(stored_resource(resource))
         for _ in range(_WRITE_TRIES):
-            current = self._current(resource, namespace, name)
+            current = await self._current(resource, namespace, name)
             new = change(current)
             given = meta(new).managedFields
             check_identity(resource, new, current)
@@ -442,13 +466,16 @@ class Registry:
                 new = self._admitted(request, new, await self._admission.mutate(request))
             new = self._prepared(resource, new, current, subresource)
             new, release = strategy.allocate(new, current.object, self._context)
+            is_stored = False
             try:
                 if entries_of is not None:
                     new = replace_meta(new, managedFields=entries_of(given, current, new))
                 if request is not None:
                     request.object = scale_of(new) if subresource == "scale" else new
                     await self._admission.validate(request)
-                return await self._commit(resource, current, new, dry_run)
+                stored = await self._commit(resource, current, new, dry_run)
+                is_stored = True
+                return stored
             except Conflict:
                 continue
             except Missing as error:
@@ -458,6 +485,8 @@ class Registry:
             finally:
                 if release is not None:
                     release()
+                if request is not None and request.charge is not None:
+                    await self._admission.settle(request, is_stored=is_stored)
         raise conflict(resource.plural, name, MODIFIED, resource.group)
 
     def _update_request(
@@ -492,11 +521,35 @@ class Registry:
 
     async def _commit(self, resource: Resource, current: Stored, new: Any, dry_run: bool) -> Stored:
         candidate = stored_as(current.key, new, current.revision)
+        if resource.definition is not None:
+            return await self._commit_custom(resource, candidate, dry_run)
         if dry_run or candidate.data == current.data:
             return candidate
         if is_finished(resource.bucket, new):
-            return await self.store.delete(current.key, current.revision)
-        return await self.store.update(current.key, new, current.revision)
+            return await self._removed(resource, current)
+        stored = await self.store.update(current.key, new, current.revision)
+        if resource.bucket == CRD_BUCKET:
+            await self._definitions.settle()
+        return stored
+
+    async def _commit_custom(self, resource: Resource, candidate: Stored, dry_run: bool) -> Stored:
+        """What is compared and written is the storage version."""
+        key, revision = candidate.key, candidate.revision
+        written = await self._versions.written(resource, candidate.object)
+        known = self.store.get(key)
+        if dry_run or (known is not None and known.data == stored_as(key, written, revision).data):
+            return candidate
+        if is_finished(resource.bucket, candidate.object):
+            return derived(await self.store.delete(key, revision), candidate.object)
+        return await self._versions.read(resource, await self.store.update(key, written, revision))
+
+    async def _removed(self, resource: Resource, current: Stored) -> Stored:
+        stored = await self.store.delete(current.key, current.revision)
+        if resource.definition is not None:
+            return derived(stored, replace_meta(current.object, resourceVersion=str(stored.revision)))
+        if current.key.bucket == CRD_BUCKET:
+            await self._definitions.gone(current.object)
+        return stored
 
     # Deleting
 
@@ -532,15 +585,16 @@ class Registry:
         validate_options(options)
         strategy = strategy_of(stored_resource(resource))
         for _ in range(_WRITE_TRIES):
-            current = self._current(resource, namespace, name)
-            plan = plan_deletion(strategy, current, options, self.world.clock.now())
+            current = await self._current(resource, namespace, name)
+            prepared = strategy.prepare_delete(current.object, self._context)
+            plan = plan_deletion(strategy, replace(current, object=prepared), options, self.world.clock.now())
             try:
                 if plan.step is Step.PENDING:
                     return Deletion(answered(resource, current), False, strategy.returns_deleted_object)
                 if not is_admitted:
                     await self._admit_deletion(resource, current, options, is_of_collection, dry_run)
                 if plan.step is Step.REMOVE:
-                    removed = current if dry_run else await self.store.delete(current.key, current.revision)
+                    removed = current if dry_run else await self._removed(resource, current)
                     return Deletion(answered(resource, removed), True, strategy.returns_deleted_object)
                 marked = await self._commit(resource, current, plan.object, dry_run)
                 return Deletion(answered(resource, marked), False, True)

@@ -13,10 +13,12 @@ from typing import Any
 
 from antei.api.resources import Resource
 from antei.server.admission.lifecycle import NamespaceLifecycle
+from antei.server.admission.limitranger import LimitRanger
 from antei.server.admission.matching import is_exempt
 from antei.server.admission.pods import DefaultTolerationSeconds, PodPriority
 from antei.server.admission.reinvocation import Reinvocation
 from antei.server.admission.request import Operation, Plugin, Request
+from antei.server.admission.resourcequota import ResourceQuotaAdmission
 from antei.server.admission.service_account import ServiceAccountAdmission
 from antei.server.admission.storage import DefaultIngressClass, DefaultStorageClass, StorageObjectInUseProtection
 from antei.server.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
@@ -40,10 +42,12 @@ class Admission:
         self._resources = resources
         caller = WebhookCaller(store, transport)
         self._mutating_webhooks = MutatingWebhooks(store, caller, world.chance, self._versions)
+        self._quota = ResourceQuotaAdmission(store, world.clock, resources)
         self._validating_webhooks = ValidatingWebhooks(store, caller, world.chance, self._versions)
         self._service_accounts = ServiceAccountAdmission(store, world.chance)
         self._plugins: tuple[Plugin, ...] = (
             NamespaceLifecycle(store),
+            LimitRanger(store),
             self._service_accounts,
             PodPriority(store),
             DefaultTolerationSeconds(),
@@ -71,12 +75,23 @@ class Admission:
             request.object = admit(request)
         if not is_exempt(request):
             await self._mutating_webhooks.admit(request, reinvocation)
+        if request.resource.bucket == "/resourcequotas" and request.subresource == "status":
+            request.object = self._quota.corrected(request)
 
     async def validate(self, request: Request) -> None:
         for validate in self._chain(request)[1]:
             validate(request)
         if not is_exempt(request):
             await self._validating_webhooks.validate(request)
+        if self._quota.concerns(request):
+            request.charge = await self._quota.charge(request)
+
+    async def settle(self, request: Request, *, is_stored: bool) -> None:
+        """To be called after `validate` when the write has ended, well or not."""
+        charge = request.charge
+        if charge is not None:
+            request.charge = None
+            await self._quota.settle(charge, is_stored=is_stored)
 
     def _versions(self, bucket: str) -> Sequence[Resource]:
         return [resource for resource in self._resources() if resource.bucket == bucket]
