@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Sequence
 
 from antei.api.pod_streams import CommandStreams
 from antei.runtime import ExecResult, RuntimeFailure
-from antei.runtime.images.tools import complaint
 from antei.runtime.oci.conmon import Runc
 from antei.runtime.process.command_runner import run_command
 from antei.runtime.process.command_streams import Joiner, host_terminal, open_streams
@@ -16,7 +16,8 @@ from antei.runtime.process.command_streams import Joiner, host_terminal, open_st
 __all__ = ["exec_in", "open_in"]
 
 _RUNC_FAILED = 255
-_PREFIX = b'time="'
+#: How its complaints begin, on a pipe and on a terminal alike.
+_PREFIX = b'{"level":"error","msg":"'
 _NOT_FOUND = ("executable file not found", "no such file or directory")
 
 
@@ -25,7 +26,7 @@ async def exec_in(
 ) -> ExecResult:
     """Raises TimeoutError, RuntimeFailure when the container has ended, OSError and ValueError for what cannot be."""
     result = await run_command(
-        runc.command("exec", container_id, *command),
+        runc.command("--log-format", "json", "exec", container_id, *command),
         _environment(),
         timeout_seconds=timeout_seconds,
         output_limit_bytes=max(output_limit_bytes, 4096),
@@ -48,14 +49,17 @@ async def open_in(
     """Raises OSError and ValueError for what cannot be run."""
     options = ["--tty", "--env", "TERM=xterm"] if tty else []
     joiner = Joiner((_PREFIX,), lambda said, code: _explained(said) or said)
-    argv = runc.command("exec", *options, container_id, *command)
+    argv = runc.command("--log-format", "json", "exec", *options, container_id, *command)
     return await open_streams(argv, _environment(), joiner, ended, host_terminal if tty else None, stdin=stdin)
 
 
 def _explained(said: str) -> str:
     """Why runc could not run it, from its log line; empty when that is not runc's."""
-    found = complaint(said)
-    return found.removeprefix("exec failed: ") if "level=" in said else ""
+    lines = said.splitlines()
+    try:
+        return str(json.loads(lines[0])["msg"]).removeprefix("exec failed: ") if lines else ""
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _environment() -> dict[str, str]:

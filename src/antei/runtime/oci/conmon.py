@@ -92,7 +92,7 @@ def run_bundle(
         finally:
             os.close(writer)
         try:
-            failure = _reported(reader)
+            failure = _reported(reader, bundle)
         finally:
             _finish(launcher)
     finally:
@@ -125,7 +125,7 @@ def _command(
     ]
 
 
-def _reported(reader: int) -> StartError | None:
+def _reported(reader: int, bundle: Path) -> StartError | None:
     """conmon's word on `runc create`: {"data": pid}, or {"data": -1, "message": why}."""
     said = b""
     while not said.endswith(b"\n"):
@@ -138,7 +138,8 @@ def _reported(reader: int) -> StartError | None:
         report = json.loads(said)
         pid = int(report["data"])
     except (ValueError, KeyError, TypeError):
-        return StartError("CreateContainerError", "conmon ended without saying why")
+        said = (bundle / "conmon.log").read_bytes()[-_REPORT_BYTES:]
+        return StartError("CreateContainerError", complaint(said.decode(errors="replace")) or "conmon gave up")
     if pid > 0:
         return None
     message = complaint(str(report.get("message") or "")) or "runc could not create the container"

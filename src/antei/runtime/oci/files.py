@@ -131,6 +131,8 @@ def start_container(
         shutil.copymode(image.rootfs, bundle / "upper")
         mount_overlay(bundle / "rootfs", image.rootfs, bundle / "upper", bundle / "work")
         _make_sources(spec)
+        if stored.log_path:
+            spec.log_path.parent.mkdir(parents=True, exist_ok=True)
         document = config.container_config(
             spec,
             image.image.config,
