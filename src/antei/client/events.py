@@ -1,10 +1,9 @@
-"""Events: what happened to an object, for people. Repeats are counted on one Event, as client-go's recorder does."""
+"""Events: what happened to an object, for people. `event_correlation` counts repeats and combines what is similar."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 
 from lightkube.models.core_v1 import EventSource, ObjectReference
 from lightkube.models.meta_v1 import ObjectMeta
@@ -13,14 +12,13 @@ from lightkube.resources.core_v1 import Event
 from antei.api.errors import ApiError
 from antei.api.objects import Object, meta, replace_meta, to_time
 from antei.client import Client
+from antei.client.event_correlation import EventCorrelator
 from antei.world import World
 from antei.world.mistakes import report_mistake
 
 __all__ = ["EventRecorder"]
 
 _LOG = logging.getLogger(__name__)
-#: Events of one object and reason that are remembered for counting (client-go: maxLruCacheEntries).
-_REMEMBERED = 4096
 #: Events waiting to be written, some 2 KB each: what a thousand pods that start at once tell. Beyond it new ones are
 #: dropped, and how many is logged once the queue has been written.
 _QUEUED = 10_000
@@ -37,12 +35,12 @@ class EventRecorder:
         self._component = component
         self._host = host
         self._waiting = _Waiting()
-        self._known: OrderedDict[tuple[str, ...], Event] = OrderedDict()
+        self._correlator = EventCorrelator()
 
     def named(self, component: str, host: str = "") -> EventRecorder:
         """A recorder for another component that shares this one's queue: only one of them is run."""
         other = EventRecorder(self._client, self._world, component, host)
-        other._waiting, other._known = self._waiting, self._known
+        other._waiting, other._correlator = self._waiting, self._correlator
         return other
 
     def event(self, obj: Object, event_type: str, reason: str, message: str, field_path: str = "") -> None:
@@ -97,41 +95,25 @@ class EventRecorder:
         await self._waiting.queue.join()
 
     async def _write(self, event: Event) -> None:
-        involved = event.involvedObject
-        identity = (
-            involved.kind or "",
-            involved.namespace or "",
-            involved.name or "",
-            involved.uid or "",
-            involved.fieldPath or "",
-            event.type or "",
-            event.reason or "",
-            event.message or "",
-        )
-        known = self._known.get(identity)
-        if known is not None:
-            metadata = meta(known)
-            try:
-                self._known[identity] = await self._client.patch(
-                    Event,
-                    metadata.name or "",
-                    metadata.namespace or "",
-                    {
-                        "count": (known.count or 1) + 1,
-                        "lastTimestamp": event.lastTimestamp,
-                        "message": event.message,
-                    },
-                )
-            except ApiError as error:
-                if error.code != 404:
-                    raise
-            else:
-                self._known.move_to_end(identity)
-                return
-        self._known[identity] = await self._create(event)
-        self._known.move_to_end(identity)
-        while len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+        name = self._new_name(event.involvedObject.name or "")
+        correlated = self._correlator.correlate(event, self._world.clock.now(), name)
+        if correlated is None:
+            _LOG.debug("event %s about %s is one too many", event.reason, event.involvedObject.name)
+            return
+        event = correlated.event
+        written = await self._repeat(event) if correlated.is_repeat else None
+        self._correlator.written(written or await self._create(event))
+
+    async def _repeat(self, event: Event) -> Event | None:
+        """Counts on the event that is there; None when it is there no more."""
+        metadata = meta(event)
+        change = {"count": event.count, "lastTimestamp": event.lastTimestamp, "message": event.message}
+        try:
+            return await self._client.patch(Event, metadata.name or "", metadata.namespace or "", change)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return None
 
     async def _create(self, event: Event) -> Event:
         for _ in range(_NAME_TRIES - 1):

@@ -12,7 +12,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Event, Namespace, Pod
 
 from antei.api.errors import already_exists
-from antei.api.objects import name_of
+from antei.api.objects import name_of, replace_meta
 from antei.client import events
 from antei.client.events import EventRecorder
 from antei.client.local import LocalClient
@@ -94,9 +94,20 @@ def test_what_finds_no_place_in_the_queue_is_counted_not_told_one_by_one(
 
 
 def test_a_thousand_pods_that_start_at_once_lose_no_event() -> None:
-    client = Creating()
-    run_virtual(_record(client, [f"Reason{number}" for number in range(8000)]))
-    assert len(client.created) == 8000
+    async def session() -> int:
+        client: Any = Creating()
+        recorder = EventRecorder(client, virtual_world(1), "test")
+        for number in range(1000):
+            pod = replace_meta(POD, name=f"web-{number}", uid=str(number))
+            for step in range(8):
+                recorder.event(pod, "Normal", f"Step{step}", "it happened")
+        running = asyncio.create_task(recorder.run())
+        await recorder.drain()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return len(client.created)
+
+    assert run_virtual(session()) == 8000
 
 
 def test_a_repeated_event_is_counted_on_the_first() -> None:
