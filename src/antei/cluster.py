@@ -41,6 +41,7 @@ from antei.control.certificates import CertificateController, CertificateSigner
 from antei.control.clusterroleaggregation import ClusterRoleAggregationController
 from antei.control.controller import Controller, WorkQueue, run_controller
 from antei.control.cronjob import CronJobController
+from antei.control.customresources import CustomResourceCleanupController
 from antei.control.daemonset import DaemonSetController
 from antei.control.deployment import DeploymentController
 from antei.control.disruption import DisruptionController
@@ -382,13 +383,13 @@ class Cluster:
 
     # The end
 
-    async def stop(self, *, end_workloads: bool) -> None:
+    async def stop(self, *, end_workloads: bool, grace_seconds: float = _DOWN_SECONDS) -> None:
         """Stops serving. Workloads go on, to be adopted by the next start, or are told to end and then ended."""
         await self._stop_running()
         await self.server.stop()
         await self._transport.aclose()
         if end_workloads:
-            await end_containers(self.runtime)
+            await end_containers(self.runtime, grace_seconds)
             await self.runtime.aclose()
             await self.network.destroy()
         else:
@@ -436,6 +437,7 @@ def make_controllers(
         VolumeProtectionController,
         GarbageCollectorController,
         NamespaceController,
+        CustomResourceCleanupController,
         NodeLifecycleController,
         TaintEvictionController,
         PodGarbageCollector,
@@ -458,15 +460,15 @@ def make_controllers(
     return made
 
 
-async def end_containers(runtime: Runtime) -> None:
+async def end_containers(runtime: Runtime, grace_seconds: float = _DOWN_SECONDS) -> None:
     """Tells every container to end, waits a little, and removes all sandboxes with what still runs."""
-    running = [record for record in await runtime.containers() if record.exit is None]
+    running = [record for record in await runtime.containers() if record.exit is None] if grace_seconds > 0 else []
     for record in running:
         await runtime.resume(record.id)
         await runtime.signal(record.id, record.stop_signal)
     waits = [asyncio.create_task(runtime.wait(record.id)) for record in running]
     if waits:
-        await asyncio.wait(waits, timeout=_DOWN_SECONDS)
+        await asyncio.wait(waits, timeout=grace_seconds)
         for wait in waits:
             wait.cancel()
     for sandbox in await runtime.sandboxes():

@@ -19,6 +19,7 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.models.meta_v1 import ListMeta, ObjectMeta, Status
 
 from antei import __version__
+from antei.api.customresources import decode_json
 from antei.api.decode import decode
 from antei.api.errors import ApiError
 from antei.api.objects import Object, meta, replace
@@ -259,7 +260,7 @@ def _decoded(data: bytes | msgspec.Raw, kind: type[T]) -> T:
     """The object, with the apiVersion and kind that servers leave out of lists."""
     obj: T
     try:
-        obj = msgspec.json.decode(data, type=kind)
+        obj = decode_json(bytes(data), kind)
     except (msgspec.DecodeError, UnicodeDecodeError):
         _parsed(data, dict[str, Any])
         # Go writes null where a list is empty; the careful decoder reads that, too.

@@ -96,6 +96,10 @@ class Informer(Generic[T]):
         """In the order in which they first had this value. Raises KeyError for an index that nobody added."""
         return list(self._index_entries[name].get(value, {}).values())
 
+    def clear(self) -> None:
+        """As if all objects had been deleted."""
+        self._replace(())
+
     async def run(self) -> None:
         """Keeps the copy current until cancelled."""
         loop = asyncio.get_running_loop()
@@ -182,6 +186,7 @@ class Informers:
         self._namespace = namespace
         self._informers: dict[type[Any], Informer[Any]] = {}
         self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[type[Any], asyncio.Task[None]] = {}
 
     def of(self, kind: type[T]) -> Informer[T]:
         informer = self._informers.get(kind)
@@ -189,15 +194,29 @@ class Informers:
             informer = Informer(self._client, kind, namespace=self._namespace)
             self._informers[kind] = informer
             if self._group is not None:
-                self._group.create_task(informer.run(), name=f"informer {kind.__name__}")
+                self._start(kind, informer)
         return informer
 
+    def drop(self, kind: type[Any]) -> None:
+        """Ends the informer of a kind that is no longer served; its handlers are told that all objects are gone."""
+        informer = self._informers.pop(kind, None)
+        task = self._tasks.pop(kind, None)
+        if task is not None:
+            task.cancel()
+        if informer is not None:
+            informer.clear()
+
+    def _start(self, kind: type[Any], informer: Informer[Any]) -> None:
+        assert self._group is not None
+        self._tasks[kind] = self._group.create_task(informer.run(), name=f"informer {kind.__name__}")
+
     async def wait_synced(self) -> None:
-        for informer in list(self._informers.values()):
-            await informer.wait_synced()
+        """All informers, those too that come as others learn what there is."""
+        while waiting := [informer for informer in self._informers.values() if not informer.is_synced]:
+            await waiting[0].wait_synced()
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             self._group = group
             for kind, informer in self._informers.items():
-                group.create_task(informer.run(), name=f"informer {kind.__name__}")
+                self._start(kind, informer)

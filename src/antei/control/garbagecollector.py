@@ -18,11 +18,12 @@ from lightkube.models.meta_v1 import OwnerReference
 
 from antei.api.errors import ApiError
 from antei.api.objects import is_terminating, meta, name_of, namespace_of, replace, replace_meta, uid_of
-from antei.api.resources import Resource, all_resources, resource_for_kind
+from antei.api.resources import Resource, all_resources
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue
+from antei.control.custom_kinds import CustomKinds
 from antei.world import World
 
 __all__ = ["GarbageCollectorController", "Owners", "propagation_of"]
@@ -66,6 +67,7 @@ class GarbageCollectorController:
         self._informers: dict[str, Informer[Any]] = {
             bucket: informers.of(resource.type) for bucket, resource in self._resources.items()
         }
+        self._custom = CustomKinds(informers)
         self._places: dict[str, Place] = {}  # uid → where
         self._dependents: dict[str, dict[Place, None]] = {}  # owner's uid → where, in order of appearance
         self._queue: WorkQueue | None = None
@@ -74,6 +76,17 @@ class GarbageCollectorController:
         self._queue = queue
         for bucket, informer in self._informers.items():
             informer.add_handler(self._handler(bucket))
+
+        def came(resource: Resource) -> None:
+            self._resources[resource.bucket] = resource
+            informer = self._informers[resource.bucket] = informers.of(resource.type)
+            informer.add_handler(self._handler(resource.bucket))
+
+        def gone(resource: Resource) -> None:
+            informers.drop(resource.type)
+            del self._informers[resource.bucket], self._resources[resource.bucket]
+
+        self._custom.setup(came, gone)
 
     def _handler(self, bucket: str) -> Callable[[Any, Any], None]:
         def handler(old: Any, new: Any) -> None:
@@ -140,7 +153,8 @@ class GarbageCollectorController:
             self._add(place)
 
     def _object(self, place: Place) -> Any | None:
-        return self._informers[place.bucket].get(place.namespace, place.name)
+        informer = self._informers.get(place.bucket)
+        return informer.get(place.namespace, place.name) if informer is not None else None
 
     async def reconcile(self, key: Key) -> Requeue | None:
         bucket, _, namespace = key[0].partition(" ")
@@ -230,7 +244,7 @@ class GarbageCollectorController:
             owner = self._object(place)
             if owner is not None:
                 return owner
-        kind = resource_for_kind(reference.apiVersion, reference.kind)
+        kind = self._custom.for_kind(reference.apiVersion, reference.kind)
         if kind is None or not kind.is_stored:
             return True
         if kind.namespaced and not resource.namespaced:

@@ -25,6 +25,7 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key
+from antei.control.custom_kinds import CustomKinds
 from antei.world import World
 
 __all__ = ["NamespaceController", "Remainder", "status_of"]
@@ -97,9 +98,15 @@ class NamespaceController:
         self._resources: tuple[Resource, ...] = tuple(
             r for r in all_resources() if r.is_storage_version and r.is_stored and r.namespaced
         )
+        self._custom = CustomKinds(informers)
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
         self._namespaces.add_handler(enqueue_key(queue))
+        self._custom.setup()
+
+    def _kinds(self) -> tuple[Resource, ...]:
+        """All that can be in a namespace."""
+        return (*self._resources, *(resource for resource in self._custom.resources() if resource.namespaced))
 
     async def reconcile(self, key: Key) -> Requeue | None:
         namespace = self._namespaces.get(*key)
@@ -125,7 +132,7 @@ class NamespaceController:
 
     async def _delete_all(self, namespace: str) -> tuple[str, ...]:
         failures = []
-        for resource in self._resources:
+        for resource in self._kinds():
             for obj in (await self._client.list(resource.type, namespace)).items:
                 if is_terminating(obj):
                     continue
@@ -139,7 +146,7 @@ class NamespaceController:
     async def _remainder(self, namespace: str, failures: tuple[str, ...]) -> Remainder:
         instances: Counter[str] = Counter()
         finalizers: Counter[str] = Counter()
-        for resource in self._resources:
+        for resource in self._kinds():
             items: tuple[Any, ...] = (await self._client.list(resource.type, namespace)).items
             if items:
                 instances[f"{resource.plural}.{resource.group}"] = len(items)

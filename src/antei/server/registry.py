@@ -37,7 +37,7 @@ from antei.api.errors import (
 )
 from antei.api.objects import meta, replace_meta, to_time
 from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
-from antei.api.resources import Resource, all_resources
+from antei.api.resources import Resource
 from antei.api.retired import served_versions
 from antei.server.admission import Admission, Operation, Options, Request, write_options
 from antei.server.allocation import ServiceAllocator
@@ -68,6 +68,7 @@ from antei.server.metadata import (
     check_identity,
     check_name,
     check_new,
+    check_requested,
     derived,
     in_namespace,
     require_revision,
@@ -111,7 +112,7 @@ class Registry:
         self._versions = Versions(WebhookCaller(store, webhooks), world.chance)
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
-        self._admission = Admission(store, world, webhooks, all_resources)
+        self._admission = Admission(store, world, webhooks, self.catalog.resources)
         self._evictions = Evictions(store, world, self)
         self._server_side_apply = ServerSideApply(store, self)
         self._expiry = EventExpiry(store, world.clock)
@@ -125,6 +126,7 @@ class Registry:
 
     async def get(self, resource: Resource, namespace: str, name: str, subresource: str = "") -> Stored:
         """`scale` is answered as a Scale; any other subresource is read as the object itself."""
+        resource = self._as_served(resource)
         stored = await self._current(resource, namespace, name)
         if subresource == "scale":
             return derived(stored, scale_of(stored.object))
@@ -152,6 +154,7 @@ class Registry:
         Raises 400 for a bad selector or token, 410 for a revision or a token that has expired, 504 for a revision
         that is yet to come.
         """
+        resource = self._as_served(resource)
         wanted = predicate_of(resource, label_selector, field_selector)
         page = self._pager.page(resource.bucket, namespace, wanted, limit, continue_token, revision)
         if resource.definition is not None:
@@ -175,6 +178,7 @@ class Registry:
 
         Iterating raises 410 when the revision is no longer kept, or when the reader is too slow.
         """
+        resource = self._as_served(resource)
         wanted = predicate_of(resource, label_selector, field_selector)
         require_past_revision(after_revision, self.store.revision)
         changes = self.store.watch(resource.bucket, namespace, after_revision)
@@ -182,6 +186,13 @@ class Registry:
             self._definitions.follow(resource.bucket, changes)
             return SelectedWatch(changes, wanted, None, after_revision, partial(self._versions.read, resource))
         return SelectedWatch(changes, wanted, lambda stored: answered(resource, stored), after_revision)
+
+    def _as_served(self, resource: Resource) -> Resource:
+        """A custom kind as its definition is now: callers keep Resources, definitions change. Raises 404."""
+        current = self.catalog.current(resource)
+        if current is None:
+            raise not_found(resource.plural, "", resource.group)
+        return current
 
     async def _current(self, resource: Resource, namespace: str, name: str) -> Stored:
         stored = self.store.get(Key(resource.bucket, namespace if resource.namespaced else "", name))
@@ -209,6 +220,7 @@ class Registry:
         dry_run: bool = False,
     ) -> Stored:
         """As `create`, with the managedFields that `entries_of` makes; `options` are those that admission is shown."""
+        resource = self._as_served(resource)
         if not resource.is_stored:
             raise method_not_supported(resource.plural, "create", resource.group)
         obj = in_namespace(resource, namespace, typed(resource, obj))
@@ -260,6 +272,7 @@ class Registry:
         )
         obj = strategy.prepare_create(obj, self._context)
         check_new(strategy.resource, obj)
+        check_requested(resource, obj, None)
         key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
         obj, release = strategy.allocate(obj, None, self._context)
         try:
@@ -306,6 +319,7 @@ class Registry:
         dry_run: bool = False,
     ) -> Stored:
         """PUT. `scale` takes a Scale and answers with one."""
+        resource = self._as_served(resource)
         entries_of = entries_of_update(resource, field_manager, subresource, self.world.clock.now())
         options = write_options("UpdateOptions", field_manager, dry_run)
         if subresource == "scale":
@@ -363,6 +377,7 @@ class Registry:
         warn: Callable[[str], None] | None = None,
     ) -> Stored:
         """PATCH. What field validation warns of in the result is told to `warn`."""
+        resource = self._as_served(resource)
         check_patch_type(patch_type)
         if patch_type == APPLY_PATCH:
             stored, _ = await self.apply(
@@ -420,6 +435,7 @@ class Registry:
 
         Raises 409 with a cause for each field that another manager has otherwise, unless by `force`.
         """
+        resource = self._as_served(resource)
         check_apply_options(field_manager)
         applying = applying_of(
             resource,
@@ -451,6 +467,7 @@ class Registry:
         Where the changed object names another resourceVersion than the current one, that is a conflict (409).
         What changes nothing is not written. An object that was only waiting for this change to go is removed.
         """
+        resource = self._as_served(resource)
         strategy = strategy_of(stored_resource(resource))
         for _ in range(_WRITE_TRIES):
             current = await self._current(resource, namespace, name)
@@ -517,6 +534,7 @@ class Registry:
         else:
             new = strategy.prepare_subresource(subresource, new, old, self._context)
         check_changed(strategy.resource, new, old, "" if subresource == "scale" else subresource)
+        check_requested(resource, new, old)
         return new
 
     async def _commit(self, resource: Resource, current: Stored, new: Any, dry_run: bool) -> Stored:
@@ -582,6 +600,7 @@ class Registry:
         dry_run: bool = False,
     ) -> Deletion:
         """`is_admitted` for what admission is not to be asked about (again)."""
+        resource = self._as_served(resource)
         validate_options(options)
         strategy = strategy_of(stored_resource(resource))
         for _ in range(_WRITE_TRIES):
