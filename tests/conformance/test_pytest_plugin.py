@@ -40,7 +40,7 @@ def test_the_documents_examples_are_true(pytester: pytest.Pytester) -> None:
         (pytester.path / name).write_text(text)
     count = sum(name.startswith("test_") for name, _ in found)
     assert count >= 4
-    pytester.runpytest_inprocess(*OPTIONS).assert_outcomes(passed=count)
+    pytester.runpytest_subprocess(*OPTIONS).assert_outcomes(passed=count)
 
 
 def test_nothing_of_antei_is_imported_before_a_test_asks_for_a_cluster(pytester: pytest.Pytester) -> None:

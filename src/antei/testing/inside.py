@@ -69,7 +69,8 @@ async def _of_processes(options: Options, directory: Path) -> AsyncIterator[Insi
     try:
         yield Inside(cluster, cluster.client, cluster.url, cluster.notes, cluster.agents, cluster.wait_failed)
     finally:
-        await asyncio.shield(cluster.stop(end_workloads=True))
+        # Nothing of it is kept: containers are not asked whether they would like to end.
+        await asyncio.shield(cluster.stop(end_workloads=True, grace_seconds=0))
 
 
 def _map_files(options: Options, directory: Path) -> list[Path]:

@@ -52,6 +52,8 @@ __all__ = ["ApiServer"]
 
 #: Requests that are under way when the server stops get so long to finish.
 _GRACE_SECONDS = 5
+#: Connections on which nothing is under way get so long for TLS' goodbye.
+_FAREWELL_SECONDS = 0.2
 _KEEP_ALIVE_SECONDS = 180
 _BACKLOG = 1024
 
@@ -263,6 +265,22 @@ class _Server(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(1):
                     await self.is_stopping.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        letting_go = asyncio.create_task(self._let_go())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            letting_go.cancel()
+
+    async def _let_go(self) -> None:
+        """Ends connections that are closed from this side already: TLS waits for peers, which may never answer."""
+        while True:
+            await asyncio.sleep(_FAREWELL_SECONDS)
+            for connection in list(self.server_state.connections):
+                transport = getattr(connection, "transport", None)
+                if transport is not None and transport.is_closing() and not transport.get_write_buffer_size():
+                    transport.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
