@@ -61,6 +61,7 @@ from antei.control.persistentvolume import (
 from antei.control.podgc import PodGarbageCollector
 from antei.control.queue_measures import QueuesMeasures
 from antei.control.replicaset import ReplicaSetController, ReplicationControllerController
+from antei.control.resourcequota import ResourceQuotaController
 from antei.control.scheduler import SchedulerController
 from antei.control.serviceaccount import ServiceAccountController
 from antei.control.statefulset import StatefulSetController
@@ -81,6 +82,7 @@ from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
 from antei.server.http.server import ApiServer
 from antei.server.kubeconfig import write_kubeconfig
 from antei.server.registry import Registry
+from antei.server.webhook_transport import HttpsWebhooks
 from antei.store import Store
 from antei.store.memory import MemoryStore
 from antei.store.sqlite import SqliteStore
@@ -168,7 +170,11 @@ class Cluster:
     async def _start(self, started: AsyncExitStack) -> None:
         """`started` learns how each part is stopped; workloads of an earlier start go on."""
         settings, directory = self.settings, self.settings.directory
-        registry = Registry(self._store, self.world)
+        self._webhooks = HttpsWebhooks(
+            lambda: self.network.sockets, lambda cluster_ip: self.network.addresses.placed_service(cluster_ip)
+        )
+        started.push_async_callback(self._webhooks.aclose)
+        registry = Registry(self._store, self.world, webhooks=self._webhooks)
         self.client = LocalClient(registry)
         self.informers = Informers(self.client)
         self._recorder = EventRecorder(self.client, self.world, "antei")
@@ -388,6 +394,7 @@ class Cluster:
         await self._stop_running()
         await self.server.stop()
         await self._transport.aclose()
+        await self._webhooks.aclose()
         if end_workloads:
             await end_containers(self.runtime, grace_seconds)
             await self.runtime.aclose()
@@ -441,6 +448,7 @@ def make_controllers(
         NodeLifecycleController,
         TaintEvictionController,
         PodGarbageCollector,
+        ResourceQuotaController,
         ClusterRoleAggregationController,
     )
     controllers: list[Controller] = [kind(client, informers, recorder.named(kind.name), world) for kind in plain]

@@ -16,6 +16,7 @@ from antei.server.admission.lifecycle import NamespaceLifecycle
 from antei.server.admission.limitranger import LimitRanger
 from antei.server.admission.matching import is_exempt
 from antei.server.admission.pods import DefaultTolerationSeconds, PodPriority
+from antei.server.admission.podsecurity import PodSecurity
 from antei.server.admission.reinvocation import Reinvocation
 from antei.server.admission.request import Operation, Plugin, Request
 from antei.server.admission.resourcequota import ResourceQuotaAdmission
@@ -49,6 +50,7 @@ class Admission:
             NamespaceLifecycle(store),
             LimitRanger(store),
             self._service_accounts,
+            PodSecurity(store),
             PodPriority(store),
             DefaultTolerationSeconds(),
             DefaultStorageClass(store),
