@@ -175,7 +175,14 @@ _EVENT_NAMES = {
 _CORE_EVENT_NAMES = {core: name for name, core in _EVENT_NAMES.items()}
 
 
+#: What stands in a required field that was not given: Go's zero time, which is null.
+_NO_TIME = "0001-01-01T00:00:00Z"
+
+
 def _core_event(obj: Json) -> Json:
+    obj = {name: value for name, value in obj.items() if value != _NO_TIME}
+    if isinstance(obj.get("series"), dict):
+        obj["series"] = {name: value for name, value in obj["series"].items() if value != _NO_TIME}
     return {"involvedObject": {}, "metadata": {}} | {_EVENT_NAMES.get(name, name): obj[name] for name in obj}
 
 

@@ -19,7 +19,7 @@ from antei.api.errors import FieldError, FieldErrorType, bad_request, conflict, 
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
 from antei.api.validation import validate_create, validate_update
-from antei.api.validation.events import event_of_its_group, event_of_its_group_update
+from antei.api.validation.events import event, event_of_its_group, event_of_its_group_update
 from antei.api.validation.metadata import object_meta, object_meta_update
 from antei.server.caller import warn
 from antei.store import Stored
@@ -132,7 +132,8 @@ def check_requested(resource: Resource, new: Any, old: Any | None) -> None:
     """Raises 422 for what the version that was asked for demands beyond the stored one: Events of their own group."""
     if resource.api_version != "events.k8s.io/v1":
         return
-    _refuse(resource, new, event_of_its_group(new) if old is None else event_of_its_group_update(new, old))
+    errors = event_of_its_group(new) if old is None else event_of_its_group_update(new, old)
+    _refuse(resource, new, [*event(new), *errors])
 
 
 def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> None:

@@ -271,8 +271,8 @@ class Registry:
             selfLink=None,
         )
         obj = strategy.prepare_create(obj, self._context)
-        check_new(strategy.resource, obj)
         check_requested(resource, obj, None)
+        check_new(strategy.resource, obj)
         key = Key(resource.bucket, meta(obj).namespace or "", meta(obj).name or "")
         obj, release = strategy.allocate(obj, None, self._context)
         try:
@@ -533,8 +533,8 @@ class Registry:
             new = strategy.prepare_update(new, old, self._context)
         else:
             new = strategy.prepare_subresource(subresource, new, old, self._context)
-        check_changed(strategy.resource, new, old, "" if subresource == "scale" else subresource)
         check_requested(resource, new, old)
+        check_changed(strategy.resource, new, old, "" if subresource == "scale" else subresource)
         return new
 
     async def _commit(self, resource: Resource, current: Stored, new: Any, dry_run: bool) -> Stored:

@@ -20,6 +20,7 @@ from antei.server.strategies.workloads import (
     DeploymentStrategy,
     EventStrategy,
     JobStrategy,
+    LeaseStrategy,
     NodeStrategy,
     ReplicationControllerStrategy,
     SecretStrategy,
@@ -97,6 +98,7 @@ _RETURNED_ON_DELETE = frozenset(
 )
 _OWN: Mapping[str, type[Strategy]] = {
     "/events": EventStrategy,
+    "coordination.k8s.io/leases": LeaseStrategy,
     "/namespaces": NamespaceStrategy,
     "/nodes": NodeStrategy,
     "/persistentvolumeclaims": ClaimStrategy,

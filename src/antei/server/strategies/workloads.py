@@ -1,4 +1,4 @@
-"""Kinds whose strategies differ in little: Deployments, Jobs, ReplicationControllers, Events, Nodes, Secrets.
+"""Kinds whose strategies differ in little: Deployments, Jobs, ReplicationControllers, Events, Leases, Nodes, Secrets.
 
 Kubernetes: pkg/registry/{apps/deployment,batch/job,core/replicationcontroller,core/event,core/node}/strategy.go;
 pkg/apis/core/v1/conversion.go (Secrets).
@@ -11,15 +11,17 @@ from base64 import b64encode
 from lightkube.models.meta_v1 import LabelSelector
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.batch_v1 import Job
-from lightkube.resources.core_v1 import Node, Secret
+from lightkube.resources.coordination_v1 import Lease
+from lightkube.resources.core_v1 import Event, Node, Secret
 
-from antei.api.objects import meta, replace, replace_meta
+from antei.api.objects import meta, replace, replace_meta, to_micro_time
 from antei.server.strategies.generic import Context, Strategy
 
 __all__ = [
     "DeploymentStrategy",
     "EventStrategy",
     "JobStrategy",
+    "LeaseStrategy",
     "NodeStrategy",
     "ReplicationControllerStrategy",
     "SecretStrategy",
@@ -51,6 +53,24 @@ class ReplicationControllerStrategy(Strategy):
 
 class EventStrategy(Strategy):
     default_propagation = "Unsupported"
+
+    def normalise(self, obj: Event) -> Event:
+        """client-go reads no time without a fraction."""
+        series = obj.series
+        if series is not None and series.lastObservedTime is not None:
+            series = replace(series, lastObservedTime=to_micro_time(series.lastObservedTime))
+        return replace(obj, eventTime=obj.eventTime and to_micro_time(obj.eventTime), series=series)
+
+
+class LeaseStrategy(Strategy):
+    def normalise(self, obj: Lease) -> Lease:
+        """client-go reads no time without a fraction."""
+        spec = obj.spec
+        if spec is None:
+            return obj
+        renewed, acquired = spec.renewTime, spec.acquireTime
+        times = {"renewTime": renewed and to_micro_time(renewed), "acquireTime": acquired and to_micro_time(acquired)}
+        return replace(obj, spec=replace(spec, **times))
 
 
 class NodeStrategy(Strategy):
