@@ -41,11 +41,11 @@ STRATEGIC_CASES: dict[str, tuple[type[Any], dict[str, Any], dict[str, Any], dict
         pod({"name": "b", "image": "z"}),
         pod({"name": "a", "image": "x"}, {"name": "b", "image": "z"}),
     ),
-    "a new container is appended": (
+    "a new container comes first, for the patch does not say where": (
         Pod,
         pod({"name": "a"}),
         pod({"name": "b"}),
-        pod({"name": "a"}, {"name": "b"}),
+        pod({"name": "b"}, {"name": "a"}),
     ),
     "a container is deleted by its key": (
         Pod,
@@ -170,7 +170,7 @@ FAILURES: dict[str, tuple[str, Any, int, str]] = {
     "the whole document removed": (JSON, [{"op": "replace", "path": "", "value": 1}], 422, "rejected"),
     "too many operations": (JSON, [{"op": "test", "path": "/a", "value": 1}] * 10_001, 413, "maximum operations"),
     "a list as merge patch": (MERGE, [1], 400, "JSON object is expected"),
-    "an unknown directive": (STRATEGIC, {"$patch": "frob"}, 400, "Unknown patch type found: frob"),
+    "an unknown directive": (STRATEGIC, {"$patch": "frob"}, 400, "unknown patch type: frob in map: map[$patch:frob]"),
     "no merge key": (STRATEGIC, {"spec": {"containers": [{"image": "x"}]}}, 400, "declared merge key: name"),
     "server-side apply": ("application/apply-patch+yaml", {}, 415, "without the owners of fields"),
     "server-side apply in CBOR": ("application/apply-patch+cbor", {}, 415, "accepted media types include"),
