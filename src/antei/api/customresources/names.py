@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from lightkube.models.apiextensions_v1 import (
+    CustomResourceConversion,
     CustomResourceDefinitionCondition,
     CustomResourceDefinitionNames,
     CustomResourceDefinitionStatus,
@@ -20,7 +21,7 @@ from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 
 from antei.api.objects import meta, replace, to_time
 
-__all__ = ["APPROVAL", "definition_status", "is_protected_group", "with_condition", "with_default_names"]
+__all__ = ["APPROVAL", "definition_status", "is_protected_group", "with_condition", "with_defaults"]
 
 APPROVAL = "api-approved.kubernetes.io"
 _CONFLICTS = {
@@ -32,7 +33,7 @@ _CONFLICTS = {
 }
 
 
-def with_default_names(crd: CustomResourceDefinition) -> CustomResourceDefinition:
+def with_defaults(crd: CustomResourceDefinition) -> CustomResourceDefinition:
     """Kubernetes: pkg/apis/apiextensions/v1/defaults.go."""
     names = crd.spec.names
     completed = replace(
@@ -40,7 +41,8 @@ def with_default_names(crd: CustomResourceDefinition) -> CustomResourceDefinitio
         singular=names.singular or names.kind.lower() or None,
         listKind=names.listKind or (f"{names.kind}List" if names.kind else None),
     )
-    return replace(crd, spec=replace(crd.spec, names=completed))
+    conversion = crd.spec.conversion or CustomResourceConversion(strategy="None")
+    return replace(crd, spec=replace(crd.spec, names=completed, conversion=conversion))
 
 
 def is_protected_group(group: str) -> bool:

@@ -26,7 +26,7 @@ from antei.api.customresources.validation import ROOT, child_path
 from antei.api.errors import FieldError, FieldErrorType
 from antei.api.formats import parse_duration_nanoseconds, parse_time
 
-__all__ = ["RuleFindings", "compiled", "rule_findings"]
+__all__ = ["RuleFindings", "compiled", "compiled_message", "rule_findings"]
 
 _NOTHING = object()  # where an old value cannot be told
 _OLD_SELF = re.compile(r"\boldSelf\b")
@@ -230,7 +230,7 @@ def _message_of(rule: Rule, variables: Mapping[str, Any]) -> str:
     if not rule.message_expression:
         return ""
     try:
-        told = _message_program(rule).evaluate(variables)
+        told = compiled_message(rule).evaluate(variables)
     except CelError:
         return ""  # Kubernetes takes the message then, too
     text = told.strip() if isinstance(told, str) else ""
@@ -245,7 +245,8 @@ def compiled(rule: Rule) -> Program:
     return _program(rule.rule, rule.optional_old_self, "bool")
 
 
-def _message_program(rule: Rule) -> Program:
+def compiled_message(rule: Rule) -> Program:
+    """Raises CelError."""
     return _program(rule.message_expression, rule.optional_old_self, "string")
 
 

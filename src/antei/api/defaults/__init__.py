@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from lightkube.resources import (
     admissionregistration_v1,
+    apiextensions_v1,
     apps_v1,
     autoscaling_v2,
     batch_v1,
@@ -46,6 +47,7 @@ _DEFAULTS: Mapping[type[Any], Callable[[Any], Any]] = {
     core_v1.Namespace: core.namespace,
     core_v1.PersistentVolume: storage.persistent_volume,
     core_v1.PersistentVolumeClaim: storage.persistent_volume_claim,
+    apiextensions_v1.CustomResourceDefinition: definition,
     apps_v1.Deployment: workloads.deployment,
     apps_v1.ReplicaSet: workloads.replica_set,
     apps_v1.StatefulSet: workloads.stateful_set,

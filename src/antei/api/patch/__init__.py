@@ -55,7 +55,7 @@ def apply_patch(
     if struct_type is None:
         raise unsupported_media_type(
             f"the body of the request was in an unknown format - accepted media types include: "
-            f"{JSON_PATCH}, {MERGE_PATCH}"
+            f"{JSON_PATCH}, {MERGE_PATCH}, {APPLY_PATCH}"
         )
     return apply_strategic_merge_patch(current, patch, struct_type)
 

@@ -41,6 +41,20 @@ Update = Callable[[Any, Any], list[FieldError]]
 _RBAC = "rbac.authorization.k8s.io"
 _ADMISSION = "admissionregistration.k8s.io"
 
+
+def _definition(crd: Any) -> list[FieldError]:
+    # Imported here, for what it imports begins with this package's own modules.
+    from antei.api.customresources.crd import definition_errors
+
+    return definition_errors(crd)
+
+
+def _definition_update(new: Any, old: Any) -> list[FieldError]:
+    from antei.api.customresources.crd import definition_update_errors
+
+    return definition_update_errors(new, old)
+
+
 #: By group and kind: the check of a new object, and of an updated one where that is more than the check of a new one.
 _CHECKS: Mapping[tuple[str, str], tuple[Create, Update | None]] = {
     ("", "Pod"): (pod.create, pod.update),
@@ -70,7 +84,7 @@ _CHECKS: Mapping[tuple[str, str], tuple[Create, Update | None]] = {
     ("discovery.k8s.io", "EndpointSlice"): (service.endpoint_slice, service.endpoint_slice_update),
     ("storage.k8s.io", "StorageClass"): (storage.storage_class, storage.storage_class_update),
     ("coordination.k8s.io", "Lease"): (config.lease, None),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"): (config.custom_resource_definition, None),
+    ("apiextensions.k8s.io", "CustomResourceDefinition"): (_definition, _definition_update),
     ("scheduling.k8s.io", "PriorityClass"): (config.priority_class, config.priority_class_update),
     (_ADMISSION, "MutatingAdmissionPolicy"): (admission_policies.mutating_policy, None),
     (_ADMISSION, "MutatingAdmissionPolicyBinding"): (admission_policies.mutating_binding, None),

@@ -7,7 +7,6 @@ import base64
 import json
 from collections.abc import Mapping
 
-from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Binding, ConfigMap, Namespace, Node, Secret
 from lightkube.resources.scheduling_v1 import PriorityClass
@@ -23,7 +22,6 @@ from antei.api.validation.fields import (
     messages,
     non_negative,
     not_supported,
-    one_of,
     required,
     too_long,
 )
@@ -34,7 +32,6 @@ __all__ = [
     "binding",
     "config_map",
     "config_map_update",
-    "custom_resource_definition",
     "lease",
     "namespace",
     "node",
@@ -185,27 +182,6 @@ def priority_class_update(new: PriorityClass, old: PriorityClass) -> list[FieldE
     if new.value != old.value:
         errors.append(forbidden("value", "may not be changed in an update."))
     return errors + immutable("preemptionPolicy", new.preemptionPolicy, old.preemptionPolicy)
-
-
-def custom_resource_definition(obj: CustomResourceDefinition) -> list[FieldError]:
-    """Its name tells what it defines (pkg/apis/apiextensions/validation/validation.go); it stores one version."""
-    errors: list[FieldError] = []
-    spec = obj.spec
-    name = name_of(obj)
-    if name != f"{spec.names.plural}.{spec.group}":
-        errors.append(invalid("metadata.name", name, 'must be spec.names.plural+"."+spec.group'))
-    if not spec.group:
-        errors.append(required("spec.group"))
-    else:
-        errors += messages("spec.group", spec.group, names.dns1123_subdomain(spec.group))
-    errors += one_of("spec.scope", spec.scope, ("Cluster", "Namespaced"))
-    if sum(version.storage for version in spec.versions) != 1:
-        detail = "must have exactly one version marked as storage version"
-        errors.append(invalid("spec.versions", [version.name for version in spec.versions], detail))
-    for field in ("plural", "kind"):
-        if not getattr(spec.names, field):
-            errors.append(required(f"spec.names.{field}"))
-    return errors
 
 
 def binding(obj: Binding) -> list[FieldError]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightkube.models.apiextensions_v1 import CustomResourceConversion, CustomResourceDefinitionStatus
+from lightkube.models.apiextensions_v1 import CustomResourceDefinitionStatus
 
 from antei.api.customresources.definition import CRD_BUCKET
-from antei.api.customresources.names import definition_status, with_condition, with_default_names
+from antei.api.customresources.names import definition_status, with_condition
 from antei.api.objects import meta, name_of, replace, replace_meta
 from antei.server.strategies.generic import Context, Strategy
 
@@ -20,12 +20,6 @@ CLEANUP_FINALIZER = "customresourcecleanup.apiextensions.k8s.io"
 
 
 class DefinitionStrategy(Strategy):
-    def normalise(self, obj: Any) -> Any:
-        spec = obj.spec
-        if spec.conversion is None:
-            spec = replace(spec, conversion=CustomResourceConversion(strategy="None"))
-        return with_default_names(replace(obj, spec=spec))
-
     def prepare_create(self, obj: Any, context: Context) -> Any:
         return _with_status(replace(obj, status=None), context)
 
