@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import tty as terminals
 from collections.abc import Sequence
 
 from antei.api.pod_streams import CommandStreams
 from antei.runtime import ExecResult, RuntimeFailure
 from antei.runtime.oci.conmon import Runc
 from antei.runtime.process.command_runner import run_command
-from antei.runtime.process.command_streams import Joiner, host_terminal, open_streams
+from antei.runtime.process.command_streams import Joiner, Terminal, host_terminal, open_streams
 
 __all__ = ["exec_in", "open_in"]
 
@@ -50,7 +51,17 @@ async def open_in(
     options = ["--tty", "--env", "TERM=xterm"] if tty else []
     joiner = Joiner((_PREFIX,), lambda said, code: _explained(said) or said)
     argv = runc.command("--log-format", "json", "exec", *options, container_id, *command)
-    return await open_streams(argv, _environment(), joiner, ended, host_terminal if tty else None, stdin=stdin)
+    return await open_streams(argv, _environment(), joiner, ended, _terminal if tty else None, stdin=stdin)
+
+
+def _terminal() -> Terminal:
+    """runc's, which hands on what passes between it and the command's own: nothing may be done to that on the way.
+
+    runc sees to this, too, but late: what is typed before would be echoed twice, or lost.
+    """
+    found = host_terminal()
+    terminals.setraw(found.slave)
+    return found
 
 
 def _explained(said: str) -> str:
