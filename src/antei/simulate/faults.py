@@ -192,8 +192,9 @@ class Faults:
             if name not in cluster.agents:
                 await cluster.return_node(name)
             await cluster.client.patch(Node, name, "", {"spec": {"unschedulable": None}})
-        await cluster.restart(cluster.controllers)
-        await cluster.restart(cluster.scheduler)
+        for manager in (cluster.controllers, cluster.scheduler):
+            if not manager.is_running:
+                await cluster.restart(manager)
         for deployment in cluster.informers.of(Deployment).items():
             if deployment.spec is not None and deployment.spec.paused:
                 patch = {"spec": {"paused": None}}
