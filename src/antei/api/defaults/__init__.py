@@ -25,6 +25,7 @@ from lightkube.resources import (
     storage_v1,
 )
 
+from antei.api.customresources.names import with_defaults as definition
 from antei.api.defaults import admission, autoscaling, batch, core, networking, pod, rbac, storage, workloads
 
 __all__ = ["apply_defaults"]
