@@ -20,7 +20,8 @@ def _program(expression: str) -> Any:
 def _evaluate(expression: str, text: str, pattern: str) -> Any:
     value = _program(expression).eval(data={"text": text, "pattern": pattern})
     if value.type() == cel.Type.ERROR:
-        raise ValueError(str(value.value()).partition(": ")[2])
+        problem = str(value.value()).partition(": ")[2].removeprefix("invalid regular expression: ")
+        raise ValueError(f"error parsing regexp: {problem}")
     return value.plain_value()
 
 
