@@ -112,7 +112,7 @@ class Registry:
         self._versions = Versions(WebhookCaller(store, webhooks), world.chance)
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
-        self._admission = Admission(store, world, webhooks, self.catalog.resources)
+        self._admission = Admission(store, world, webhooks, self.catalog.resources, self._versions)
         self._evictions = Evictions(store, world, self)
         self._server_side_apply = ServerSideApply(store, self)
         self._expiry = EventExpiry(store, world.clock)

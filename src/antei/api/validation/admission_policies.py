@@ -249,7 +249,11 @@ def _mutation(mutation: Any, path: str, declared: dict[str, bool]) -> list[Field
         errors.append(required(f"{path}.{field}", f"must be specified when patchType is {mutation.patchType}"))
     else:
         errors += expression(
-            given.expression or "", f"{path}.{field}.expression", detail="expression is not specified", **declared
+            given.expression or "",
+            f"{path}.{field}.expression",
+            detail="expression is not specified",
+            is_mutation=True,
+            **declared,
         )
     return errors
 

@@ -11,18 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from antei.api.admission_expressions import authorizing
 from antei.api.resources import Resource
+from antei.server.admission.authorizer import check_of
+from antei.server.admission.in_version import CustomVersions, InVersion
 from antei.server.admission.lifecycle import NamespaceLifecycle
 from antei.server.admission.limitranger import LimitRanger
 from antei.server.admission.matching import is_exempt
 from antei.server.admission.pods import DefaultTolerationSeconds, PodPriority
 from antei.server.admission.podsecurity import PodSecurity
+from antei.server.admission.policies import MutatingPolicies, ValidatingPolicies
 from antei.server.admission.reinvocation import Reinvocation
 from antei.server.admission.request import Operation, Plugin, Request
 from antei.server.admission.resourcequota import ResourceQuotaAdmission
 from antei.server.admission.service_account import ServiceAccountAdmission
 from antei.server.admission.storage import DefaultIngressClass, DefaultStorageClass, StorageObjectInUseProtection
 from antei.server.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
+from antei.server.authorization import Rbac
 from antei.server.webhooks import WebhookCaller, WebhookTransport
 from antei.store import Store
 from antei.world import World
@@ -37,14 +42,22 @@ class Admission:
     """Both rounds raise ApiError for what is refused."""
 
     def __init__(
-        self, store: Store, world: World, transport: WebhookTransport, resources: Callable[[], Sequence[Resource]]
+        self,
+        store: Store,
+        world: World,
+        transport: WebhookTransport,
+        resources: Callable[[], Sequence[Resource]],
+        custom: CustomVersions,
     ) -> None:
-        """`resources` are all kinds in all versions that are served at the moment."""
+        """`resources` are all kinds in all versions that are served at the moment; `custom` converts custom ones."""
         self._resources = resources
-        caller = WebhookCaller(store, transport)
-        self._mutating_webhooks = MutatingWebhooks(store, caller, world.chance, self._versions)
+        self._rbac = Rbac(store)
+        caller, in_version = WebhookCaller(store, transport), InVersion(custom)
+        self._mutating_policies = MutatingPolicies(store, self._versions, resources, in_version)
+        self._mutating_webhooks = MutatingWebhooks(store, caller, world.chance, self._versions, in_version)
+        self._validating_policies = ValidatingPolicies(store, self._versions, resources, in_version)
+        self._validating_webhooks = ValidatingWebhooks(store, caller, world.chance, self._versions, in_version)
         self._quota = ResourceQuotaAdmission(store, world.clock, resources)
-        self._validating_webhooks = ValidatingWebhooks(store, caller, world.chance, self._versions)
         self._service_accounts = ServiceAccountAdmission(store, world.chance)
         self._plugins: tuple[Plugin, ...] = (
             NamespaceLifecycle(store),
@@ -76,7 +89,9 @@ class Admission:
         for admit in self._chain(request)[0]:
             request.object = admit(request)
         if not is_exempt(request):
-            await self._mutating_webhooks.admit(request, reinvocation)
+            with authorizing(check_of(request, self._rbac)):
+                await self._mutating_policies.admit(request, reinvocation)
+                await self._mutating_webhooks.admit(request, reinvocation)
         if request.resource.bucket == "/resourcequotas" and request.subresource == "status":
             request.object = self._quota.corrected(request)
 
@@ -84,7 +99,9 @@ class Admission:
         for validate in self._chain(request)[1]:
             validate(request)
         if not is_exempt(request):
-            await self._validating_webhooks.validate(request)
+            with authorizing(check_of(request, self._rbac)):
+                await self._validating_policies.validate(request)
+                await self._validating_webhooks.validate(request)
         if self._quota.concerns(request):
             request.charge = await self._quota.charge(request)
 

@@ -78,6 +78,11 @@ class Versions:
         wanted = definition.storage_api_version
         return (await self._converted(resource, [obj], wanted))[0]
 
+    async def converted(self, resource: Resource, obj: CustomObject) -> CustomObject:
+        """An object of any version in that of `resource`, as its schema has it."""
+        (converted,) = await self._converted(resource, [obj], resource.api_version)
+        return conformed(resource.type(converted))
+
     async def _converted(
         self, resource: Resource, objects: Sequence[CustomObject], api_version: str
     ) -> Sequence[CustomObject]:

@@ -13,6 +13,7 @@ from antei.api.cel import CelError
 from antei.api.errors import internal_error
 from antei.api.objects import name_of
 from antei.api.resources import Resource
+from antei.server.admission.authorizer import authorizer_value
 from antei.server.admission.conditions import Conditions, ConditionsFailed
 from antei.server.admission.matching import Rule, Selection, Versions, matched_resource, rules_of
 from antei.server.admission.request import Request
@@ -44,7 +45,7 @@ class Hook:
         return bool(self.spec.failurePolicy == "Ignore")
 
     def concerns(self, request: Request, store: Store, versions: Versions) -> Resource | None:
-        """The version in which it is to be asked. Raises ApiError where a condition fails, or the namespace is gone."""
+        """The version in which it is to be asked. Raises ApiError 404 where the namespace is gone."""
         matched = matched_resource(self.rules, request, self.spec.matchPolicy, versions)
         if (
             matched is None
@@ -52,21 +53,22 @@ class Hook:
             or not self.selection.selects_namespace(request, store)
         ):
             return None
-        if self.conditions:
-            try:
-                if not self.conditions.hold(_variables(request, matched)):
-                    return None
-            except ConditionsFailed as error:
-                raise request.forbidden(str(error)) from error
         return matched
 
-
-def _variables(request: Request, resource: Resource) -> dict[str, Any]:
-    return {
-        "object": shown_data(resource, request.object),
-        "oldObject": shown_data(resource, request.old_object),
-        "request": request_view(request, resource),
-    }
+    def conditions_hold(self, request: Request, resource: Resource) -> bool:
+        """Of the request in the version that was matched. Raises ApiError 403 for one that cannot be evaluated."""
+        if not self.conditions:
+            return True
+        variables = {
+            "object": shown_data(resource, request.object),
+            "oldObject": shown_data(resource, request.old_object),
+            "request": request_view(request, resource),
+            "authorizer": authorizer_value(request),
+        }
+        try:
+            return self.conditions.hold(variables)
+        except ConditionsFailed as error:
+            raise request.forbidden(str(error)) from error
 
 
 class Hooks:

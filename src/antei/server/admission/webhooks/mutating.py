@@ -8,20 +8,14 @@ Kubernetes: apiserver/pkg/admission/plugin/webhook/mutating/{dispatcher,reinvoca
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-import msgspec
-
-from antei.api.conversion import to_stored
-from antei.api.decode import decode_data
-from antei.api.defaults import apply_defaults
-from antei.api.errors import ApiError, bad_request, internal_error
-from antei.api.patch.json_patch import apply_json_patch
+from antei.api.errors import internal_error
 from antei.api.resources import Resource
+from antei.server.admission.changes import check_namespace, patched
+from antei.server.admission.in_version import InVersion
 from antei.server.admission.matching import Versions
 from antei.server.admission.reinvocation import Reinvocation
 from antei.server.admission.request import Request
-from antei.server.admission.views import shown
 from antei.server.admission.webhooks.asking import CallFailed, ask, failed
 from antei.server.admission.webhooks.hooks import Hook, Hooks
 from antei.server.admission.webhooks.review import Verdict, denied
@@ -37,8 +31,11 @@ _LOG = logging.getLogger(__name__)
 class MutatingWebhooks:
     name = "MutatingAdmissionWebhook"
 
-    def __init__(self, store: Store, caller: WebhookCaller, chance: Chance, versions: Versions) -> None:
+    def __init__(
+        self, store: Store, caller: WebhookCaller, chance: Chance, versions: Versions, in_version: InVersion
+    ) -> None:
         self._store = store
+        self._in_version = in_version
         self._caller = caller
         self._chance = chance
         self._versions = versions
@@ -56,7 +53,10 @@ class MutatingWebhooks:
             if matched is None or not turns.is_due(hook.identity):
                 continue
             before = request.object
-            await self._ask(request, hook, matched)
+            seen = await self._in_version(request, matched)
+            if not hook.conditions_hold(seen, matched):
+                continue
+            await self._ask(request, seen, hook, matched)
             turns.asked(
                 hook.identity,
                 has_changed=request.object is not before,
@@ -64,9 +64,10 @@ class MutatingWebhooks:
             )
         turns.end(request.object)
 
-    async def _ask(self, request: Request, hook: Hook, resource: Resource) -> None:
+    async def _ask(self, request: Request, seen: Request, hook: Hook, resource: Resource) -> None:
+        """`seen` is the request as the webhook is to see it."""
         try:
-            verdict = await ask(hook, request, resource, self._caller, self._chance, is_mutating=True)
+            verdict = await ask(hook, seen, resource, self._caller, self._chance, is_mutating=True)
         except CallFailed as error:
             if not hook.ignores_failure:
                 raise failed(hook, error) from error
@@ -75,51 +76,15 @@ class MutatingWebhooks:
         if not verdict.is_allowed:
             raise denied(hook.name, verdict.result)
         if verdict.patch:
-            self._patch(request, hook, resource, verdict)
+            await self._patch(request, seen, hook, resource, verdict)
 
-    def _patch(self, request: Request, hook: Hook, resource: Resource, verdict: Verdict) -> None:
-        if request.object is None:
+    async def _patch(self, request: Request, seen: Request, hook: Hook, resource: Resource, verdict: Verdict) -> None:
+        if seen.object is None:
             raise internal_error(
                 f'admission webhook "{hook.name}" attempted to modify the object, '
                 "which is not supported for this operation"
             )
-        changed = patched(request.object, resource, verdict.patch)
+        changed = await self._in_version.back(request, patched(seen.object, resource, verdict.patch))
         if changed != request.object:
             check_namespace(request, changed)
             request.object = changed
-
-
-def patched(obj: Any, resource: Resource, patch: Any) -> Any:
-    """The object with a JSON patch of its form in the version of `resource`, and the defaults of what that added.
-
-    Raises ApiError 500, as for all that a webhook does wrong.
-    """
-    seen = shown(resource, obj)
-    try:
-        data = apply_json_patch(msgspec.json.decode(msgspec.json.encode(seen)), list(patch))
-    except ApiError as error:
-        causes = error.status.details.causes if error.status.details else None
-        raise internal_error(causes[0].message or error.message if causes else error.message) from error
-    return decoded(obj, seen, resource, data)
-
-
-def decoded(obj: Any, seen: Any, resource: Resource, data: Any) -> Any:
-    """Plain data, which was `obj` as `seen` in the version of `resource`, as a stored object. Raises ApiError 500."""
-    if isinstance(seen, dict):
-        return data
-    try:
-        changed = decode_data(data, type(seen), field_validation="Ignore").object
-        if not isinstance(seen, resource.type):
-            return changed  # a Scale, a command
-        return apply_defaults(to_stored(resource, changed))
-    except ApiError as error:
-        raise internal_error(error.message) from error
-
-
-def check_namespace(request: Request, changed: Any) -> None:
-    """Raises 400 where an object would come to be elsewhere than it was asked for."""
-    metadata = getattr(changed, "metadata", None)
-    if metadata is None or not request.resource.namespaced:
-        return
-    if metadata.namespace != getattr(request.object.metadata, "namespace", None):
-        raise bad_request("the namespace of the provided object does not match the namespace sent on the request")

@@ -10,6 +10,7 @@ import logging
 
 from antei.api.errors import ApiError
 from antei.api.resources import Resource
+from antei.server.admission.in_version import InVersion
 from antei.server.admission.matching import Versions
 from antei.server.admission.request import Request
 from antei.server.admission.webhooks.asking import CallFailed, ask, failed
@@ -25,8 +26,11 @@ _LOG = logging.getLogger(__name__)
 
 
 class ValidatingWebhooks:
-    def __init__(self, store: Store, caller: WebhookCaller, chance: Chance, versions: Versions) -> None:
+    def __init__(
+        self, store: Store, caller: WebhookCaller, chance: Chance, versions: Versions, in_version: InVersion
+    ) -> None:
         self._store = store
+        self._in_version = in_version
         self._caller = caller
         self._chance = chance
         self._versions = versions
@@ -34,14 +38,16 @@ class ValidatingWebhooks:
 
     async def validate(self, request: Request) -> None:
         """Raises the refusal of the first by name."""
-        concerned: list[tuple[Hook, Resource]] = []
+        concerned: list[tuple[Hook, Resource, Request]] = []
         for hook in self._hooks.all():
             matched = hook.concerns(request, self._store, self._versions)
             if matched is not None:
-                concerned.append((hook, matched))
+                seen = await self._in_version(request, matched)
+                if hook.conditions_hold(seen, matched):
+                    concerned.append((hook, matched, seen))
         if not concerned:
             return
-        calls = [asyncio.create_task(self._ask(request, hook, matched)) for hook, matched in concerned]
+        calls = [asyncio.create_task(self._ask(seen, hook, matched)) for hook, matched, seen in concerned]
         try:
             await asyncio.wait(calls)
         finally:
