@@ -30,7 +30,7 @@ FIGURES = [
 def measure(smallest: bool) -> dict[str, float]:
     pods, seconds = (5, 0.1) if smallest else (500, 3.0)
     with antei_up() as antei:
-        asyncio.run(_fill(antei, pods))
+        asyncio.run(fill(antei, pods))
         access = antei.access
         listing = "/api/v1/namespaces/default/pods"
         found = access.get(listing)["items"]
@@ -69,7 +69,7 @@ def _rounds(opened: list[Connection], request: bytes, seconds: float) -> tuple[i
     return count, size
 
 
-async def _fill(antei: AnteiProcess, pods: int) -> None:
+async def fill(antei: AnteiProcess, pods: int) -> None:
     """Pods that no scheduler takes, so that nothing runs, with the status of running ones."""
     client = HttpClient.from_kubeconfig(antei.kubeconfig)
 

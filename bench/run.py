@@ -19,7 +19,19 @@ from measurement import Figure, sorted_spread
 from rich.console import Console
 from rich.table import Table
 
-MEASUREMENTS = ("boot", "memory", "deployment", "readiness", "http_api", "probes", "containers", "simulated")
+MEASUREMENTS = (
+    "boot",
+    "memory",
+    "deployment",
+    "readiness",
+    "http_api",
+    "watches",
+    "stored_pods",
+    "applying",
+    "probes",
+    "containers",
+    "simulated",
+)
 _CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 
 
