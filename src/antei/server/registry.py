@@ -672,7 +672,17 @@ class Registry:
                     raise
         return items, revision
 
-    # Subresources that are commands
+    # Subresources that are connections and commands
+
+    async def admit_connection(
+        self, resource: Resource, namespace: str, name: str, subresource: str, options: Options
+    ) -> None:
+        """Asks admission about a connection to `pods/NAME/exec` and the like. Raises ApiError for what is refused."""
+        request = Request(
+            Operation.CONNECT, resource, subresource, namespace, name, options, None, caller(), False, None
+        )
+        await self._admission.mutate(request)
+        await self._admission.validate(request)
 
     async def post_subresource(
         self, resource: Resource, namespace: str, name: str, subresource: str, body: Any, *, dry_run: bool = False

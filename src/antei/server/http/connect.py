@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from antei.api.errors import internal_error
 from antei.server.http.exchange import Exchange
@@ -37,6 +37,7 @@ class Connect:
         kubelets: Kubelets | None,
         resource_metrics: ResourceMetrics,
     ) -> None:
+        self._registry = registry
         self._served: dict[str, _Service] = {}
         if pod_streams is not None:
             commands = RemoteCommands(registry, pod_streams, streams)
@@ -54,4 +55,25 @@ class Connect:
         served = self._served.get(route.subresource)
         if served is None:
             raise internal_error("this server has no nodes")
+        await self._registry.admit_connection(
+            route.served.resource, route.namespace or "", route.name, route.subresource, _options(exchange, route)
+        )
         await served.serve(exchange, route)
+
+
+def _options(exchange: Exchange, route: Route) -> dict[str, Any]:
+    """As admission is shown them: PodExecOptions, PodPortForwardOptions, PodProxyOptions."""
+    served = route.served.resource.subresources[route.subresource]
+    options: dict[str, Any] = {"kind": served.kind, "apiVersion": "v1"}
+    match route.subresource:
+        case "exec" | "attach":
+            options |= {flag: True for flag in ("stdin", "stdout", "stderr", "tty") if exchange.flag(flag)}
+            container, command = exchange.query.get("container"), exchange.values("command")
+            options |= {"container": container} if container else {}
+            options |= {"command": command} if command else {}
+        case "portforward":
+            ports = [int(port) for port in exchange.values("ports") if port.isdigit()]
+            options |= {"ports": ports} if ports else {}
+        case "proxy":
+            options["path"] = exchange.path.partition("/proxy")[2]
+    return options
