@@ -219,4 +219,8 @@ def test_in_a_user_namespace_the_way_to_a_mount_is_made_in_the_upper_layer() -> 
     assert made["/usr/local/share"].relative_to(made["/usr/local"]) == Path("share")
     assert made["/usr/local"].parent in directories
     assert "/home/big" not in made  # a mount of the host's has no upper layer
-    assert bubblewrap_command(spec, IMAGE, run, VIEW, CAPABLE, directory)[2] == ()
+    whole = bubblewrap_command(spec, IMAGE, run, VIEW, CAPABLE, directory)[2]
+    assert [on_host for _, on_host in whole] == [
+        "/",
+        "/home/big",
+    ]  # the roots of its overlays, and nothing above mounts

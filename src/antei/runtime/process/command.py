@@ -110,8 +110,8 @@ def bubblewrap_command(
     capabilities: Capabilities,
     container_directory: Path,
 ) -> tuple[list[str], tuple[Path, ...], tuple[tuple[Path, str], ...]]:
-    """The command line, status on descriptor 3; the directories that must exist before; and directories to make with
-    the mode of one of the host's (in user namespaces, so that mounts find their place)."""
+    """The command line, status on descriptor 3; the directories that must exist before; and directories to make like
+    one of the host's: the roots of overlays, and in user namespaces those above a mount, so that it finds its place."""
     if capabilities.bwrap is None or capabilities.host is None or capabilities.mode == "plain":
         raise ValueError("bubblewrap is not available")
     root = root_arguments(capabilities.host, capabilities.mode, capabilities.storage, container_directory / "root")
@@ -143,7 +143,8 @@ def bubblewrap_command(
         *run.argv,
     ]
     above = root.ancestors if capabilities.mode == "directories" else lambda target: []
-    return arguments, root.directories, tuple(pair for *_, target in binds for pair in above(target))
+    layers = ((upper, point) for point, upper in root.uppers)
+    return arguments, root.directories, (*layers, *(pair for *_, target in binds for pair in above(target)))
 
 
 def outer_env(env: Mapping[str, str]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import shutil
+import stat
 from pathlib import Path
 
 import msgspec
@@ -18,6 +19,7 @@ from antei.runtime.process.state import StoredContainer, StoredSandbox, remove_t
 
 __all__ = ["make_sandbox", "remove_sandbox", "start_container"]
 
+_LOG = logging.getLogger(__name__)
 _SHARED_MEMORY = Path("/dev/shm")
 
 
@@ -139,8 +141,18 @@ def _command(
     for needed, on_host in like_host:
         needed.mkdir(exist_ok=True)
         if os.path.isdir(on_host):
-            shutil.copymode(on_host, needed)
+            _make_like(needed, os.stat(on_host))
     return command
+
+
+def _make_like(directory: Path, original: os.stat_result) -> None:
+    """The root of an overlay shows owner and mode of its upper layer: a /tmp of its own stays everybody's."""
+    directory.chmod(stat.S_IMODE(original.st_mode))
+    if (original.st_uid, original.st_gid) != (os.geteuid(), os.getegid()):
+        try:
+            os.chown(directory, original.st_uid, original.st_gid)
+        except OSError as error:  # not root, or root of a user namespace without that user
+            _LOG.debug("%s stays ours: %s", directory, error)
 
 
 def _make_shared_memory(path: Path) -> None:
