@@ -76,8 +76,8 @@ from antei.node.kubelets import NodeKubelets
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.transport import SocketProbeTransport
 from antei.runtime import ContainerRecord, Runtime
+from antei.runtime.chosen import choose_runtime, runtime_of_leftovers
 from antei.runtime.image_map import load_maps
-from antei.runtime.process import ProcessRuntime, detect
 from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
 from antei.server.http.server import ApiServer
 from antei.server.kubeconfig import write_kubeconfig
@@ -107,6 +107,7 @@ class Settings:
     nodes: int = 3
     maps: tuple[Path, ...] = ()
     runtime: str = "auto"
+    images_directory: Path | None = None  # where real images are kept; None: with those of all clusters
     endpoint_lag_seconds: Lag = 0.0  # always the same, or asked for each change of endpoints
     is_persistent: bool = True  # False: objects are kept in memory only
 
@@ -179,14 +180,9 @@ class Cluster:
         self.informers = Informers(self.client)
         self._recorder = EventRecorder(self.client, self.world, "antei")
         image_map = await asyncio.to_thread(load_maps, settings.maps)
-        capabilities = await detect(directory / "runtime")
-        why = "asked for" if settings.runtime == "process" else "the one that this machine can honour"
-        _LOG.info("runtime: process (%s): %s", why, capabilities.summary())
-        if not capabilities.namespaces:
-            self.notes.append(f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}")
-        self.runtime = ProcessRuntime(
-            self.world, directory / "runtime", image_map, capabilities=capabilities, hidden=[directory]
-        )
+        chosen = await choose_runtime(self.world, directory, image_map, settings.runtime, settings.images_directory)
+        self.runtime = chosen.runtime
+        self.notes += chosen.notes
         started.push_async_callback(self.runtime.aclose)
         node_names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
         self.network = ClusterNetwork(
@@ -197,7 +193,7 @@ class Cluster:
             node_names=node_names,
             world=self.world,
             endpoint_lag=settings.endpoint_lag_seconds,
-            mode="auto" if capabilities.namespaces else "loopback",
+            mode="auto" if chosen.has_namespaces else "loopback",
         )
         started.push_async_callback(self.network.aclose)
         await self.network.start()
@@ -487,7 +483,7 @@ async def remove_leftovers(directory: Path) -> int:
     """Ends the containers and removes the network of a cluster whose process is gone; how many containers still ran."""
     settings = Settings(directory)
     world = system_world()
-    runtime = ProcessRuntime(world, directory / "runtime", await asyncio.to_thread(load_maps, ()), hidden=[directory])
+    runtime = await runtime_of_leftovers(world, directory, await asyncio.to_thread(load_maps, ()))
     running = [record for record in await runtime.containers() if record.exit is None]
     await end_containers(runtime)
     await runtime.aclose()

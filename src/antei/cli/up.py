@@ -48,7 +48,11 @@ _TELL_SECONDS = 0.2
 @click.option("--ephemeral", is_flag=True, help="Keep nothing: a temporary data directory, removed at the end.")
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="How many virtual nodes.")
 @click.option(
-    "--runtime", default="auto", show_default=True, type=click.Choice(["auto", "process"]), help="How containers run."
+    "--runtime",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "process", "oci"]),
+    help="How containers run: images as host commands (process), as they are (oci), or either (auto).",
 )
 @click.option(
     "--map",

@@ -9,6 +9,7 @@ from lightkube.resources.core_v1 import Pod
 
 from antei.api.pods import is_terminal, pod_requests
 from antei.api.quantity import to_decimal
+from antei.node.security import forbidden_sysctl
 
 __all__ = ["rejection"]
 
@@ -19,6 +20,9 @@ def rejection(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -
     """(reason, message) of a pod that does not fit beside `others`, the pods that are on the node; None: it fits."""
     if pod.spec is not None and pod.spec.os is not None and pod.spec.os.name not in (None, "", "linux"):
         return "PodOSNotSupported", "Pod was rejected: Failed to admit pod as the OS field doesn't match node OS"
+    sysctl = forbidden_sysctl(pod)
+    if sysctl is not None:
+        return "SysctlForbidden", f'Pod was rejected: forbidden sysctl: "{sysctl}" not allowlisted'
     running = [other for other in others if not is_terminal(other)]
     if "pods" in allocatable and len(running) + 1 > to_decimal(allocatable["pods"]):
         return _out_of("pods", Decimal(1), Decimal(len(running)), to_decimal(allocatable["pods"]))

@@ -38,6 +38,7 @@ from antei.node.downward import NodeFacts
 from antei.node.environment import ConfigError
 from antei.node.image_pull import ImagePull
 from antei.node.interruption import Interruption
+from antei.node.pull_secrets import pull_credentials
 from antei.node.restarts import Role, should_restart
 from antei.node.status import ContainerFacts, waiting
 from antei.node.termination import pod_grace
@@ -127,6 +128,7 @@ class ContainerWorker:
             event=self._event,
             wait_for=self._wait_for,
             interruption=self._interruption,
+            credentials=lambda: pull_credentials(context, home.pod),
         )
 
     @property
@@ -270,7 +272,7 @@ class ContainerWorker:
             self._event("Warning", "InvalidEnvironmentVariableNames", message)
         mounts = await self._home.volumes.mounts(pod, self._container.volumeMounts, environment.values)
         spec = container_spec(
-            self._context, pod, self._container, self._attempt, self._home.sandbox.id, environment.values, mounts
+            self._context, pod, self._container, self._attempt, self._home.sandbox.id, environment.values, mounts, image
         )
         await self._context.files.make_directory(spec.log_path.parent)
         if spec.termination_log is not None:
@@ -402,7 +404,7 @@ class ContainerWorker:
         self._home.changed()
 
     def _id_of(self, record: ContainerRecord) -> str:
-        return f"{self._context.runtime.name}://{record.id}"
+        return f"{record.runtime or self._context.runtime.name}://{record.id}"
 
     def _event(self, event_type: str, reason: str, message: str) -> None:
         kind = "containers" if self.role is Role.MAIN else "initContainers"

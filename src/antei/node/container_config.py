@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from lightkube.models.core_v1 import Container, ResourceRequirements
+from lightkube.models.core_v1 import Container
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from antei.api.errors import ApiError
@@ -14,9 +14,10 @@ from antei.api.objects import name_of, namespace_of, uid_of
 from antei.api.quantity import to_bytes, to_millis
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
-from antei.node.environment import ConfigError, Environment, Sources, expand_all, references, resolve
+from antei.node.environment import Environment, Sources, expand_all, references, resolve
+from antei.node.security import identity_of, security_of
 from antei.node.termination import stop_signal
-from antei.runtime import ContainerSpec, Mount
+from antei.runtime import ContainerSpec, Image, Mount
 
 __all__ = ["container_spec", "fetch_environment", "log_path", "termination_log_path"]
 
@@ -58,11 +59,13 @@ def container_spec(
     sandbox_id: str,
     environment: Mapping[str, str],
     mounts: tuple[Mount, ...],
+    image: Image | None = None,
 ) -> ContainerSpec:
     """Raises ConfigError where the pod's security rules forbid to run it."""
-    run_as_user, run_as_group = _identity(pod, container)
+    run_as_user, run_as_group = identity_of(pod, container, image)
     security = container.securityContext
-    limits = _limits(container.resources)
+    limits = (container.resources.limits if container.resources else None) or {}
+    requests = (container.resources.requests if container.resources else None) or {}
     return ContainerSpec(
         sandbox_id=sandbox_id,
         name=container.name,
@@ -86,6 +89,8 @@ def container_spec(
         read_only_root=bool(security and security.readOnlyRootFilesystem),
         memory_limit_bytes=to_bytes(limits["memory"]) if "memory" in limits else None,
         cpu_limit_millis=to_millis(limits["cpu"]) if "cpu" in limits else None,
+        cpu_request_millis=to_millis(requests["cpu"]) if "cpu" in requests else None,
+        security=security_of(pod, container),
     )
 
 
@@ -95,21 +100,3 @@ def log_path(context: NodeContext, pod: Pod, container: str, attempt: int) -> Pa
 
 def termination_log_path(context: NodeContext, pod: Pod, container: str, attempt: int) -> Path:
     return context.pod_directory(uid_of(pod)) / "containers" / container / str(attempt)
-
-
-def _limits(resources: ResourceRequirements | None) -> Mapping[str, str]:
-    return (resources.limits if resources else None) or {}
-
-
-def _identity(pod: Pod, container: Container) -> tuple[int | None, int | None]:
-    """(uid, gid): the container's security context above the pod's."""
-    of_pod = pod.spec.securityContext if pod.spec else None
-    own = container.securityContext
-    user = own.runAsUser if own and own.runAsUser is not None else (of_pod.runAsUser if of_pod else None)
-    group = own.runAsGroup if own and own.runAsGroup is not None else (of_pod.runAsGroup if of_pod else None)
-    non_root = own.runAsNonRoot if own and own.runAsNonRoot is not None else (of_pod.runAsNonRoot if of_pod else None)
-    if non_root and user == 0:
-        raise ConfigError(
-            f"container's runAsUser breaks non-root policy (pod: {name_of(pod)}, container: {container.name})"
-        )
-    return user, group

@@ -31,7 +31,7 @@ async def describe_end(
         signal=exit.signal,
         startedAt=to_time(record.started_at),
         finishedAt=to_time(exit.finished_at),
-        containerID=f"{context.runtime.name}://{record.id}",
+        containerID=f"{record.runtime or context.runtime.name}://{record.id}",
     )
 
 

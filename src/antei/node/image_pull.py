@@ -1,6 +1,6 @@
 """Getting a container's image, with the events and the back-off of Kubernetes.
 
-    Pulling ─► Pulled                                                    (Always)
+    Pulling ─► Pulled                                                    (Always; IfNotPresent, where it is not there)
             └► Failed: ErrImagePull ─► ImagePullBackOff: 10 s, 20 s … 300 s ─► Pulling …
                Pulled: already present                                   (IfNotPresent, Never)
 
@@ -10,12 +10,12 @@ Kubernetes: pkg/kubelet/images/image_manager.go.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from antei.node.backoff import Backoff, after_restart
 from antei.node.interruption import Interruption
-from antei.runtime import Image, ImageError, Runtime
+from antei.runtime import Credential, Image, ImageError, Runtime
 
 __all__ = ["ImagePull"]
 
@@ -27,7 +27,8 @@ _EVENT_REASONS = {"InvalidImageName": "InspectFailed", "ErrImageNeverPull": "Err
 
 @dataclass(frozen=True)
 class ImagePull:
-    """`wanted` names the image, asked for each attempt: it may be another one by then.
+    """`wanted` names the image, asked for each attempt: it may be another one by then. `credentials` likewise: the
+    secrets may come later than the pod.
 
     `event(type, reason, message)` records one; `wait_for(reason, message)` is the container's waiting state.
     """
@@ -38,6 +39,7 @@ class ImagePull:
     event: Callable[[str, str, str], None]
     wait_for: Callable[[str, str], None]
     interruption: Interruption
+    credentials: Callable[[], Awaitable[Sequence[Credential]]]
 
     async def run(self) -> Image | None:
         """Tries until the image is there; None when the pod is to end first."""
@@ -47,25 +49,33 @@ class ImagePull:
             name = self.wanted()
             if name != tried:
                 backoff, tried = Backoff(), name
-            if self.policy == "Always":
-                self.event("Normal", "Pulling", f'Pulling image "{name}"')
             began = loop.time()
             try:
-                image = await self.interruption.unless_asked(self.runtime.ensure_image(name, self.policy))
+                is_pulled = self.policy != "Never" and await self._is_to_be_pulled(name)
+                if is_pulled:
+                    self.event("Normal", "Pulling", f'Pulling image "{name}"')
+                began = loop.time()
+                users = await self.credentials() if is_pulled else ()
+                image = await self.interruption.unless_asked(self.runtime.ensure_image(name, self.policy, users))
             except ImageError as error:
                 backoff = after_restart(backoff, loop.time(), loop.time())
                 self._note_error(name, error)
                 await self._back_off(name, error, backoff.delay_seconds)
                 continue
             if image is not None:
-                self._note_pulled(name, loop.time() - began)
+                self._note_pulled(name, image, loop.time() - began, is_pulled=is_pulled)
             return image
         return None
 
-    def _note_pulled(self, name: str, took_seconds: float) -> None:
-        if self.policy == "Always":
+    async def _is_to_be_pulled(self, name: str) -> bool:
+        return self.policy == "Always" or not await self.runtime.has_image(name)
+
+    def _note_pulled(self, name: str, image: Image, took_seconds: float, *, is_pulled: bool) -> None:
+        if is_pulled:
             took = f"{round(took_seconds * 1000)}ms"
             message = f'Successfully pulled image "{name}" in {took} ({took} including waiting).'
+            if image.size_bytes is not None:
+                message += f" Image size: {image.size_bytes} bytes."
         else:
             message = f'Container image "{name}" already present on machine and can be accessed by the pod'
         self.event("Normal", "Pulled", message)

@@ -6,6 +6,7 @@ from lightkube.resources.core_v1 import Pod
 
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.node.context import NodeContext
+from antei.node.security import sysctls_of
 from antei.runtime import HostAlias, SandboxSpec
 from antei.world.sockets import PodAddress
 
@@ -48,4 +49,5 @@ def sandbox_spec(context: NodeContext, pod: Pod, address: PodAddress, resolv_con
         share_process_namespace=bool(spec and spec.shareProcessNamespace),
         host_ipc=bool(spec and spec.hostIPC),
         host_pid=bool(spec and spec.hostPID),
+        sysctls=sysctls_of(pod),
     )

@@ -12,6 +12,9 @@
     volumes:
       nfs:
         192.168.99.1:/share: ./share     # or, flat, "nfs: 192.168.99.1:/share": ./share
+    registries:                          # of real images: images/registries.py
+      docker.io: {mirrors: ["registry.local:5000"]}
+      registry.local:5000: {insecure: true}
 
 An exact name with tag comes before one without, and that before a glob. Later files win over earlier ones.
 """
@@ -30,6 +33,7 @@ import msgspec
 import yaml
 
 from antei.runtime import Image, ImageError
+from antei.runtime.images.registries import Registry
 
 __all__ = ["FileOverRoot", "ImageMap", "ImageMapError", "MappedImage", "VolumeMap", "load_maps", "parse_map"]
 
@@ -95,6 +99,7 @@ class VolumeMap:
 class ImageMap:
     images: Mapping[str, MappedImage] = field(default_factory=dict)
     volumes: VolumeMap = field(default_factory=VolumeMap)
+    registries: Mapping[str, Registry] = field(default_factory=dict)
 
     def lookup(self, image: str) -> MappedImage | None:
         """The entry for an image name; `docker.io/library/` before it makes no difference."""
@@ -117,14 +122,18 @@ class ImageMap:
         entry = self.lookup(image)
         if entry is not None:
             return entry
-        line = f'images: {{"{image}": {{command: [PROGRAM, ARGUMENT]}}}}'
-        remedy = f"no entry of the image map matches it; add to antei.yaml: {line}"
+        remedy = self.remedy(image)
         if pull_policy == "Never":
             raise ImageError(
                 "ErrImageNeverPull",
                 f'Container image "{image}" is not present with pull policy of Never: {remedy}',
             )
         raise ImageError("ErrImagePull", f'Failed to pull image "{image}": {remedy}')
+
+    def remedy(self, image: str) -> str:
+        """What to write for an image that is to be a host command."""
+        line = f'images: {{"{image}": {{command: [PROGRAM, ARGUMENT]}}}}'
+        return f"no entry of the image map matches it; add to antei.yaml: {line}"
 
     def image(self, name: str, pull_policy: str) -> Image:
         entry = self.resolve(name, pull_policy)
@@ -134,6 +143,7 @@ class ImageMap:
         return ImageMap(
             images={**self.images, **later.images},
             volumes=VolumeMap({**self.volumes.directories, **later.volumes.directories}),
+            registries={**self.registries, **later.registries},
         )
 
 
@@ -172,14 +182,25 @@ def parse_map(text: str, path: Path) -> ImageMap:
         return ImageMap()
     reader = _Reader(path)
     top = reader.mapping(document, "the file")
-    unknown = sorted(str(key) for key in top.keys() - {"images", "volumes", "simulate"})
+    unknown = sorted(str(key) for key in top.keys() - {"images", "volumes", "registries", "simulate"})
     if unknown:
-        raise reader.error(unknown[0], "unknown field; a map has `images` and `volumes`, and `simulate` besides")
+        known = "`images`, `volumes` and `registries`, and `simulate` besides"
+        raise reader.error(unknown[0], f"unknown field; a map has {known}")
     images = {
         str(name): reader.entry(str(name), entry)
         for name, entry in reader.mapping(top.get("images") or {}, "images").items()
     }
-    return ImageMap(images, VolumeMap(reader.volumes(top.get("volumes") or {})))
+    return ImageMap(
+        images,
+        VolumeMap(reader.volumes(top.get("volumes") or {})),
+        reader.registries(top.get("registries") or {}),
+    )
+
+
+class _Registry(msgspec.Struct, forbid_unknown_fields=True):
+    mirrors: list[str] = []
+    insecure: bool = False
+    blocked: bool = False
 
 
 class _Reader:
@@ -226,6 +247,13 @@ class _Reader:
             ),
             defined_in=str(self._path),
         )
+
+    def registries(self, value: object) -> dict[str, Registry]:
+        found = {}
+        for name, entry in self.mapping(value, "registries").items():
+            parsed = self.convert(entry, _Registry, f'registries["{name}"]')
+            found[str(name)] = Registry(tuple(parsed.mirrors), parsed.insecure, parsed.blocked)
+        return found
 
     def volumes(self, value: object) -> dict[tuple[str, str], Path]:
         directories: dict[tuple[str, str], Path] = {}

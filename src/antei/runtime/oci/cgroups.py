@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from antei.runtime.process.processes import Process, identify
+from antei.runtime.usage import Usage
 
-__all__ = ["Controllers", "find_controllers", "groups_of", "members", "resources", "unlimited"]
+__all__ = ["Controllers", "find_controllers", "groups_of", "members", "resources", "unlimited", "usage_of"]
 
 _ROOT = Path("/sys/fs/cgroup")
 _PARENT = "antei"
@@ -103,6 +104,33 @@ def members(groups: Iterable[str]) -> list[Process]:
 def unlimited(controllers: Controllers, limits: Mapping[str, bool]) -> Sequence[str]:
     """Which of the limits that are asked for cannot be set."""
     return [name for name, is_asked in limits.items() if is_asked and name not in controllers.names]
+
+
+def usage_of(containers: Mapping[str, Iterable[str]]) -> dict[str, Usage]:
+    """By container id, from its groups; memory is the working set, as the kubelet has it: without inactive files."""
+    found = {}
+    for container, groups in containers.items():
+        seconds = memory = None
+        inactive = 0
+        for group in map(Path, groups):
+            seconds = _number(group / "cpuacct.usage", 1e-9, seconds)
+            seconds = _number(group / "cpu.stat", 1e-6, seconds, "usage_usec")
+            for name in ("memory.usage_in_bytes", "memory.current"):
+                memory = _number(group / name, 1, memory)
+            for name in ("total_inactive_file", "inactive_file"):
+                inactive = int(_number(group / "memory.stat", 1, None, name) or inactive)
+        if seconds is not None and memory is not None:
+            found[container] = Usage(seconds, max(0, int(memory) - inactive))
+    return found
+
+
+def _number(path: Path, factor: float, otherwise: float | None, key: str = "") -> float | None:
+    """The one number in the file, or that behind a key; `otherwise` where there is none."""
+    try:
+        lines = [line.split() for line in path.read_text().splitlines()]
+        return next((float(fields[-1]) * factor for fields in lines if not key or fields[0] == key), otherwise)
+    except (OSError, ValueError, IndexError):
+        return otherwise
 
 
 def _enable(root: Path, controller: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal as signals
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from antei.runtime import (
 from antei.runtime.images import FoundImage, ImageStore
 from antei.runtime.images.collection import keep_room
 from antei.runtime.oci.attached import open_attached
-from antei.runtime.oci.cgroups import unlimited
+from antei.runtime.oci.cgroups import unlimited, usage_of
 from antei.runtime.oci.commands import exec_in, open_in
 from antei.runtime.oci.conmon import Runc
 from antei.runtime.oci.ending import clear_away, signal_all, write_end
@@ -38,6 +38,7 @@ from antei.runtime.oci.seccomp import DEFAULT_PROFILE
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, load
 from antei.runtime.process import processes
 from antei.runtime.process.inside import signal_number
+from antei.runtime.usage import Usage
 from antei.world import World
 
 __all__ = ["OciRuntime"]
@@ -279,6 +280,11 @@ class OciRuntime:
     async def containers(self) -> Sequence[ContainerRecord]:
         await self._opened()
         return tuple(run.record for run in self._runs.values())
+
+    async def usage(self) -> Mapping[str, Usage]:
+        await self._opened()
+        groups = {run.record.id: run.stored.groups for run in self._runs.values() if not run.ended.is_set()}
+        return await asyncio.to_thread(usage_of, groups) if groups else {}
 
     async def aclose(self) -> None:
         starting = [task for task in self._background if task.get_name() == "start"]

@@ -1,0 +1,74 @@
+"""Which runtime a cluster has: what was asked for, or the best that the machine can honour."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from antei.runtime import Runtime
+from antei.runtime.image_map import ImageMap
+from antei.runtime.images import ImageStore, default_images_directory
+from antei.runtime.mixed import MixedRuntime
+from antei.runtime.oci import Machine, OciRuntime, detect_machine
+from antei.runtime.process import ProcessRuntime, detect
+from antei.world import World
+
+__all__ = ["ChosenRuntime", "choose_runtime", "runtime_of_leftovers"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenRuntime:
+    """`notes`: what this machine does not allow, a sentence each."""
+
+    runtime: Runtime
+    has_namespaces: bool
+    notes: tuple[str, ...] = ()
+
+
+async def choose_runtime(
+    world: World, directory: Path, image_map: ImageMap, wanted: str, images_directory: Path | None = None
+) -> ChosenRuntime:
+    """wanted: "process", "oci", or "auto": mapped images as processes and all others as containers where they can be.
+
+    directory: the cluster's own. Raises OSError where what is wanted cannot be had.
+    """
+    store = ImageStore(world, images_directory or default_images_directory(), registries=image_map.registries)
+    capabilities, machine = await asyncio.gather(
+        detect(directory / "runtime"), _machine(directory / "oci", is_needed=wanted != "process")
+    )
+    if wanted == "oci" and machine.refusal:
+        raise OSError(f"--runtime oci: {machine.refusal}")
+    oci = OciRuntime(world, directory / "oci", store, machine=machine, seccomp_directory=directory / "seccomp")
+    if wanted == "oci":
+        _log.info("runtime: oci (asked for)")
+        return ChosenRuntime(oci, True)
+    process = ProcessRuntime(
+        world,
+        directory / "runtime",
+        image_map,
+        capabilities=capabilities,
+        hidden=[directory, store.layout.directory],
+    )
+    why = "asked for" if wanted == "process" else machine.refusal or "for mapped images; for all others: oci"
+    _log.info("runtime: process (%s): %s", why, capabilities.summary())
+    notes: tuple[str, ...] = ()
+    if not capabilities.namespaces:
+        notes = (f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}",)
+    runtime: Runtime = process
+    if wanted == "auto" and not machine.refusal:
+        runtime = MixedRuntime(world, process, oci, image_map)
+    return ChosenRuntime(runtime, capabilities.namespaces, notes)
+
+
+async def runtime_of_leftovers(world: World, directory: Path, image_map: ImageMap) -> Runtime:
+    """One that knows all that a cluster left behind whose process is gone, whichever runtime it had."""
+    has_real = await asyncio.to_thread((directory / "oci" / "sandboxes").exists)
+    return (await choose_runtime(world, directory, image_map, "auto" if has_real else "process")).runtime
+
+
+async def _machine(directory: Path, *, is_needed: bool) -> Machine:
+    return await detect_machine(directory) if is_needed else Machine(refusal="not asked for")
