@@ -14,14 +14,14 @@ import asyncio
 import weakref
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from antei.api.objects import replace_meta
-from antei.store import Change, ChangeType, Expired, Key, Snapshot, Stored, StoreError
+from antei.store import Change, ChangeType, Expired, Key, Narrowing, Snapshot, Stored, StoreError
 
 __all__ = ["Closed", "Limits", "Reader", "State", "stored_as"]
 
@@ -92,6 +92,8 @@ class State:
         self._history_bytes = 0
         self._forgotten_revision = revision
         self._readers: dict[str, dict[int, weakref.ref[Reader]]] = {}
+        # Of watches for one value of a field: bucket -> how it is read -> value -> readers.
+        self._narrowed: dict[str, dict[Callable[[Any], str], dict[str, dict[int, weakref.ref[Reader]]]]] = {}
         self._closed = False
         for stored in objects:
             self._bucket(stored.key.bucket).set(stored)
@@ -142,7 +144,16 @@ class State:
             bucket.set(stored)
         self.revision = change.revision
         self._remember(change)
-        for reference in list(self._readers.get(stored.key.bucket, {}).values()):
+        self._offer(change, self._readers.get(stored.key.bucket, {}))
+        for read, by_value in self._narrowed.get(stored.key.bucket, {}).items():
+            values = {read(stored.object): None}
+            if change.previous is not None:
+                values[read(change.previous.object)] = None
+            for value in values:
+                self._offer(change, by_value.get(value, {}))
+
+    def _offer(self, change: Change, readers: dict[int, weakref.ref[Reader]]) -> None:
+        for reference in list(readers.values()):
             reader = reference()
             if reader is not None:
                 reader.offer(change)
@@ -155,7 +166,9 @@ class State:
             self._history_bytes -= len(forgotten.stored.data)
             self._forgotten_revision = forgotten.revision
 
-    def watch(self, bucket: str, namespace: str | None, after_revision: int) -> Reader:
+    def watch(
+        self, bucket: str, namespace: str | None, after_revision: int, narrowing: Narrowing | None = None
+    ) -> Reader:
         reader = Reader(namespace, self._limits.reader_lag)
         if self._closed:
             reader.fail(Closed("the store is closed"))
@@ -166,7 +179,11 @@ class State:
         for change in self._after(after_revision):
             if change.stored.key.bucket == bucket:
                 reader.offer(change)
-        readers = self._readers.setdefault(bucket, {})
+        if narrowing is None:
+            readers = self._readers.setdefault(bucket, {})
+        else:
+            readers = self._narrowed.setdefault(bucket, {}).setdefault(narrowing.read, {})
+            readers = readers.setdefault(narrowing.value, {})
         identity = id(reader)
         # A reader that nobody holds any more is released by itself, aclose or not.
         readers[identity] = weakref.ref(reader, lambda _: readers.pop(identity, None))
@@ -183,7 +200,8 @@ class State:
 
     def close(self) -> None:
         self._closed = True
-        for readers in self._readers.values():
+        narrowed = [by for fields in self._narrowed.values() for values in fields.values() for by in values.values()]
+        for readers in (*self._readers.values(), *narrowed):
             for reference in list(readers.values()):
                 reader = reference()
                 if reader is not None:
@@ -198,6 +216,7 @@ class Reader:
         self._lag_limit = lag_limit
         self._changes: deque[Change] = deque()
         self._failure: StoreError | None = None
+        self._finished = False
         self._closed = False
         self._wakeup: asyncio.Future[None] | None = None
         self.on_release: Any = None
@@ -245,11 +264,19 @@ class Reader:
                 return self._changes.popleft()
             if self._failure is not None:
                 raise self._failure
+            if self._finished:
+                raise StopAsyncIteration
             self._wakeup = asyncio.get_running_loop().create_future()
             try:
                 await self._wakeup
             finally:
                 self._wakeup = None
+
+    def finish(self) -> None:
+        """Nothing more will come: ends when what is waiting has been read."""
+        self._finished = True
+        self._release()
+        self._wake()
 
     async def aclose(self) -> None:
         self._closed = True

@@ -44,6 +44,8 @@ class Definition:
     conversion: WebhookConversion | None
     #: What was written after this revision has been pruned, defaulted and validated by this schema.
     revision: int
+    #: Whether all versions have one schema, so that what was written in one fits all.
+    is_uniform: bool = True
     is_terminating: bool = False
     warning: str = ""
 
@@ -134,6 +136,8 @@ def _definition(crd: CustomResourceDefinition, version: CustomResourceDefinition
         storage_version=next((other.name for other in spec.versions if other.storage), version.name),
         conversion=conversion.webhook if conversion is not None and conversion.strategy == "Webhook" else None,
         revision=revision,
+        is_uniform=(conversion is None or conversion.webhook is None)
+        and all(other.schema == version.schema for other in spec.versions),
         is_terminating=condition_of(crd, "Terminating") == "True",
         warning=warning,
     )

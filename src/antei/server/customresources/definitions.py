@@ -43,9 +43,9 @@ class Definitions:
 
     async def gone(self, crd: CustomResourceDefinition) -> None:
         for changes in list(self._watches.pop(bucket_of(crd), ())):
-            close = getattr(changes, "aclose", None)
-            if close is not None:
-                await close()
+            finish = getattr(changes, "finish", None)
+            if finish is not None:
+                finish()
         await self.settle()
 
     async def settle(self) -> None:

@@ -57,11 +57,12 @@ class Versions:
 
     def _at_hand(self, resource: Resource, stored: Stored) -> Stored | None:
         """As it is where it was written in this version, under this schema."""
-        if isinstance(stored.object, resource.type):
+        if isinstance(stored.object, resource.type) and stored.object.apiVersion == resource.api_version:
             return stored
         definition = resource.definition
         assert definition is not None
-        if stored.object.apiVersion == resource.api_version and stored.revision > definition.revision:
+        is_fitting = definition.is_uniform and stored.revision > definition.revision
+        if is_fitting and stored.object.apiVersion == resource.api_version:
             return Stored(stored.key, resource.type(stored.object), stored.data, stored.revision)
         kept = self._fitted.get((id(resource), stored.key, stored.revision))
         return kept[1] if kept is not None else None
