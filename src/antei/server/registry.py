@@ -76,7 +76,7 @@ from antei.server.metadata import (
     with_system_metadata,
 )
 from antei.server.scale import scale_of, scaled
-from antei.server.selection import SelectedWatch, predicate_of, require_past_revision
+from antei.server.selection import SelectedWatch, narrowing_of, predicate_of, require_past_revision
 from antei.server.strategies import Context, strategy_of
 from antei.server.webhooks import NoTransport, WebhookCaller, WebhookTransport
 from antei.store import Conflict, Exists, Key, Missing, Store, Stored, StoreError
@@ -181,7 +181,8 @@ class Registry:
         resource = self._as_served(resource)
         wanted = predicate_of(resource, label_selector, field_selector)
         require_past_revision(after_revision, self.store.revision)
-        changes = self.store.watch(resource.bucket, namespace, after_revision)
+        narrowing = narrowing_of(resource, field_selector)
+        changes = self.store.watch(resource.bucket, namespace, after_revision, narrowing)
         if resource.definition is not None:
             self._definitions.follow(resource.bucket, changes)
             return SelectedWatch(changes, wanted, None, after_revision, partial(self._versions.read, resource))
@@ -475,7 +476,7 @@ class Registry:
             given = meta(new).managedFields
             check_identity(resource, new, current)
             new = strategy.normalise(new)
-            if subresource in ("", "scale"):
+            if subresource in ("", "scale", "ephemeralcontainers"):
                 new = apply_defaults(new)
             request = None
             if options is not None:

@@ -7,16 +7,17 @@ from functools import lru_cache
 from typing import Any
 
 from lightkube.models.meta_v1 import StatusCause, StatusDetails
+from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import ApiError, bad_request, expired, internal_error, timeout
 from antei.api.objects import meta, replace
-from antei.api.resources import Resource
+from antei.api.resources import Resource, resource_of
 from antei.api.selectors import Selector, parse_label_selector
 from antei.server.fields import compile_field_selector
-from antei.store import Change, ChangeType, Expired, Stored, StoreError
+from antei.store import Change, ChangeType, Expired, Narrowing, Stored, StoreError
 from antei.store.state import stored_as
 
-__all__ = ["Predicate", "SelectedWatch", "predicate_of", "require_past_revision"]
+__all__ = ["Predicate", "SelectedWatch", "narrowing_of", "predicate_of", "require_past_revision"]
 
 Predicate = Callable[[Any], bool]
 
@@ -44,6 +45,25 @@ def predicate_of(resource: Resource, label_selector: str, field_selector: str) -
     if by_fields is None:
         return by_labels
     return lambda obj: by_fields(obj) and by_labels(obj)
+
+
+def narrowing_of(resource: Resource, field_selector: str) -> Narrowing | None:
+    """What each node's agent asks for, the pods of its node, is told to that node's alone.
+
+    Without it every change of a pod would be looked at once a node. Kubernetes: pkg/registry/core/pod/strategy.go
+    (NodeNameTriggerFunc), storage/cacher (IndexedTriggerFunc).
+    """
+    field, equals, value = field_selector.partition("=")
+    if resource.bucket != _PODS or field != "spec.nodeName" or not equals or not value.replace("-", "").isalnum():
+        return None
+    return Narrowing(_node_name, value)
+
+
+_PODS = resource_of(Pod).bucket
+
+
+def _node_name(pod: Any) -> str:
+    return (pod.spec.nodeName if pod.spec is not None else None) or ""
 
 
 def require_past_revision(revision: int, current: int) -> None:

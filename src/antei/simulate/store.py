@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from antei.store import Change, ChangeType, Key, Snapshot, Stored
+from antei.store import Change, ChangeType, Key, Narrowing, Snapshot, Stored
 from antei.store.memory import MemoryStore
 from antei.store.state import Limits
 
@@ -53,8 +53,10 @@ class ToldStore:
         self._tell(Change(ChangeType.DELETED, stored, before))
         return stored
 
-    def watch(self, bucket: str, namespace: str | None, after_revision: int) -> AsyncIterator[Change]:
-        return self._store.watch(bucket, namespace, after_revision)
+    def watch(
+        self, bucket: str, namespace: str | None, after_revision: int, narrowing: Narrowing | None = None
+    ) -> AsyncIterator[Change]:
+        return self._store.watch(bucket, namespace, after_revision, narrowing)
 
     async def aclose(self) -> None:
         await self._store.aclose()

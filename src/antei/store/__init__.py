@@ -6,7 +6,7 @@ The store knows nothing of Kubernetes' rules but one: an object carries its revi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
@@ -19,6 +19,7 @@ __all__ = [
     "Expired",
     "Key",
     "Missing",
+    "Narrowing",
     "Snapshot",
     "Store",
     "StoreError",
@@ -69,6 +70,13 @@ class Snapshot:
 
     items: tuple[Stored, ...]
     revision: int
+
+
+class Narrowing(NamedTuple):
+    """Changes of objects of which `read` gives `value`: of many watches that differ in it, only those are told."""
+
+    read: Callable[[Any], str]
+    value: str
 
 
 class StoreError(Exception):
@@ -135,8 +143,12 @@ class Store(Protocol):
         """Removes it and returns its last state with the revision of the deletion. Raises Missing or Conflict."""
         ...
 
-    def watch(self, bucket: str, namespace: str | None, after_revision: int) -> AsyncIterator[Change]:
+    def watch(
+        self, bucket: str, namespace: str | None, after_revision: int, narrowing: Narrowing | None = None
+    ) -> AsyncIterator[Change]:
         """Every change after that revision, once and in order, for ever.
+
+        With a `narrowing` changes may be left out of objects that have another value before and after.
 
         Raises Expired (at the first step when the revision is too old, later when the reader is too slow).
         Closing the iterator (`aclose`) releases it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from antei.store import Change, ChangeType, Conflict, Exists, Key, Missing, Snapshot, Stored
+from antei.store import Change, ChangeType, Conflict, Exists, Key, Missing, Narrowing, Snapshot, Stored
 from antei.store.state import Closed, Limits, Reader, State, stored_as
 
 __all__ = ["MemoryStore"]
@@ -62,8 +62,10 @@ class MemoryStore:
         if self._closed:
             raise Closed("the store is closed")
 
-    def watch(self, bucket: str, namespace: str | None, after_revision: int) -> Reader:
-        return self._state.watch(bucket, namespace, after_revision)
+    def watch(
+        self, bucket: str, namespace: str | None, after_revision: int, narrowing: Narrowing | None = None
+    ) -> Reader:
+        return self._state.watch(bucket, namespace, after_revision, narrowing)
 
     async def aclose(self) -> None:
         self._closed = True

@@ -22,7 +22,7 @@ import msgspec
 from antei.api.customresources.definition import CRD_BUCKET
 from antei.api.customresources.object import CustomObject
 from antei.api.resources import all_resources
-from antei.store import Change, ChangeType, Conflict, Exists, Key, Missing, Snapshot, Stored, StoreError
+from antei.store import Change, ChangeType, Conflict, Exists, Key, Missing, Narrowing, Snapshot, Stored, StoreError
 from antei.store.state import Closed, Limits, Reader, State, stored_as
 
 __all__ = ["Damaged", "InUse", "SqliteStore", "TooNew", "WriteFailed"]
@@ -110,8 +110,10 @@ class SqliteStore:
     def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:
         return self._state.list_at(bucket, namespace, revision)
 
-    def watch(self, bucket: str, namespace: str | None, after_revision: int) -> Reader:
-        return self._state.watch(bucket, namespace, after_revision)
+    def watch(
+        self, bucket: str, namespace: str | None, after_revision: int, narrowing: Narrowing | None = None
+    ) -> Reader:
+        return self._state.watch(bucket, namespace, after_revision, narrowing)
 
     async def create(self, key: Key, obj: Any) -> Stored:
         while (current := self._newest(key)) is not None:

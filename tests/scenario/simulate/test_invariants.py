@@ -27,7 +27,7 @@ from antei.simulate.faults import schedule
 from antei.simulate.soak import Soak, shrink, soak_seed
 from antei.store.state import Reader
 
-SEEDS_IN_CI = 24
+SEEDS_IN_CI = 20
 MOST_SEEDS = 200
 
 
@@ -153,27 +153,29 @@ def caches_that_keep_the_dead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Informer, "_replace", wrong)
 
 
-MUTANTS: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "budget-kept": granting_without_counting,
-    "max-unavailable": rounding_up,
-    "max-surge": one_pod_too_many,
-    "stable-identity": all_ordinals_at_once,
-    "only-ready-served": serving_whoever_is_there,
-    "once-at-a-time": adopting_nothing,
-    "nothing-left": deleting_without_grace,
-    "grace-kept": half_the_grace,
-    "restarts-back-off": half_the_backoff,
-    "no-lost-update": overwriting,
-    "watches-complete": forgetful_watches,
-    "queues-bounded": queues_without_memory,
-    "declared-state": caches_that_keep_the_dead,
+#: With the first seed that finds it, as it was when this was written: from there on few are needed.
+MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], int]] = {
+    "budget-kept": (granting_without_counting, 0),
+    "max-unavailable": (rounding_up, 0),
+    "max-surge": (one_pod_too_many, 0),
+    "stable-identity": (all_ordinals_at_once, 13),
+    "only-ready-served": (serving_whoever_is_there, 0),
+    "once-at-a-time": (adopting_nothing, 0),
+    "nothing-left": (deleting_without_grace, 0),
+    "grace-kept": (half_the_grace, 0),
+    "restarts-back-off": (half_the_backoff, 5),
+    "no-lost-update": (overwriting, 0),
+    "watches-complete": (forgetful_watches, 0),
+    "queues-bounded": (queues_without_memory, 68),
+    "declared-state": (caches_that_keep_the_dead, 14),
 }
 
 
 @pytest.mark.parametrize("rule", MUTANTS)
 def test_a_broken_rule_is_found_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    MUTANTS[rule](monkeypatch)
-    for seed in range(MOST_SEEDS):
+    mutate, first = MUTANTS[rule]
+    mutate(monkeypatch)
+    for seed in (*range(first, MOST_SEEDS), *range(first)):
         broken = soak_seed(Soak(), seed).broken
         if broken is not None and broken.rule == rule:
             return
@@ -182,8 +184,9 @@ def test_a_broken_rule_is_found_out(rule: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_what_breaks_a_rule_is_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
     half_the_backoff(monkeypatch)
+    first = MUTANTS["restarts-back-off"][1]
     seed, broken = next(
-        (seed, held.broken) for seed in range(MOST_SEEDS) if (held := soak_seed(Soak(), seed)).broken is not None
+        (seed, held.broken) for seed in range(first, MOST_SEEDS) if (held := soak_seed(Soak(), seed)).broken is not None
     )
     assert broken.rule == "restarts-back-off"
     assert broken.events

@@ -94,14 +94,15 @@ class NoMoreUnavailable(Quiet):
         if new >= old or not group.deployment:
             return
         fleet, since = self._population.fleets[group.deployment], self._ground.known_since
-        if not fleet.is_rolling:
-            return
+        if not fleet.is_rolling or len(set(fleet.replicas.values(since))) > 1:
+            return  # a change of scale is shared out among ReplicaSets by their sizes, whoever is ready
         wanted = min(
             replicas - min(fleet.unavailable.most(since), replicas) for replicas in fleet.replicas.values(since)
         )
         # What must go at least: those above the new number, were all that are not ready taken first.
         lost = max(0, group.ready.least(since) - new)
-        left = fleet.ready.most(since) - lost
+        # The controller may have seen each ReplicaSet's status at another moment.
+        left = sum(self._population.groups[other].ready.most(since) for other in fleet.groups) - lost
         if lost and left < wanted:
             self._fail(
                 f"ReplicaSet {group.name} goes from {old} to {new}: {left} pods of {fleet.name} stay ready at most,"
@@ -136,8 +137,8 @@ class NoMoreThanSurge(Quiet):
                 f"ReplicaSet {group.name} has {group.active.now} pods, {group.wanted.most(since)} wanted", group.name
             )
         fleet = self._population.fleets.get(group.deployment)
-        if fleet is None or not group.deployment:
-            return
+        if fleet is None or not group.deployment or not self._ground.is_settled:
+            return  # who does not see yet that a ReplicaSet has grown gives its room to another
         most = fleet.replicas.most(since) + fleet.surge.most(since)
         # ReplicaSets scaled down at this moment have pods that are about to go.
         excess = sum(
