@@ -11,8 +11,8 @@ from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Namespace, Pod
 
 from antei import KUBERNETES_MINOR
-from antei.api.errors import ApiError
-from antei.api.objects import meta, replace
+from antei.api.errors import invalid
+from antei.api.objects import meta
 from antei.server.admission.podsecurity.baseline import BASELINE
 from antei.server.admission.podsecurity.checks import Check, PodParts, Violation
 from antei.server.admission.podsecurity.levels import LATEST, LevelVersion, Policy, is_stricter, policy_of
@@ -113,8 +113,7 @@ class PodSecurity(Plugin):
         policy, errors = policy_of(meta(namespace).labels)
         old, old_errors = policy_of(meta(request.old_object).labels) if request.old_object is not None else (None, [])
         if errors and errors != old_errors:
-            texts = [str(error) for error in errors]
-            raise _invalid(request, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
+            raise invalid("Namespace", meta(namespace).name or "", errors)
         if old is None or policy.enforce == old.enforce or policy.enforce.level == "privileged":
             return
         is_relaxed = not is_stricter(policy.enforce.level, old.enforce.level)
@@ -147,11 +146,6 @@ def _counted(names: list[str]) -> str:
     if not others:
         return names[0]
     return f"{names[0]} (and {others} other {'pod' if others == 1 else 'pods'})"
-
-
-def _invalid(request: Request, message: str) -> ApiError:
-    """As Kubernetes puts it: a refusal with the reason Invalid, and with no causes."""
-    return ApiError(replace(request.forbidden(message).status, code=422, reason="Invalid"))
 
 
 def _is_significant(pod: Pod, old: Pod) -> bool:
