@@ -134,6 +134,8 @@ async def test_requests_are_counted_under_kubernetes_names(api: Api) -> None:
         "readOnly",
         "mutating",
     }
+    stored = {(labels["group"], labels["resource"]): value for labels, value in samples["apiserver_resource_objects"]}
+    assert (stored["", "pods"], stored["apps", "deployments"]) == (1, 0)
     assert samples["kubernetes_build_info"][0][0]["major"] == "1"
     assert samples["process_open_fds"][0][1] > 0
 
@@ -188,6 +190,8 @@ async def test_what_pods_and_nodes_use(api: Api) -> None:
     assert api.kubelets.asked == 1, "usage is looked at once in 15 seconds"
     groups = await api.json("/apis")
     assert "metrics.k8s.io" in [group["name"] for group in groups["groups"]]
+    service = await api.json("/apis/apiregistration.k8s.io/v1/apiservices/v1beta1.metrics.k8s.io")
+    assert [(c["type"], c["status"]) for c in service["status"]["conditions"]] == [("Available", "True")]
 
 
 async def test_kubectl_top(api: Api, tmp_path: Path) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lightkube.models.apiregistration_v1 import APIServiceCondition, APIServiceSpec, APIServiceStatus
 from lightkube.models.core_v1 import EndpointAddress, EndpointPort, EndpointSubset, ServicePort, ServiceSpec
 from lightkube.models.discovery_v1 import Endpoint, EndpointConditions
 from lightkube.models.discovery_v1 import EndpointPort as SlicePort
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.models.networking_v1 import IngressClassSpec
+from lightkube.resources.apiregistration_v1 import APIService
 from lightkube.resources.core_v1 import Endpoints, Namespace, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.resources.networking_v1 import IngressClass
@@ -21,7 +23,8 @@ from lightkube.resources.scheduling_v1 import PriorityClass
 from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api.errors import ApiError
-from antei.api.objects import meta, replace
+from antei.api.metrics_v1beta1 import METRICS_GROUP
+from antei.api.objects import meta, replace, to_time
 from antei.api.resources import resource_of
 from antei.server.admission import SYSTEM_NAMESPACES
 from antei.server.registry import Registry
@@ -41,6 +44,7 @@ async def bootstrap(registry: Registry, *, provisioner: str, api_endpoints: Sequ
         await _ensure(registry, obj)
     for obj in (_api_slice(api_endpoints), _api_endpoints(api_endpoints)):
         await _ensure(registry, obj, replace_fields=("endpoints", "ports", "subsets"))
+    await _ensure_metrics_service(registry)
 
 
 async def _ensure(registry: Registry, obj: Any, replace_fields: Sequence[str] = ()) -> None:
@@ -58,6 +62,27 @@ async def _ensure(registry: Registry, obj: Any, replace_fields: Sequence[str] = 
     changes = {field: getattr(obj, field) for field in replace_fields if hasattr(obj, field)}
     if changes and any(getattr(current, field) != value for field, value in changes.items()):
         await registry.update(resource, namespace, name, replace(current, **changes))
+
+
+async def _ensure_metrics_service(registry: Registry) -> None:
+    """What clients look for before they ask for metrics.k8s.io; here that group is the API server's own."""
+    name, resource = f"v1beta1.{METRICS_GROUP}", resource_of(APIService)
+    spec = APIServiceSpec(group=METRICS_GROUP, version="v1beta1", groupPriorityMinimum=100, versionPriority=100)
+    metadata = ObjectMeta(name=name)
+    await _ensure(
+        registry, APIService(apiVersion="apiregistration.k8s.io/v1", kind="APIService", metadata=metadata, spec=spec)
+    )
+    current = (await registry.get(resource, "", name)).object
+    if current.status is None or not current.status.conditions:
+        condition = APIServiceCondition(
+            type="Available",
+            status="True",
+            lastTransitionTime=to_time(registry.world.clock.now()),
+            reason="Local",
+            message="Local APIServices are always available",
+        )
+        changed = replace(current, status=APIServiceStatus(conditions=[condition]))
+        await registry.update(resource, "", name, changed, subresource="status")
 
 
 def _priority_classes() -> list[PriorityClass]:

@@ -23,6 +23,7 @@ from antei.client import Client
 from antei.cluster import Cluster, Settings
 from antei.node.agent import NodeAgent
 from antei.node.fleet import FleetLogs, FleetStreams
+from antei.node.kubelets import NodeKubelets
 from antei.server.http.server import ApiServer
 from antei.server.kubeconfig import write_kubeconfig
 from antei.server.pod_logs import PodLogs
@@ -97,7 +98,8 @@ async def _simulated(options: Options, directory: Path) -> AsyncIterator[Inside]
         world=world,
     )
     logs: PodLogs = FleetLogs(cluster.node_agents)
-    server = ApiServer(cluster.registry, world, directory, logs, _SimulatedStreams(cluster))
+    kubelets = NodeKubelets(cluster.node_agents, cluster.runtime, world)
+    server = ApiServer(cluster.registry, world, directory, logs, _SimulatedStreams(cluster), kubelets=kubelets)
     await server.start()
     try:
         await asyncio.to_thread(write_kubeconfig, directory / "kubeconfig", server.kubeconfig)

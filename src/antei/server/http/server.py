@@ -220,6 +220,9 @@ class ApiServer:
             self._server = self._serving = None
 
     def _application(self) -> App:
+        self._measures.sampled(
+            "apiserver_resource_objects", "Objects that are stored.", ("group", "resource"), self._stored_objects
+        )
         tabulator = Tabulator(self._world.clock)
         watches = Watches(self._registry, tabulator, self._streams, self._measures)
         resource_metrics = ResourceMetrics(self._registry, self._kubelets)
@@ -242,6 +245,12 @@ class ApiServer:
             self._traffic,
             self._registry.catalog,
         )
+
+    def _stored_objects(self) -> list[tuple[tuple[str, str], float]]:
+        store = self._registry.store
+        kinds = {kind.bucket: kind for kind in self._registry.catalog.resources() if kind.is_stored}
+        counts = [(kind, len(store.list(bucket).items)) for bucket, kind in kinds.items()]
+        return [((kind.group, kind.plural), float(count)) for kind, count in counts]
 
 
 class _Server(uvicorn.Server):

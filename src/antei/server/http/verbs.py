@@ -253,6 +253,7 @@ class Verbs:
         options, dry_run = await self._delete_options(exchange)
         resource = route.served.resource
         if not route.name:
+            list_options_of(exchange).check_list()
             items, revision = await self._registry.delete_collection(
                 resource,
                 route.namespace,
