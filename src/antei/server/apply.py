@@ -18,6 +18,8 @@ from antei.api.managed_fields import Applied, Applying, apply_configuration
 from antei.api.objects import meta
 from antei.api.resources import Resource
 from antei.server.admission import Options, write_options
+from antei.server.authorization import Rbac
+from antei.server.caller import caller
 from antei.server.field_management import Entries, EntriesOf, is_same, json_of
 from antei.server.metadata import MODIFIED, answered, derived, in_namespace
 from antei.server.scale import scale_of
@@ -28,6 +30,8 @@ __all__ = ["ObjectWriter", "ServerSideApply"]
 
 class ObjectWriter(Protocol):
     """What applying asks of the registry."""
+
+    rbac: Rbac
 
     async def create_with(
         self,
@@ -70,6 +74,7 @@ class ServerSideApply:
         subresource = applying.writer.subresource
         key = Key(resource.bucket, namespace if resource.namespaced else "", name)
         if not subresource and "create" in resource.verbs and self._store.get(key) is None:
+            self._writer.rbac.require_create(caller(), resource, namespace, name)
             try:
                 return await self._create(resource, namespace, applying, dry_run), True
             except ApiError as error:

@@ -42,6 +42,7 @@ from antei.api.retired import served_versions
 from antei.server.admission import Admission, Operation, Options, Request, write_options
 from antei.server.allocation import ServiceAllocator
 from antei.server.apply import ServerSideApply
+from antei.server.authorization import Rbac
 from antei.server.binding import bound, check_binding
 from antei.server.caller import caller
 from antei.server.catalog import Catalog
@@ -110,6 +111,7 @@ class Registry:
         self.catalog = Catalog(store)
         webhooks = webhooks or NoTransport()
         self._versions = Versions(WebhookCaller(store, webhooks), world.chance)
+        self.rbac = Rbac(store)
         self._context = Context(store, world, ServiceAllocator(store, world.chance))
         self._pager = Pager(store)
         self._admission = Admission(store, world, webhooks, self.catalog.resources, self._versions)
@@ -343,6 +345,7 @@ class Registry:
         if may_create and not (meta(obj).resourceVersion or meta(obj).uid):
             key = Key(resource.bucket, namespace if resource.namespaced else "", name)
             if self.store.get(key) is None:
+                self.rbac.require_create(caller(), resource, namespace, name)
                 options = write_options("CreateOptions", field_manager, dry_run)
                 stored = await self.create_with(
                     stored_resource(resource), namespace, obj, entries_of, options=options, dry_run=dry_run

@@ -15,7 +15,7 @@ from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
 from lightkube.resources.rbac_authorization_v1 import ClusterRole, ClusterRoleBinding, Role, RoleBinding
 
 from antei.api.objects import meta
-from antei.api.resources import resource_of
+from antei.api.resources import Resource, resource_of
 from antei.server.authorization.attributes import Attributes, refusal
 from antei.server.authorization.rules import allows
 from antei.server.caller import MASTERS, User
@@ -70,6 +70,14 @@ class Rbac:
         decision = self.decide(user, attributes)
         if not decision.allowed:
             raise refusal(user, attributes, decision.reason)
+
+    def require_create(self, user: User, resource: Resource, namespace: str, name: str) -> None:
+        """For an update or an apply that turns out to create: it needs the right to create as well."""
+        if MASTERS not in user.groups:
+            within = namespace if resource.namespaced else ""
+            self.require(
+                user, Attributes("create", resource.group, resource.version, resource.plural, "", within, name)
+            )
 
     def rules_for(self, user: User, namespace: str) -> Rules:
         if MASTERS in user.groups:

@@ -24,6 +24,7 @@ from antei.server.http.proxy_location import Location, Locator
 from antei.server.http.routes import Route
 from antei.server.http.streams import Streams
 from antei.server.http.upgrade import RawConnection
+from antei.server.http.websocket import without_token
 from antei.server.pod_streams import PodStreams
 from antei.server.registry import Registry
 
@@ -222,7 +223,12 @@ async def _outward(client: RawConnection, backend: _Backend) -> None:
 def forwarded_headers(exchange: Exchange, path: bytes, *, upgrades: bool) -> list[tuple[bytes, bytes]]:
     """The client's headers without those that are not for the other side."""
     kept_here = _KEPT_HERE | _named_in_connection(exchange.header(b"connection"))
-    headers = [(name, value) for name, value in exchange.headers if name not in kept_here]
+    headers = [
+        (name, without_token(value) if name == b"sec-websocket-protocol" else value)
+        for name, value in exchange.headers
+        if name not in kept_here and not name.startswith(b"impersonate-")
+    ]
+    headers = [(name, value) for name, value in headers if value or name != b"sec-websocket-protocol"]
     if upgrades:
         headers += [(b"connection", b"Upgrade"), (b"upgrade", exchange.header(b"upgrade"))]
     elif exchange.header(b"transfer-encoding"):

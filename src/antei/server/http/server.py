@@ -17,7 +17,6 @@ import uvicorn
 
 from antei.api import protobuf
 from antei.server.authentication import Authenticator, ServiceAccountTokens
-from antei.server.authorization import Rbac
 from antei.server.certificate_authority import CertificateAuthority, load_authority
 from antei.server.certificates import ServingCertificate, ensure_certificates, ensure_signing_key
 from antei.server.http.app import App
@@ -229,7 +228,7 @@ class ApiServer:
         logs = Logs(self._registry, self._pod_logs, self._streams)
         tokens = self.service_account_tokens
         authenticator = Authenticator(self._token, tokens)
-        rbac = Rbac(self._registry.store)
+        rbac = self._registry.rbac
         return App(
             authenticator,
             rbac,

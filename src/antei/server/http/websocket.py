@@ -32,6 +32,7 @@ __all__ = [
     "WebSocketBytes",
     "is_websocket",
     "token_protocol",
+    "without_token",
 ]
 
 #: What golang.org/x/net/websocket, and so Kubernetes, takes at most; a larger message ends the connection (1009).
@@ -64,6 +65,12 @@ def token_protocol(offered: bytes) -> bytes | None:
             except (binascii.Error, ValueError):
                 return b"Bearer "
     return None
+
+
+def without_token(offered: bytes) -> bytes:
+    """The subprotocols but for the one that is the client's token, which is nobody else's business."""
+    names = [name.strip() for name in offered.decode("latin-1").split(",")]
+    return ", ".join(name for name in names if not name.startswith(_TOKEN_PROTOCOL)).encode("latin-1")
 
 
 class WebSocket:
