@@ -39,7 +39,7 @@ from antei.node.environment import ConfigError
 from antei.node.image_pull import ImagePull
 from antei.node.interruption import Interruption
 from antei.node.pull_secrets import pull_credentials
-from antei.node.restarts import Role, should_restart
+from antei.node.restarts import Role, field_path, should_restart
 from antei.node.status import ContainerFacts, waiting
 from antei.node.termination import pod_grace
 from antei.node.volumes.mounter import VolumeError, VolumeMounter
@@ -49,6 +49,8 @@ __all__ = ["Adopted", "ContainerWorker", "Home"]
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_RETRY_SECONDS = 10.0
+#: What the metric of started containers calls them.
+_MEASURED = {Role.MAIN: "container", Role.EPHEMERAL: "ephemeral_container"}
 #: The exit code of a container that could not be started (kubelet: 128, reason StartError).
 _START_ERROR_CODE = 128
 _LOST = ContainerStateTerminated(
@@ -141,6 +143,8 @@ class ContainerWorker:
         is_ready = run is not None and run.is_ready
         if self.role is Role.INIT:
             is_ready = self.has_succeeded
+        elif self.role is Role.EPHEMERAL:
+            is_ready = False  # nobody waits for it
         return ContainerFacts(
             name=self.name,
             state=state,
@@ -287,7 +291,7 @@ class ContainerWorker:
         if before is not None:
             await self._forget(before)
         self._context.observer.started(self._home.pod, record)
-        self._context.measures.started("container" if self.role is Role.MAIN else "init_container")
+        self._context.measures.started(_MEASURED.get(self.role, "init_container"))
         return self._new_run(record, None)
 
     async def _forget(self, before: ContainerRecord) -> None:
@@ -407,8 +411,9 @@ class ContainerWorker:
         return f"{record.runtime or self._context.runtime.name}://{record.id}"
 
     def _event(self, event_type: str, reason: str, message: str) -> None:
-        kind = "containers" if self.role is Role.MAIN else "initContainers"
-        self._context.event(self._home.pod, event_type, reason, message, f"spec.{kind}{{{self.name}}}")
+        spec = self._home.pod.spec
+        assert spec is not None
+        self._context.event(self._home.pod, event_type, reason, message, field_path(spec, self.name))
 
 
 def go_duration(seconds: float) -> str:

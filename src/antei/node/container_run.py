@@ -26,6 +26,7 @@ from antei.node.probes.actions import Attempt, Outcome, ProbeTarget, act
 from antei.node.probes.results import Results
 from antei.node.probes.thresholds import ProbeKind, Verdict, begin
 from antei.node.probes.worker import ProbeWorker
+from antei.node.restarts import field_path
 from antei.node.termination import Deadline, grace_for_probe, pod_grace, stop_container, stop_signal
 from antei.runtime import ContainerRecord, Exit
 
@@ -248,7 +249,5 @@ class ContainerRun:
         return spec
 
     def _event(self, event_type: str, reason: str, message: str) -> None:
-        spec = self._spec
-        is_main = any(c.name == self._container.name for c in spec.containers)
-        path = f"spec.{'containers' if is_main else 'initContainers'}{{{self._container.name}}}"
+        path = field_path(self._spec, self._container.name)
         self._context.event(self._pod(), event_type, reason, message, path)

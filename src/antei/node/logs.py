@@ -193,7 +193,11 @@ def _status_of(pod: Pod, container: str) -> ContainerStatus | None:
     status = pod.status
     if status is None:
         return None
-    of_all = [*(status.containerStatuses or ()), *(status.initContainerStatuses or ())]
+    of_all = [
+        *(status.containerStatuses or ()),
+        *(status.initContainerStatuses or ()),
+        *(status.ephemeralContainerStatuses or ()),
+    ]
     return next((s for s in of_all if s.name == container), None)
 
 

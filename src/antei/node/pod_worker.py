@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -32,7 +32,7 @@ from antei.api.pods import is_terminal
 from antei.node.container import Adopted, ContainerWorker
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
-from antei.node.restarts import Role, roles
+from antei.node.restarts import Role, ephemeral_containers, roles
 from antei.node.sandbox import sandbox_spec
 from antei.node.status import PodFacts, pod_status, waiting_to_be_created
 from antei.node.status_writer import StatusWriter
@@ -78,10 +78,12 @@ class PodWorker:
         self._touched = asyncio.Event()  # its labels or annotations have changed
         spec = self._spec
         has_init = bool(spec.initContainers)
-        self._containers: Mapping[str, ContainerWorker] = {
+        self._containers: dict[str, ContainerWorker] = {
             c.name: ContainerWorker(context, self, c, role, waiting_to_be_created(role, has_init))
             for c, role in roles(spec)
         }
+        self._added = asyncio.Event()  # containers to look around in the running pod
+        self._add_ephemeral()
         self._predecessors = predecessors(spec)
         if is_terminating(pod):
             self.update(pod)
@@ -136,12 +138,22 @@ class PodWorker:
             self._touched.set()
         for container, _ in roles(self._spec):
             self._containers[container.name].redefine(container)
+        self._add_ephemeral()
         if is_terminating(pod):
             self._deleted.set()
             self._stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
         if self._lives and not self._is_over:
             self._status.observe(pod)
             self.changed()
+
+    def _add_ephemeral(self) -> None:
+        """Those that are new; none of them ever changes or goes (Kubernetes: EphemeralContainers in core/v1)."""
+        for container in ephemeral_containers(self._spec):
+            if container.name not in self._containers and not self._end_asked.is_set():
+                state = waiting_to_be_created(Role.EPHEMERAL, False)
+                worker = ContainerWorker(self._context, self, container, Role.EPHEMERAL, state)
+                self._containers[container.name] = worker
+                self._added.set()
 
     def removed(self) -> None:
         """The object is gone (`--force`): what still runs is ended at short notice."""
@@ -197,7 +209,11 @@ class PodWorker:
                     self._activate(worker, group)  # whatever else the pod waits for, what runs is looked after
             self._lives = True
             self.changed()
-            helpers = [group.create_task(self._watch_deadline()), group.create_task(self._follow_objects())]
+            helpers = [
+                group.create_task(self._watch_deadline()),
+                group.create_task(self._follow_objects()),
+                group.create_task(self._start_ephemeral(group)),
+            ]
             coming_up = group.create_task(self._bring_up(group))
             ending = group.create_task(self._end_asked.wait())
             await asyncio.wait({coming_up, ending}, return_when=asyncio.FIRST_COMPLETED)
@@ -215,7 +231,7 @@ class PodWorker:
         """Starts the containers in their order; returns when all main containers are over, or an init one failed."""
         await self._prepare()
         mains = []
-        for worker in self._containers.values():
+        for worker in [each for each in self._containers.values() if each.role is not Role.EPHEMERAL]:
             self._activate(worker, group)
             if worker.role is Role.INIT:
                 await worker.over.wait()
@@ -228,6 +244,16 @@ class PodWorker:
         for worker in mains:
             await worker.over.wait()
 
+    async def _start_ephemeral(self, group: asyncio.TaskGroup) -> None:
+        """Each as soon as there is a sandbox, whatever the pod's own containers do."""
+        await self._prepared.wait()
+        while not self._end_asked.is_set():
+            self._added.clear()
+            for worker in self._containers.values():
+                if worker.role is Role.EPHEMERAL:
+                    self._activate(worker, group)
+            await self._added.wait()
+
     def _activate(self, worker: ContainerWorker, group: asyncio.TaskGroup) -> None:
         if not worker.is_active:
             worker.is_active = True
@@ -237,7 +263,11 @@ class PodWorker:
         status = self._pod.status
         statuses: list[ContainerStatus] = []
         if status is not None:
-            statuses = [*(status.containerStatuses or ()), *(status.initContainerStatuses or ())]
+            statuses = [
+                *(status.containerStatuses or ()),
+                *(status.initContainerStatuses or ()),
+                *(status.ephemeralContainerStatuses or ()),
+            ]
         records = sorted((r for r in self._left_over.records if r.name == name), key=lambda r: r.attempt)
         return Adopted(
             records=records,
@@ -296,7 +326,7 @@ class PodWorker:
             worker.stop(deadline, self._turn_of(worker.name))
 
     def _turn_of(self, name: str) -> Callable[[], Awaitable[None]] | None:
-        waits_for = [self._containers[before] for before in self._predecessors[name]]
+        waits_for = [self._containers[before] for before in self._predecessors.get(name, ())]
         if not waits_for:
             return None
 

@@ -95,6 +95,7 @@ def pod_status(pod: Pod, facts: PodFacts, previous: PodStatus | None, now: datet
     if reason is None and previous is not None and previous.phase == phase:
         reason, message = previous.reason, previous.message
     init_names = [c.name for c in spec.initContainers or ()]
+    added_names = [c.name for c in spec.ephemeralContainers or ()]
     return PodStatus(
         phase=phase,
         reason=reason,
@@ -109,6 +110,7 @@ def pod_status(pod: Pod, facts: PodFacts, previous: PodStatus | None, now: datet
         observedGeneration=meta(pod).generation,
         containerStatuses=[statuses[c.name] for c in spec.containers if c.name in statuses] or None,
         initContainerStatuses=[statuses[name] for name in init_names if name in statuses] or None,
+        ephemeralContainerStatuses=[statuses[name] for name in added_names if name in statuses] or None,
     )
 
 

@@ -21,6 +21,7 @@ from antei.api.resources import Resource
 from antei.api.validation import validate_create, validate_update
 from antei.api.validation.events import event, event_of_its_group, event_of_its_group_update
 from antei.api.validation.metadata import object_meta, object_meta_update
+from antei.api.validation.pod import ephemeral_update
 from antei.server.caller import warn
 from antei.store import Stored
 
@@ -144,7 +145,9 @@ def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> N
     if resource.definition is not None:
         _refuse_custom(resource, new, old)
         return
-    if subresource:
+    if subresource == "ephemeralcontainers":
+        errors = [*ephemeral_update(new, old), *object_meta_update(meta(new), meta(old))]
+    elif subresource:
         errors = [*object_meta_update(meta(new), meta(old)), *object_meta(resource, meta(new))]
     else:
         errors = validate_update(resource, new, old)

@@ -34,7 +34,7 @@ from antei.api.validation.metadata import annotation_errors, label_name, labels
 from antei.api.validation.scheduling import affinity, tolerations, topology_spread
 from antei.api.validation.volumes import volumes
 
-__all__ = ["create", "pod_spec", "template", "update"]
+__all__ = ["create", "ephemeral_update", "pod_spec", "template", "update"]
 
 _MAX_INT32 = 2**31 - 1
 _RESTART_POLICIES = ("Always", "OnFailure", "Never")
@@ -254,6 +254,21 @@ def update(new: Pod, old: Pod) -> list[FieldError]:
         changed = _changed_fields(munged, before)
         detail = f"pod updates may not change fields other than {_UPDATABLE}\nchanged: {changed}"
         errors.append(forbidden("spec", detail))
+    return errors
+
+
+def ephemeral_update(new: Pod, old: Pod) -> list[FieldError]:
+    """What may be written to the subresource: more of them (Kubernetes: ValidatePodEphemeralContainersUpdate)."""
+    errors = _own(new)
+    after = {c.name: c for c in (new.spec.ephemeralContainers if new.spec else None) or ()}
+    for before in (old.spec.ephemeralContainers if old.spec else None) or ():
+        if before.name not in after:
+            detail = f'existing ephemeral containers "{before.name}" may not be removed\n'
+            errors.append(forbidden("spec.ephemeralContainers", detail))
+        elif after[before.name] != before:
+            changed = [n for n in before.__struct_fields__ if getattr(before, n) != getattr(after[before.name], n)]
+            detail = f'existing ephemeral containers "{before.name}" may not be changed\n{", ".join(changed)}'
+            errors.append(forbidden("spec.ephemeralContainers", detail))
     return errors
 
 

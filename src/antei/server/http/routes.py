@@ -23,6 +23,7 @@ CONNECT_SUBRESOURCES = frozenset({"attach", "exec", "portforward", "proxy"})
 SERVED_SUBRESOURCES = CONNECT_SUBRESOURCES | {
     "approval",
     "binding",
+    "ephemeralcontainers",
     "eviction",
     "finalize",
     "log",
