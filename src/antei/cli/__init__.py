@@ -23,6 +23,7 @@ _COMMANDS = {
     "status": "What runs, where it is reached, and what is not ready.",
     "rehearse": "Break the workload in every ordinary way under load, and count what is lost.",
     "simulate": "Run hours of a cluster's life in seconds: upgrades, losses, rollouts, faults.",
+    "image": "Pull, load, list and remove the real images that clusters run.",
     "kubeconfig": "Print the kubeconfig of a cluster.",
     "check": "Say what probes, hooks and budgets come to, and what is wrong.",
     "migrate": "Rewrite retired API versions for those of today.",

@@ -114,6 +114,8 @@ def _command(
     runc: Runc, container_id: str, bundle: Path, log_path: str, *, tty: bool, stdin: bool, stdin_once: bool
 ) -> Sequence[str]:
     return [
+        # It writes `oom` where it is started.
+        *("/bin/sh", "-c", 'cd "$0" && exec "$@"', str(bundle)),
         *(runc.conmon, "--api-version", "1", "--cid", container_id, "--cuuid", container_id, "--name", container_id),
         *("--runtime", runc.program, "--runtime-arg", f"--root={runc.state}", "--bundle", str(bundle)),
         *("--container-pidfile", str(bundle / "pid"), "--conmon-pidfile", str(bundle / "conmon.pid")),
