@@ -22,10 +22,16 @@ from antei.server.admission.pods import DefaultTolerationSeconds, PodPriority
 from antei.server.admission.podsecurity import PodSecurity
 from antei.server.admission.policies import MutatingPolicies, ValidatingPolicies
 from antei.server.admission.reinvocation import Reinvocation
-from antei.server.admission.request import Operation, Plugin, Request
-from antei.server.admission.resourcequota import ResourceQuotaAdmission
+from antei.server.admission.request import Plugin, Request
+from antei.server.admission.resourcequota import QuotaStatus, ResourceQuotaAdmission
+from antei.server.admission.runtimeclass import RuntimeClassAdmission
 from antei.server.admission.service_account import ServiceAccountAdmission
-from antei.server.admission.storage import DefaultIngressClass, DefaultStorageClass, StorageObjectInUseProtection
+from antei.server.admission.storage import (
+    DefaultIngressClass,
+    DefaultStorageClass,
+    StorageObjectInUseProtection,
+    VolumeClaimResize,
+)
 from antei.server.admission.webhooks import MutatingWebhooks, ValidatingWebhooks
 from antei.server.authorization import Rbac
 from antei.server.webhooks import WebhookCaller, WebhookTransport
@@ -33,6 +39,10 @@ from antei.store import Store
 from antei.world import World
 
 __all__ = ["Admission"]
+
+_GROUP = "admissionregistration.k8s.io"
+_MUTATING = (f"{_GROUP}/mutatingwebhookconfigurations", f"{_GROUP}/mutatingadmissionpolicybindings")
+_VALIDATING = (f"{_GROUP}/validatingwebhookconfigurations", f"{_GROUP}/validatingadmissionpolicybindings")
 
 _Admit = Callable[[Request], Any]
 _Validate = Callable[[Request], None]
@@ -50,6 +60,7 @@ class Admission:
         custom: CustomVersions,
     ) -> None:
         """`resources` are all kinds in all versions that are served at the moment; `custom` converts custom ones."""
+        self._store = store
         self._resources = resources
         self._rbac = Rbac(store)
         caller, in_version = WebhookCaller(store, transport), InVersion(custom)
@@ -68,10 +79,13 @@ class Admission:
             DefaultTolerationSeconds(),
             DefaultStorageClass(store),
             StorageObjectInUseProtection(),
+            VolumeClaimResize(store),
+            RuntimeClassAdmission(store),
             DefaultIngressClass(store),
+            QuotaStatus(self._quota),
         )
         # Which plug-ins a kind of request meets is found once: nearly all writes meet few, and status updates none.
-        self._chains: dict[tuple[Operation, str, str], tuple[tuple[_Admit, ...], tuple[_Validate, ...]]] = {}
+        self._chains: dict[tuple[str, str, str], tuple[tuple[_Admit, ...], tuple[_Validate, ...]]] = {}
 
     def mount_tokens(self) -> None:
         """From now on new pods get a volume with a token of their account: there is somebody who signs it."""
@@ -79,26 +93,29 @@ class Admission:
 
     async def mutate(self, request: Request) -> Any:
         """The object as the plug-ins complete it."""
-        await self._mutation_round(request, reinvocation := Reinvocation())
-        if reinvocation.is_needed:
-            reinvocation.is_again = True
-            await self._mutation_round(request, reinvocation)
-        return request.object
-
-    async def _mutation_round(self, request: Request, reinvocation: Reinvocation) -> None:
         for admit in self._chain(request)[0]:
             request.object = admit(request)
-        if not is_exempt(request):
-            with authorizing(check_of(request, self._rbac)):
+        if self._has_any(_MUTATING) and not is_exempt(request):
+            await self._mutate_by_users(request)
+        return request.object
+
+    async def _mutate_by_users(self, request: Request) -> None:
+        """What policies and webhooks of the cluster's users make of it; in between the built-in ones look again."""
+        reinvocation = Reinvocation()
+        with authorizing(check_of(request, self._rbac)):
+            await self._mutating_policies.admit(request, reinvocation)
+            await self._mutating_webhooks.admit(request, reinvocation)
+            if reinvocation.is_needed:
+                reinvocation.is_again = True
+                for admit in self._chain(request)[0]:
+                    request.object = admit(request)
                 await self._mutating_policies.admit(request, reinvocation)
                 await self._mutating_webhooks.admit(request, reinvocation)
-        if request.resource.bucket == "/resourcequotas" and request.subresource == "status":
-            request.object = self._quota.corrected(request)
 
     async def validate(self, request: Request) -> None:
         for validate in self._chain(request)[1]:
             validate(request)
-        if not is_exempt(request):
+        if self._has_any(_VALIDATING) and not is_exempt(request):
             with authorizing(check_of(request, self._rbac)):
                 await self._validating_policies.validate(request)
                 await self._validating_webhooks.validate(request)
@@ -112,11 +129,15 @@ class Admission:
             request.charge = None
             await self._quota.settle(charge, is_stored=is_stored)
 
+    def _has_any(self, buckets: tuple[str, ...]) -> bool:
+        """Whether there is anything that users have configured: most clusters have nothing, and should not pay."""
+        return any(self._store.list(bucket).items for bucket in buckets)
+
     def _versions(self, bucket: str) -> Sequence[Resource]:
         return [resource for resource in self._resources() if resource.bucket == bucket]
 
     def _chain(self, request: Request) -> tuple[tuple[_Admit, ...], tuple[_Validate, ...]]:
-        key = (request.operation, request.resource.bucket, request.subresource)
+        key = (request.operation.value, request.resource.bucket, request.subresource)
         chain = self._chains.get(key)
         if chain is None:
             target = f"{request.resource.bucket}/{request.subresource}" if request.subresource else key[1]

@@ -27,14 +27,19 @@ _NEW_PODS = {Operation.CREATE: frozenset({"/pods"})}
 
 
 class PodPriority(Plugin):
-    """The number behind a priority class's name."""
+    """The number behind a priority class's name; of the classes only one may be the default."""
 
-    handles: ClassVar = _NEW_PODS
+    handles: ClassVar = {
+        Operation.CREATE: frozenset({"/pods", "scheduling.k8s.io/priorityclasses"}),
+        Operation.UPDATE: frozenset({"scheduling.k8s.io/priorityclasses"}),
+    }
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     def admit(self, request: Request) -> Any:
+        if request.resource.bucket != "/pods":
+            return request.object
         pod: Pod = request.object
         spec = pod.spec or PodSpec(containers=[])
         name, priority, preemption = self._priority(request, spec)
@@ -49,6 +54,16 @@ class PodPriority(Plugin):
                 f"priority admission controller computed {preemption} from the given PriorityClass name"
             )
         return replace(pod, spec=replace(spec, priorityClassName=name, priority=priority, preemptionPolicy=preemption))
+
+    def validate(self, request: Request) -> None:
+        """Raises 403 for a second default among the classes."""
+        if request.resource.bucket == "/pods" or not request.object.globalDefault:
+            return
+        for stored in self._store.list(resource_of(PriorityClass).bucket).items:
+            if stored.object.globalDefault and stored.key.name != request.name:
+                raise request.forbidden(
+                    f"PriorityClass {stored.key.name} is already marked as default. Only one default can exist"
+                )
 
     def _priority(self, request: Request, spec: PodSpec) -> tuple[str | None, int, str]:
         """(class name, value, preemption policy)."""

@@ -14,6 +14,7 @@ import asyncio
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from lightkube.models.core_v1 import ResourceQuotaStatus
 from lightkube.resources.core_v1 import ResourceQuota
@@ -35,11 +36,11 @@ from antei.api.quota import (
     usage_of,
 )
 from antei.api.resources import Resource
-from antei.server.admission.request import Operation, Request
+from antei.server.admission.request import Operation, Plugin, Request
 from antei.store import Conflict, Key, Missing, Store, Stored
 from antei.world import Clock
 
-__all__ = ["Charge", "ResourceQuotaAdmission"]
+__all__ = ["Charge", "QuotaStatus", "ResourceQuotaAdmission"]
 
 _QUOTAS = "/resourcequotas"
 #: Kinds whose updates may grow; of all others only the creation counts.
@@ -193,6 +194,18 @@ class ResourceQuotaAdmission:
             for resource in self._resources()
             if resource.namespaced and resource.is_storage_version and tracked(resource, listed)
         ]
+
+
+class QuotaStatus(Plugin):
+    """What is written to a quota's status is never less than what there is."""
+
+    handles: ClassVar = {Operation.UPDATE: frozenset({"/resourcequotas/status"})}
+
+    def __init__(self, quota: ResourceQuotaAdmission) -> None:
+        self._quota = quota
+
+    def admit(self, request: Request) -> Any:
+        return self._quota.corrected(request)
 
 
 def _require_room(request: Request, stored: Stored, amounts: Amounts) -> None:

@@ -1,7 +1,7 @@
 """What default plug-ins add to volumes, claims and ingresses: finalizers that protect, and the default class.
 
 Kubernetes: plugin/pkg/admission/{storage/storageobjectinuseprotection,storage/storageclass/setdefault,
-network/defaultingressclass}.
+storage/persistentvolume/resize,network/defaultingressclass}.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from lightkube.resources.networking_v1 import Ingress, IngressClass
 from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api.objects import meta, replace, replace_meta
+from antei.api.quantity import to_bytes
 from antei.api.resources import resource_of
 from antei.server.admission.request import Operation, Plugin, Request
-from antei.store import Store
+from antei.store import Key, Store
 
-__all__ = ["DefaultIngressClass", "DefaultStorageClass", "StorageObjectInUseProtection"]
+__all__ = ["DefaultIngressClass", "DefaultStorageClass", "StorageObjectInUseProtection", "VolumeClaimResize"]
 
 _DEFAULT_STORAGE_CLASS = "storageclass.kubernetes.io/is-default-class"
 _DEFAULT_STORAGE_CLASS_BETA = "storageclass.beta.kubernetes.io/is-default-class"
@@ -58,6 +59,36 @@ class StorageObjectInUseProtection(Plugin):
         if finalizer in finalizers:
             return request.object
         return replace_meta(request.object, finalizers=[*finalizers, finalizer])
+
+
+class VolumeClaimResize(Plugin):
+    """A claim grows only where its class lets volumes grow."""
+
+    handles: ClassVar = {Operation.UPDATE: frozenset({"/persistentvolumeclaims"})}
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def validate(self, request: Request) -> None:
+        new, old = _asked_bytes(request.object), _asked_bytes(request.old_object)
+        if new <= old:
+            return
+        status = request.old_object.status
+        if status is None or status.phase != "Bound":
+            raise request.forbidden("Only bound persistent volume claims can be expanded")
+        name = request.object.spec.storageClassName
+        stored = self._store.get(Key(resource_of(StorageClass).bucket, "", name)) if name else None
+        if stored is None or not stored.object.allowVolumeExpansion:
+            raise request.forbidden(
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must "
+                "support resize"
+            )
+
+
+def _asked_bytes(claim: PersistentVolumeClaim) -> int:
+    spec = claim.spec
+    requests = spec.resources.requests if spec is not None and spec.resources is not None else None
+    return to_bytes((requests or {}).get("storage", "0"))
 
 
 class DefaultIngressClass(Plugin):
