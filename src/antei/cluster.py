@@ -110,6 +110,7 @@ class Settings:
     images_directory: Path | None = None  # where real images are kept; None: with those of all clusters
     endpoint_lag_seconds: Lag = 0.0  # always the same, or asked for each change of endpoints
     is_persistent: bool = True  # False: objects are kept in memory only
+    audit_log: Path | None = None  # requests to the API are written here, a JSON line each
 
     @property
     def cluster_id(self) -> str:
@@ -263,6 +264,7 @@ class Cluster:
             port=await asyncio.to_thread(_known_port, port_file),
             extra_sockets=inside,
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
+            audit_log=self.settings.audit_log,
             ready_checks={"nodes": self._nodes_ready.is_set},
             kubelets=NodeKubelets(self.agents, self.runtime, self.world),
             measures=self.measures,

@@ -62,6 +62,11 @@ _TELL_SECONDS = 0.2
     help="Image and volume map; by default antei.yaml beside the manifests.",
 )
 @click.option("--endpoint-lag", default="0s", type=DURATION, help="Delay between an endpoint change and its effect.")
+@click.option(
+    "--audit-log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write who asked the API for what here, a JSON line a request.",
+)
 @click.option("--detach", is_flag=True, help="Return when ready; the cluster goes on until `antei down`.")
 @click.option("--wait", default="120s", show_default=True, type=DURATION, help="How long to wait until all is ready.")
 @click.option("--verbose", is_flag=True, help="Log what the cluster does.")
@@ -73,6 +78,7 @@ def up(
     runtime: str,
     maps: tuple[Path, ...],
     endpoint_lag: float,
+    audit_log: Path | None,
     detach: bool,
     wait: float,
     verbose: bool,
@@ -109,7 +115,7 @@ def up(
                 )
             sys.exit(asyncio.run(_deploy(instance, documents, wait, console)))
         if detach:
-            _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose)
+            _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose, audit_log)
             for note in instance.notes():
                 say(console, f"note: {note}")
             code = asyncio.run(_deploy(instance, documents, wait, console))
@@ -122,6 +128,7 @@ def up(
             runtime=runtime,
             endpoint_lag_seconds=endpoint_lag,
             is_persistent=not ephemeral,
+            audit_log=audit_log,
         )
         logging.basicConfig(
             level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -276,7 +283,13 @@ def _maps_beside(paths: Sequence[Path]) -> list[Path]:
 
 
 def _detach(
-    instance: Instance, nodes: int, runtime: str, maps: Sequence[Path], endpoint_lag: float, verbose: bool
+    instance: Instance,
+    nodes: int,
+    runtime: str,
+    maps: Sequence[Path],
+    endpoint_lag: float,
+    verbose: bool,
+    audit_log: Path | None,
 ) -> None:
     """Starts the cluster as a process of its own and returns when it is ready; fails the command when it is not."""
     instance.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -284,6 +297,8 @@ def _detach(
     command += ["--runtime", runtime, "--endpoint-lag", f"{endpoint_lag}s", *(["--verbose"] if verbose else [])]
     for path in maps:
         command += ["--map", str(path.absolute())]
+    if audit_log is not None:
+        command += ["--audit-log", str(audit_log.absolute())]
     with instance.log_file.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/"

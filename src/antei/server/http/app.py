@@ -14,6 +14,7 @@ from antei.server.authorization import Rbac
 from antei.server.caller import ANONYMOUS, MASTERS, calling
 from antei.server.catalog import Catalog
 from antei.server.http.access import attributes_of
+from antei.server.http.auditing import Audited, Auditing
 from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.exchange import Exchange, Receive, Scope, Send
@@ -50,10 +51,12 @@ class App:
         resource_metrics: ResourceMetrics,
         traffic: Traffic,
         catalog: Catalog,
+        auditing: Auditing | None = None,
     ) -> None:
         self._authenticator = authenticator
         self._rbac = rbac
         self._service_accounts = service_accounts
+        self._auditing = auditing
         self._verbs = verbs
         self._connect = connect
         self._reviews = reviews
@@ -70,14 +73,17 @@ class App:
             return  # WebSockets are requests like any other until they are accepted
         exchange = Exchange(scope, receive, send)
         self._traffic.begins(exchange)
+        audited = self._auditing.begin(scope, exchange) if self._auditing is not None else None
+        failure = None
         try:
-            await self._answer(exchange, scope.get(CERTIFICATE_KEY))
+            await self._answer(exchange, scope.get(CERTIFICATE_KEY), audited)
         except asyncio.CancelledError:
             if not self._traffic.is_overdue(exchange):
                 raise
             if not exchange.has_started:
                 await exchange.respond_error(timeout("request did not complete within the allotted timeout"))
         except ApiError as error:
+            failure = error
             if exchange.has_started:
                 return  # the stream breaks off, which a client sees
             await exchange.respond_error(error)
@@ -89,8 +95,10 @@ class App:
                 await exchange.respond_error(internal_error("see the server's log"))
         finally:
             self._traffic.ends(exchange)
+            if audited is not None:
+                audited.complete(failure)
 
-    async def _answer(self, exchange: Exchange, certificate: bytes | None) -> None:
+    async def _answer(self, exchange: Exchange, certificate: bytes | None, audited: Audited | None) -> None:
         """`certificate` is the client's, DER, checked by TLS."""
         authorization = None
         acts_as_another = False
@@ -109,6 +117,8 @@ class App:
         if user is None:
             raise unauthorized()
         exchange.user = user
+        if audited is not None:
+            audited.user = user
         if user is ANONYMOUS:
             # Kubernetes lets anybody ask for the server's health and version, and for nothing else.
             if exchange.method not in ("GET", "HEAD") or not await self._health.serve(exchange):
@@ -118,6 +128,8 @@ class App:
             exchange.user = user = impersonated(user, exchange.headers, self._rbac)
         route = resolve(exchange.path, self._catalog)
         self._traffic.routed(exchange, route)
+        if audited is not None:
+            audited.routed(route)
         if MASTERS not in user.groups:
             for attributes in attributes_of(exchange, route):
                 self._rbac.require(user, attributes)

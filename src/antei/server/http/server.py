@@ -16,10 +16,12 @@ from pathlib import Path
 import uvicorn
 
 from antei.api import protobuf
+from antei.server.audit import AuditLog
 from antei.server.authentication import Authenticator, ServiceAccountTokens
 from antei.server.certificate_authority import CertificateAuthority, load_authority
 from antei.server.certificates import ServingCertificate, ensure_certificates, ensure_signing_key
 from antei.server.http.app import App
+from antei.server.http.auditing import Auditing
 from antei.server.http.connect import Connect
 from antei.server.http.discovery import Discovery
 from antei.server.http.health import Health
@@ -76,6 +78,7 @@ class ApiServer:
         measures: Measures | None = None,
         limits: TrafficLimits | None = None,
         head_seconds: float = HEAD_SECONDS,
+        audit_log: Path | None = None,
     ) -> None:
         """`data` keeps certificates and the token; port 0 takes a free one. Without `pod_streams` there are no nodes
         to run commands on or to connect to.
@@ -108,6 +111,7 @@ class ApiServer:
         self._service_account_tokens: ServiceAccountTokens | None = None
         self._token_requests: TokenRequests | None = None
         self._authority: CertificateAuthority | None = None
+        self._audit_log = AuditLog(audit_log) if audit_log is not None else None
 
     # Valid after `start`
 
@@ -172,6 +176,8 @@ class ApiServer:
         self._service_account_tokens = ServiceAccountTokens(signing_key, self._registry.store, self._world)
         self._token_requests = TokenRequests(self._registry.store, self._service_account_tokens, self._world.clock)
         await asyncio.to_thread(protobuf.load)
+        if self._audit_log is not None:
+            await self._audit_log.start()
         self._registry.mount_tokens()
         await reconcile_default_roles(self._registry)
         listening = _listen(self._host, self._port)
@@ -217,6 +223,8 @@ class ApiServer:
             self._server.is_stopping.set()
             await self._serving
             self._server = self._serving = None
+        if self._audit_log is not None:
+            await self._audit_log.aclose()
 
     def _application(self) -> App:
         self._measures.sampled(
@@ -243,6 +251,7 @@ class ApiServer:
             resource_metrics,
             self._traffic,
             self._registry.catalog,
+            auditing=Auditing(self._audit_log, rbac, self._world) if self._audit_log is not None else None,
         )
 
     def _stored_objects(self) -> list[tuple[tuple[str, str], float]]:
