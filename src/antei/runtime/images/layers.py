@@ -17,7 +17,8 @@ from antei.runtime.images.config import Layer
 
 __all__ = ["Limits", "Unpacked", "measure"]
 
-_BUFFER_BYTES = 1024 * 1024
+#: tarfile copies what is left of it with each header.
+_BUFFER_BYTES = 32 * 1024
 _NAME_LIMIT_BYTES = 4096
 #: What one file or directory takes on disk besides its content.
 _ENTRY_BYTES = 4096
