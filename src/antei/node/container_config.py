@@ -79,6 +79,7 @@ def container_spec(
         log_path=log_path(context, pod, container.name, attempt),
         termination_log=termination_log_path(context, pod, container.name, attempt),
         termination_message_path=container.terminationMessagePath or "/dev/termination-log",
+        target=_target(pod, container.name),
         stop_signal=stop_signal(container, "") if container.lifecycle and container.lifecycle.stopSignal else None,
         stdin=bool(container.stdin),
         stdin_once=bool(container.stdinOnce),
@@ -92,6 +93,11 @@ def container_spec(
         cpu_request_millis=to_millis(requests["cpu"]) if "cpu" in requests else None,
         security=security_of(pod, container),
     )
+
+
+def _target(pod: Pod, name: str) -> str | None:
+    added = (pod.spec.ephemeralContainers if pod.spec else None) or ()
+    return next((c.targetContainerName or None for c in added if c.name == name), None)
 
 
 def log_path(context: NodeContext, pod: Pod, container: str, attempt: int) -> Path:

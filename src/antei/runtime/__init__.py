@@ -111,6 +111,7 @@ class ContainerSpec:
     log_path: Path = Path()  # where the CRI-format log of this run goes
     termination_log: Path | None = None  # host file shown at terminationMessagePath
     termination_message_path: str = "/dev/termination-log"
+    target: str | None = None  # targetContainerName: the container whose processes this one is to see
     stop_signal: str | None = None  # lifecycle.stopSignal, above the image's
     stdin: bool = False
     stdin_once: bool = False  # stdin ends with the first who attaches to it

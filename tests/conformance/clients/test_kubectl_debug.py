@@ -94,6 +94,9 @@ def test_what_was_added_stays_and_ends_with_its_pod(kubectl: Kubectl) -> None:
     kubectl("debug", "box", "--image=pause", "-c", "two", "--target=main")
     until("both run", lambda: all("running" in added(kubectl, name)["state"] for name in ("one", "two")))
     assert kubectl("exec", "box", "-c", "two", "--", "hostname").out == "box\n"
+    # Bubblewrap makes PID namespaces and joins none.
+    said = [each["message"] for each in kubectl.items("events") if each["reason"] == "NotHonoured"]
+    assert said == ["targetContainerName: the processes of main are seen by kubectl exec in it only"]
     change = '{"spec": {"ephemeralContainers": [{"name": "one", "image": "sh"}]}}'
     refused = kubectl("patch", "pod", "box", "--subresource=ephemeralcontainers", "-p", change, check=False)
     assert refused.code == 1

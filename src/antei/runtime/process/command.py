@@ -197,6 +197,8 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
         messages.append("shareProcessNamespace: each container keeps a PID namespace of its own")
     if host_pid:
         messages.append("hostPID: the container keeps a PID namespace of its own")
+    if spec.target:
+        messages.append(f"targetContainerName: the processes of {spec.target} are seen by kubectl exec in it only")
     if spec.memory_limit_bytes is not None and (capabilities.cgroups is None or capabilities.cgroups.memory is None):
         messages.append("resources.limits.memory: counted by the scheduler, not enforced")
     if spec.cpu_limit_millis is not None and (capabilities.cgroups is None or capabilities.cgroups.cpu is None):
