@@ -40,7 +40,6 @@ REFUSED = [
     ("resourceVersion=-1", 400, 'parsing "-1": invalid syntax'),
     ("resourceVersion=99999999999999999999999", 400, "value out of range"),
     ("limit=many", 400, 'strconv.ParseInt: parsing "many": invalid syntax'),
-    ("watch=perhaps", 400, 'strconv.ParseBool: parsing "perhaps": invalid syntax'),
     ("resourceVersion=999999", 504, "Timeout: Too large resource version: 999999, current: "),
     ("resourceVersion=999999&limit=1", 504, "Timeout: Too large resource version: 999999, current: "),
     ("resourceVersion=999999&resourceVersionMatch=Exact", 504, "Too large resource version"),
@@ -127,6 +126,7 @@ async def test_a_watch_may_begin_at_any_revision_that_is_kept(http_api: HttpApi)
     for path, expected in (
         (f"{CONFIG_MAPS}?watch=1&resourceVersion={first - 1}", ["a", "b"]),
         (f"{CONFIG_MAPS}?watch=1&resourceVersion={first}", ["b"]),
+        (f"{CONFIG_MAPS}?watch=perhaps&resourceVersion={first}", ["b"]),  # all but "false" and "0" is true
         (f"/api/v1/watch/namespaces/default/configmaps?resourceVersion={first}", ["b"]),
         (f"/api/v1/watch/configmaps?resourceVersion={first - 1}&fieldSelector=metadata.name=b", ["b"]),
         ("/api/v1/watch/namespaces/default/configmaps/b", ["b"]),
@@ -185,6 +185,19 @@ async def test_a_body_of_an_unknown_type_is_refused(http_api: HttpApi) -> None:
     )
     patch = await http_api.json("PATCH", f"{CONFIG_MAPS}/a", status=415, data="{}", headers=headers)
     assert "accepted media types include: application/apply-patch+yaml, application/json-patch+json" in patch["message"]
+
+
+async def test_head_and_options(http_api: HttpApi) -> None:
+    await create(http_api, "a")
+    for path in (f"{CONFIG_MAPS}/a", CONFIG_MAPS, "/version", "/apis", "/metrics"):
+        async with http_api.request("HEAD", path) as response:
+            assert (response.status, await response.read()) == (200, b""), path
+    async with http_api.request("HEAD", f"{CONFIG_MAPS}/b") as response:
+        assert response.status == 404
+    for method in ("OPTIONS", "TRACE"):
+        async with http_api.request(method, CONFIG_MAPS) as response:
+            assert response.status == 405
+            assert (await response.json())["reason"] == "MethodNotAllowed"
 
 
 async def test_metadata_alone_is_got_listed_and_watched(http_api: HttpApi) -> None:

@@ -287,15 +287,10 @@ class Exchange:
         return [value for found, value in parsed if found == name]
 
     def flag(self, name: str) -> bool | None:
-        """A boolean parameter; None where it is absent. Raises 400 for what is neither true nor false."""
+        """A boolean parameter; None where it is absent. Only "false" and "0" are false
+        (Kubernetes: apimachinery/pkg/runtime/conversion.go, Convert_Slice_string_To_bool)."""
         value = self.query.get(name)
-        if value is None:
-            return None
-        if value in ("", "1", "t", "T", "true", "TRUE", "True"):
-            return True
-        if value in ("0", "f", "F", "false", "FALSE", "False"):
-            return False
-        raise bad_request(f'strconv.ParseBool: parsing "{value}": invalid syntax')
+        return None if value is None else value.lower() not in ("false", "0")
 
     def integer(self, name: str) -> int | None:
         value = self.query.get(name)

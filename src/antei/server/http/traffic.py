@@ -188,7 +188,7 @@ def _verb(exchange: Exchange, route: Route | None) -> str:
             return "WATCH"
         if route.name:
             return "GET"
-        return "WATCH" if exchange.query.get("watch", "0") in ("1", "true", "", "True", "t") else "LIST"
+        return "WATCH" if exchange.query and exchange.flag("watch") else "LIST"
     if method == "PATCH" and exchange.content_type == APPLY_PATCH:
         return "APPLY"
     return "DELETECOLLECTION" if method == "DELETE" and not route.name else method
