@@ -148,6 +148,26 @@ async def test_only_who_may_reads_the_metrics(api: Api) -> None:
         assert response.status == 403
 
 
+async def test_a_viewer_may_see_what_is_used(api: Api) -> None:
+    binding = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "jane"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "jane"}],
+    }
+    jane = {"Impersonate-User": "jane"}
+    url = api.server.url
+    async with api.session.get(f"{url}{TOP}/pods", headers=jane) as response:
+        assert response.status == 403
+    path = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings"
+    async with api.session.post(url + path, json=binding) as response:
+        assert response.status == 201, await response.text()
+    for kind in ("pods", "nodes"):
+        async with api.session.get(f"{url}{TOP}/{kind}", headers=jane) as response:
+            assert response.status == 200, await response.text()
+
+
 async def test_a_node_tells_of_its_probes(api: Api) -> None:
     samples = await api.samples("/api/v1/nodes/n/proxy/metrics/probes")
     results = {(labels["probe_type"], labels["result"]): value for labels, value in samples["prober_probe_total"]}

@@ -88,6 +88,7 @@ _CLUSTER_ROLES: dict[str, Sequence[_Rule]] = {
         ),
         (_READ, "", "namespaces"),
         (_READ, "discovery.k8s.io", "endpointslices"),
+        (_READ, "metrics.k8s.io", "nodes pods"),  # elsewhere metrics-server brings this along
         (
             _READ,
             "apps",
