@@ -21,6 +21,8 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api import conditions, pods
 from antei.api.budgets import budgets_of
+from antei.api.customresources import CustomObject
+from antei.api.customresources.scaling import custom_scale
 from antei.api.errors import ApiError
 from antei.api.objects import (
     controller_of,
@@ -34,12 +36,12 @@ from antei.api.objects import (
     to_time,
     uid_of,
 )
-from antei.api.resources import resource_for_kind
 from antei.api.selectors import selector_of
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key
+from antei.control.custom_kinds import CustomKinds
 from antei.control.disruption_arithmetic import DELETION_TIMEOUT, BudgetError, count, failed_status, status_of
 from antei.world import World
 
@@ -59,6 +61,7 @@ class DisruptionController:
         self._client = client
         self._recorder = recorder
         self._world = world
+        self._custom = CustomKinds(informers)
         self._budgets: Informer[PodDisruptionBudget] = informers.of(PodDisruptionBudget)
         self._pods: Informer[Pod] = informers.of(Pod)
         self._deployments: Informer[Deployment] = informers.of(Deployment)
@@ -70,6 +73,7 @@ class DisruptionController:
         self._told: set[tuple[str, str, str]] = set()
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
+        self._custom.setup()
         self._budgets.add_handler(enqueue_key(queue))
         self._budgets.add_handler(self._forget)
 
@@ -175,7 +179,7 @@ class DisruptionController:
 
     async def _scale_asked(self, owner: OwnerReference, namespace: str) -> tuple[str, int] | None:
         """(uid, replicas) of any other kind that can be scaled. Raises BudgetError for one that cannot."""
-        resource = resource_for_kind(owner.apiVersion, owner.kind)
+        resource = self._custom.for_kind(owner.apiVersion, owner.kind)
         if resource is None:
             group = owner.apiVersion.rpartition("/")[0]
             raise BudgetError(f'no matches for kind "{owner.kind}" in group "{group}"')
@@ -241,5 +245,8 @@ def stale_for(pod: Pod, now: datetime) -> float | None:
 
 
 def _replicas(obj: Any) -> int:
+    if isinstance(obj, CustomObject):
+        scale = custom_scale(obj)
+        return (scale.spec.replicas if scale.spec else None) or 0
     replicas = obj.spec.replicas if obj.spec is not None else None
     return 1 if replicas is None else int(replicas)

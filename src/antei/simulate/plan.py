@@ -67,7 +67,7 @@ async def apply_documents(registry: Registry, documents: Sequence[Document]) -> 
         await _ensure_namespace(registry, namespace, documents)
     for document, namespace in zip(documents, namespaces, strict=True):
         data = dict(document.data)
-        resource = resource_for_kind(str(data.get("apiVersion")), str(data.get("kind")))
+        resource = registry.catalog.for_kind(str(data.get("apiVersion")), str(data.get("kind")))
         if resource is None:
             raise BadPlan(f"{document.where}: {document.title}: no matches for kind {data.get('kind')!r}")
         try:

@@ -15,7 +15,6 @@ from lightkube.models.meta_v1 import ObjectMeta
 
 from antei.api.decode import decode_data
 from antei.api.objects import meta
-from antei.api.resources import resource_for_kind
 from antei.api.rollout_status import RolloutState, rollout_status
 from antei.client import Client
 from antei.runtime.simulated import SimulatedRuntime
@@ -62,7 +61,8 @@ class VirtualCluster:
         limit = self.options.wait_seconds if wait_seconds is None else wait_seconds
         made = []
         for document in read(manifests, self._base):
-            resource = resource_for_kind(document.data["apiVersion"], document.data["kind"])
+            catalog = self.simulated.registry.catalog
+            resource = catalog.for_kind(document.data["apiVersion"], document.data["kind"])
             if resource is None:
                 raise LookupError(f"{document.where}: {document.title} is of no kind that virtual time knows")
             decoded: Any = decode_data(document.data, resource.type, field_validation="Strict").object

@@ -6,14 +6,18 @@ import asyncio
 from typing import Any
 
 from custom_kinds import CRONTAB, GROUP, crd, version
-from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
+from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
-from lightkube.resources.core_v1 import ConfigMap, Namespace
+from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod
+from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.customresources import custom_kind
 from antei.api.errors import ApiError
 from antei.api.objects import meta, owner_reference, replace
 from antei.control.customresources import CustomResourceCleanupController
+from antei.control.disruption import DisruptionController
 from antei.control.garbagecollector import GarbageCollectorController
 from antei.control.namespace import NamespaceController
 
@@ -133,3 +137,26 @@ def test_a_definition_waits_for_its_objects_and_then_goes(play: Any) -> None:
         assert await is_there(stage, again, "new")
 
     play(main, [CustomResourceCleanupController, GarbageCollectorController])
+
+
+def test_a_budget_expects_as_many_pods_as_their_custom_owner_is_scaled_to(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        cron_tab = await define(stage)
+        owner = await stage.client.create(replace(custom(cron_tab, "owner"), spec={"cron": "* *", "replicas": 5}))
+        spec = PodSpec(containers=[Container(name="main", image="main")])
+        metadata = ObjectMeta(
+            name="web", namespace="default", labels={"a": "b"}, ownerReferences=[owner_reference(owner)]
+        )
+        await stage.client.create(Pod(apiVersion="v1", kind="Pod", metadata=metadata, spec=spec))
+        budget = PodDisruptionBudget(
+            apiVersion="policy/v1",
+            kind="PodDisruptionBudget",
+            metadata=ObjectMeta(name="web", namespace="default"),
+            spec=PodDisruptionBudgetSpec(maxUnavailable=1, selector=LabelSelector(matchLabels={"a": "b"})),
+        )
+        await stage.client.create(budget)
+        await asyncio.sleep(1)
+        status = (await stage.get(PodDisruptionBudget, "web")).status
+        assert (status.expectedPods, status.desiredHealthy) == (5, 4)
+
+    play(main, [DisruptionController])

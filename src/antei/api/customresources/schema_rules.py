@@ -12,6 +12,7 @@ from typing import Any
 from antei.api.cel import CelError, check_pattern
 from antei.api.customresources.conforming import defaulted, pruned, unknown_fields
 from antei.api.customresources.json_path import field_names
+from antei.api.customresources.rule_fields import undefined_field
 from antei.api.customresources.rules import compiled, compiled_message
 from antei.api.customresources.structure import Rule, structure_of
 from antei.api.customresources.validation import schema_errors
@@ -31,6 +32,8 @@ _UNSUPPORTED = {
     "patternProperties": "patternProperties is not supported",
 }
 _REASONS = ("FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired", "FieldValueDuplicate")
+#: Of objects and lists in the schema's JSON. Kubernetes has no such limit; the deepest known schemas have 40.
+_MOST_LEVELS = 200
 #: What a schema inside of allOf, anyOf, oneOf or not may not say, for the structure is said outside.
 _STRUCTURAL_FIELDS = ("description", "type", "default", "title", "nullable")
 _STRUCTURAL_EXTENSIONS = (
@@ -43,6 +46,8 @@ _JUNCTORS = ("allOf", "anyOf", "oneOf")
 
 def schema_rule_errors(schema: Schema, path: str) -> list[FieldError]:
     """What is wrong with the schema of whole objects, at that path."""
+    if _is_too_deep(schema):
+        return [invalid(path, "", f"must not be nested more than {_MOST_LEVELS} levels")]
     errors: list[FieldError] = []
     if schema.get("type") != "object":
         if not schema.get("type"):
@@ -56,6 +61,21 @@ def schema_rule_errors(schema: Schema, path: str) -> list[FieldError]:
     if not errors:
         errors += _default_errors(schema, path)
     return errors
+
+
+def _is_too_deep(schema: Any) -> bool:
+    """Whoever walks along a schema goes as deep as it is."""
+    level = [schema]
+    for _ in range(_MOST_LEVELS):
+        level = [
+            child
+            for node in level
+            for child in (node.values() if isinstance(node, Mapping) else node)
+            if isinstance(child, Mapping | list)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def _metadata_errors(schema: Schema, path: str) -> Iterator[FieldError]:
@@ -80,7 +100,7 @@ def _node_errors(schema: Schema, path: str, *, is_root: bool = False, place: str
     yield from _unsupported_errors(schema, path)
     yield from _extension_errors(schema, path, given, int_or_string)
     yield from _value_errors(schema, path)
-    yield from _rule_errors(schema, path)
+    yield from _rule_errors(schema, path, is_root)
     properties = schema.get("properties") or {}
     for name, child in properties.items():
         if isinstance(child, Mapping):
@@ -213,13 +233,16 @@ def _value_errors(schema: Schema, path: str) -> Iterator[FieldError]:
             yield invalid(f"{path}.pattern", pattern, text)
 
 
-def _rule_errors(schema: Schema, path: str) -> Iterator[FieldError]:
+def _rule_errors(schema: Schema, path: str, is_root: bool) -> Iterator[FieldError]:
     for index, given in enumerate(schema.get("x-kubernetes-validations") or ()):
         rule = structure_of({"x-kubernetes-validations": [given]}).rules[0]
-        yield from _one_rule_errors(schema, rule, given, f"{path}.x-kubernetes-validations[{index}]")
+        at = f"{path}.x-kubernetes-validations[{index}]"
+        yield from _one_rule_errors(schema, rule, given, at, is_root)
 
 
-def _one_rule_errors(schema: Schema, rule: Rule, given: Mapping[str, Any], path: str) -> Iterator[FieldError]:
+def _one_rule_errors(
+    schema: Schema, rule: Rule, given: Mapping[str, Any], path: str, is_root: bool
+) -> Iterator[FieldError]:
     if not rule.rule.strip():
         yield required(f"{path}.rule", "rule is not specified")
         return
@@ -236,6 +259,7 @@ def _one_rule_errors(schema: Schema, rule: Rule, given: Mapping[str, Any], path:
         yield invalid(f"{path}.fieldPath", rule.field_path, text)
     try:
         compiled(rule)
+        _check_fields(schema, rule.rule, rule, is_root)
     except CelError as error:
         yield invalid(f"{path}.rule", dict(given), str(error))
     if given.get("messageExpression") is not None:
@@ -244,8 +268,17 @@ def _one_rule_errors(schema: Schema, rule: Rule, given: Mapping[str, Any], path:
             return
         try:
             compiled_message(rule)
+            _check_fields(schema, rule.message_expression, rule, is_root)
         except CelError as error:
             yield invalid(f"{path}.messageExpression", dict(given), str(error))
+
+
+def _check_fields(schema: Schema, expression: str, rule: Rule, is_root: bool) -> None:
+    """Raises CelError for a field that the schema does not have."""
+    is_resource = is_root or bool(schema.get("x-kubernetes-embedded-resource"))
+    problem = undefined_field(expression, schema, is_resource=is_resource, is_optional_old=rule.optional_old_self)
+    if problem is not None:
+        raise CelError(problem)
 
 
 def _is_field(schema: Schema, path: str) -> bool:

@@ -264,3 +264,46 @@ def test_what_was_stored_must_stay_and_names_do_not_change() -> None:
         "version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 "
         "and removes v1 from status.storedVersions",
     ]
+
+
+SPEC = {
+    "type": "object",
+    "properties": {
+        "name": {"type": "string"},
+        "a-b": {"type": "string"},
+        "ports": {"type": "array", "items": {"type": "object", "properties": {"port": {"type": "integer"}}}},
+        "labels": {"type": "object", "additionalProperties": {"type": "string"}},
+        "open": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("rule", "name"),
+    [
+        ("self.name == 'self.none'", None),
+        ("has(self.nme)", "nme"),
+        ("self.name == oldSelf.nme", "nme"),
+        ("self.ports[0].port > 1 && self.ports[0].prt > 1", "prt"),
+        ("self.ports.all(p, p.whatever > 1)", None),
+        ("self.labels.anything == 'x' && self.open.any.thing", None),
+        ("self.?nme.orValue('') == ''", None),
+        ("self.name.startsWith('a') && self.a__dash__b == 'x'", None),
+        ("self\n.none == 1", "none"),
+    ],
+)
+def test_a_rule_names_no_field_that_is_not_there(rule: str, name: str | None) -> None:
+    told_of = of_schema(
+        {
+            "type": "object",
+            "properties": {"spec": {**SPEC, "x-kubernetes-validations": [{"rule": rule, "message": "m"}]}},
+        }
+    )
+    assert [f"undefined field '{name}'" in text for text in told_of] == ([True] if name else [])
+
+
+def test_a_schema_is_not_nested_without_end() -> None:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(150):
+        schema = {"type": "object", "properties": {"a": schema}}
+    assert of_schema(schema) == [f'{ROOT}: Invalid value: "": must not be nested more than 200 levels']
