@@ -28,7 +28,7 @@ from antei.node.context import NodeContext, TokenSource, VolumeMap
 from antei.node.files import Files
 from antei.node.logs import PodLogs
 from antei.node.measures import NodeMeasures, container_states
-from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
+from antei.node.observer import NO_CALM, NOBODY, UNBLOCKED, Calm, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.node.pod_worker import LeftOver, PodWorker
 from antei.node.registration import HEARTBEAT_SECONDS, Registration
@@ -73,6 +73,7 @@ class NodeAgent:
         observer: Observer = NOBODY,
         probe_block: ProbeBlock = UNBLOCKED,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        calm: Calm = NO_CALM,
     ) -> None:
         self._context = NodeContext(
             node_name=name,
@@ -90,6 +91,7 @@ class NodeAgent:
             tokens=tokens,
             observer=observer,
             probe_block=probe_block,
+            calm=calm,
         )
         self._registration = Registration(
             name, node_ip, client, world, pod_cidr, capacity, runtime.name, labels or {}, heartbeat_seconds

@@ -195,6 +195,7 @@ class ContainerRun:
                 report=self._report,
                 has_started=self._has_started,
                 started_at=self._started_at,
+                calm=partial(self._context.calm.lasts, self.record.id),
                 jitter_seconds=self._context.world.chance.uniform(0, period_seconds) if is_adopted else 0.0,
                 is_tried_twice=kind is ProbeKind.READINESS and is_fresh and not probe.initialDelaySeconds,
             )

@@ -13,7 +13,7 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.node.files import Files
 from antei.node.measures import NodeMeasures
-from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
+from antei.node.observer import NO_CALM, NOBODY, UNBLOCKED, Calm, Observer, ProbeBlock
 from antei.node.pod_network import PodNetwork
 from antei.runtime import Runtime
 from antei.world import World
@@ -59,6 +59,7 @@ class NodeContext:
     tokens: TokenSource | None = None
     observer: Observer = NOBODY
     probe_block: ProbeBlock = UNBLOCKED
+    calm: Calm = NO_CALM
     measures: NodeMeasures = field(default_factory=NodeMeasures)
 
     def pod_directory(self, pod_uid: str) -> Path:

@@ -5,13 +5,14 @@ Neither is anybody by default. An observer is told after the fact, on the loop, 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Protocol
 
 from lightkube.resources.core_v1 import Pod
 
 from antei.runtime import ContainerRecord, Exit
 
-__all__ = ["NOBODY", "UNBLOCKED", "Observer", "ProbeBlock"]
+__all__ = ["NOBODY", "NO_CALM", "UNBLOCKED", "Calm", "Observer", "ProbeBlock"]
 
 
 class Observer(Protocol):
@@ -44,6 +45,14 @@ class ProbeBlock(Protocol):
         ...
 
 
+class Calm(Protocol):
+    """Knows of containers that nothing happens to: their probes need not be made to know what comes of them."""
+
+    def lasts(self, container_id: str) -> Awaitable[None] | None:
+        """Returns once a probe that succeeded just now may not succeed again; None: nobody can tell."""
+        ...
+
+
 class _Nobody:
     def started(self, pod: Pod, record: ContainerRecord) -> None:
         pass
@@ -66,5 +75,11 @@ class _Unblocked:
         return None
 
 
+class _NoCalm:
+    def lasts(self, container_id: str) -> Awaitable[None] | None:
+        return None
+
+
 NOBODY: Observer = _Nobody()
+NO_CALM: Calm = _NoCalm()
 UNBLOCKED: ProbeBlock = _Unblocked()

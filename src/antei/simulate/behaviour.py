@@ -180,6 +180,7 @@ def profile_of_run(behaviour: Behaviour, pod: PodSpec, container: Container, cha
 
     return ContainerProfile(
         listens_after_seconds=startup,
+        settles_after_seconds=startup,
         http_otherwise=HttpAnswer(),
         grpc=_EveryService(),
         exec=run_command,

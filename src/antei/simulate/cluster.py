@@ -27,6 +27,7 @@ from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
 from antei.cluster import make_controllers
+from antei.control.certificates import CertificateSigner
 from antei.control.controller import WorkQueue, run_controller
 from antei.control.persistentvolume import PROVISIONER, ImaginaryDirectories
 from antei.control.scheduler import SchedulerController
@@ -34,7 +35,7 @@ from antei.network.proxy import Lag, ServiceProxy
 from antei.network.services import ServiceTable
 from antei.node.agent import NodeAgent
 from antei.node.files import MemoryFiles
-from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
+from antei.node.observer import NO_CALM, NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.registration import HEARTBEAT_SECONDS
 from antei.runtime.image_map import VolumeMap
 from antei.runtime.simulated import (
@@ -108,6 +109,7 @@ class Manager:
             volumes_directory=Path("/antei/volumes"),
             directories=ImaginaryDirectories(),
             root_ca=cluster.root_ca,
+            signer=cluster.signer,
             wanted=self._wanted,
         )
         self.queues = {controller.name: queue for controller, queue in controllers}
@@ -124,6 +126,7 @@ class SimulatedCluster:
 
     pull_seconds, start_seconds: what a node takes for an image it does not have, and for any start; asked each time.
     wrap_client: stands between a part ("controllers", "scheduler", "node-3") and the API: for faults.
+    skips_calm: probes of containers that nothing happens to are not made; what comes of them is the same.
     heartbeat_seconds: how often nodes renew their leases; silence of five times as long makes a node unreachable.
     """
 
@@ -144,6 +147,7 @@ class SimulatedCluster:
         probe_block: ProbeBlock = UNBLOCKED,
         wrap_client: WrapClient = lambda part, client: client,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
+        skips_calm: bool = False,
         keeps_log: bool = True,
         limits: Limits | None = None,
         world: World | None = None,
@@ -151,6 +155,7 @@ class SimulatedCluster:
         """`world` is for one that goes by the clock on the wall, on an ordinary loop; `seed` is without effect then."""
         self.world = world or virtual_world(seed)
         self.root_ca = ""
+        self.signer: CertificateSigner | None = None
         self.store = ToldStore(limits)
         self.registry = Registry(self.store, self.world)
         self.client: Client = LocalClient(self.registry)
@@ -165,6 +170,7 @@ class SimulatedCluster:
         self._probe_block = probe_block
         self._wrap_client = wrap_client
         self._heartbeat_seconds = heartbeat_seconds
+        self._skips_calm = skips_calm
         self._pod_range = next(r for r in _POD_RANGES if r.num_addresses // 256 >= nodes)
         self._pod_network = SimulatedPodNetwork(self.runtime, str(self._pod_range))
         self.node_names = tuple(f"node-{number}" for number in range(1, nodes + 1))
@@ -201,12 +207,16 @@ class SimulatedCluster:
         self._proxy.subscribe(subscriber)
 
     @asynccontextmanager
-    async def running(self, *, root_ca: str = "") -> AsyncIterator[SimulatedCluster]:
+    async def running(
+        self, *, root_ca: str = "", signer: CertificateSigner | None = None
+    ) -> AsyncIterator[SimulatedCluster]:
         """The cluster with all nodes registered; everything is cancelled at the end of the block.
 
         `root_ca`: the certificate of the API server in front of it, where there is one, for kube-root-ca.crt.
+        `signer`: signs approved certificate requests; without it they wait.
         """
         self.root_ca = root_ca
+        self.signer = signer
         await bootstrap(self.registry, provisioner=PROVISIONER, api_endpoints=())
         self._proxy = ServiceProxy(self.informers, _NoBackend(), endpoint_lag=self._endpoint_lag)
         nodes = self.informers.of(Node)
@@ -255,6 +265,7 @@ class SimulatedCluster:
             observer=self._observer,
             probe_block=self._probe_block,
             heartbeat_seconds=self._heartbeat_seconds,
+            calm=self.runtime if self._skips_calm else NO_CALM,
         )
         self.node_agents[name] = agent
         self.started_at[name] = self.seconds

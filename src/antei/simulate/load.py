@@ -254,12 +254,12 @@ class SimulatedLoad:
         """The container went on after a hang, or is over: what it had is delayed, or reset."""
         waiting, endpoint.waiting = endpoint.waiting, []
         for pending in waiting:
-            if pending.due + self._timeout <= now:
-                self._timed_out(pending)
-            elif is_ended and (was_hung or pending.answered_at > now):
-                self._lost(pending.due, Outcome.RESET, pending.pod, now - pending.due, "connection reset by peer")
-            elif is_ended:
+            if pending.answered_at <= now and not was_hung:
                 self._answered(pending)
+            elif pending.due + self._timeout <= now:
+                self._timed_out(pending)
+            elif is_ended:
+                self._lost(pending.due, Outcome.RESET, pending.pod, now - pending.due, "connection reset by peer")
             else:
                 pending.answered_at = max(pending.answered_at, now + self._latency.typical)
                 endpoint.waiting.append(pending)

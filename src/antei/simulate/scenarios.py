@@ -23,6 +23,7 @@ from lightkube.resources.core_v1 import Node
 
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.api.pods import is_active
+from antei.node.registration import HEARTBEAT_SECONDS
 from antei.rehearse.drain import cordon, empty_node
 from antei.rehearse.scenario import Scenario, ScenarioError, builtin_scenarios, parse_scenario
 from antei.rehearse.steps import Steps
@@ -36,6 +37,8 @@ __all__ = ["CLUSTER_SCENARIOS", "Play", "Stuck", "play_of"]
 
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 _LEAD_SECONDS = 10.0
+#: Of all nodes together, in a run where they can be spared.
+_HEARTBEATS = 20_000
 _ROLLED: tuple[type[Owner], ...] = (Deployment, StatefulSet, DaemonSet)
 
 
@@ -52,6 +55,14 @@ class Play:
     act: Callable[[Scene], Awaitable[None]]
     expected_seconds: float = 600.0
     swing: float = 0.0
+    loses_nodes: bool = True
+
+    def heartbeat_seconds(self, plan: Plan) -> float:
+        """Where no node is lost, nobody needs to hear of each so often: a long run has better things to do."""
+        given = plan.settings.heartbeat_seconds
+        if given is not None or self.loses_nodes:
+            return given or HEARTBEAT_SECONDS
+        return min(600.0, max(HEARTBEAT_SECONDS, plan.settings.nodes * self.expected_seconds / _HEARTBEATS))
 
     def arrivals(self, rate: float) -> Arrivals:
         return Arrivals(rate, self.swing)
@@ -65,7 +76,8 @@ def play_of(plan: Plan) -> Play:
         expected = plan.duration_seconds if plan.scenario == "diurnal-load" else 600.0
         if plan.scenario == "upgrade-nodes":
             expected = min(plan.duration_seconds, plan.settings.nodes * (plan.settings.upgrade_seconds + 60))
-        return Play(plan.scenario, title, act, expected, 0.8 if plan.scenario == "diurnal-load" else 0.0)
+        swing = 0.8 if plan.scenario == "diurnal-load" else 0.0
+        return Play(plan.scenario, title, act, expected, swing, plan.scenario == "zone-loss")
     scenario = _rehearsed(plan)
     return Play(scenario.name, scenario.title, lambda scene: _rehearse(scene, scenario), 120.0)
 

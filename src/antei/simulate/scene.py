@@ -81,7 +81,15 @@ class Served:
 class Scene:
     """`slowdown` multiplies the start-up times of containers that start from now on."""
 
-    def __init__(self, plan: Plan, seed: int, tell: Callable[[str], None] | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        seed: int,
+        tell: Callable[[str], None] | None,
+        heartbeat_seconds: float,
+        *,
+        skips_calm: bool,
+    ) -> None:
         settings = plan.settings
         self.plan = plan
         self.chance = SeededChance(f"simulate {seed}")
@@ -100,7 +108,8 @@ class Scene:
             capacity=settings.capacity or None,
             observer=watch,
             probe_block=block,
-            heartbeat_seconds=settings.heartbeat_seconds,
+            heartbeat_seconds=heartbeat_seconds,
+            skips_calm=skips_calm,
             keeps_log=False,
         )
         self.log = EventLog(self.cluster, tell)
@@ -293,9 +302,11 @@ def _workload_name(pod: Pod) -> str:
 
 
 @asynccontextmanager
-async def open_scene(plan: Plan, seed: int, tell: Callable[[str], None] | None = None) -> AsyncIterator[Scene]:
+async def open_scene(
+    plan: Plan, seed: int, tell: Callable[[str], None] | None, heartbeat_seconds: float, *, skips_calm: bool = True
+) -> AsyncIterator[Scene]:
     """A cluster with the plan's workloads, ready. Raises BadPlan."""
-    scene = Scene(plan, seed, tell)
+    scene = Scene(plan, seed, tell, heartbeat_seconds, skips_calm=skips_calm)
     async with scene.cluster.running():
         await scene.prepare()
         yield scene

@@ -48,7 +48,7 @@ class Settings:
     image_pull: Distribution = _PULL
     kubelet_sync: Distribution = _SYNC
     upgrade_seconds: float = 180.0
-    heartbeat_seconds: float = 10.0
+    heartbeat_seconds: float | None = None  # 10 s, or seldomer in long runs of many nodes that lose none
     timeout_seconds: float = 5.0
     load: float = 20.0
     services: Mapping[str, float] = field(default_factory=dict)  # by pattern

@@ -69,6 +69,7 @@ class SimulatedTarget:
 
     def block_readiness(self, pod: Pod) -> None:
         self._block.pod_uids.add(uid_of(pod))
+        self.cluster.runtime.disturb(uid_of(pod))
 
     def unblock_readiness(self, pod: Pod) -> None:
         self._block.pod_uids.discard(uid_of(pod))

@@ -41,7 +41,8 @@ class ProbeWorker:
     """Probes one run of a container until cancelled, or until there is nothing left to find out.
 
     `started_at` is on the loop's clock. `jitter_seconds` spreads the first attempts after a restart of the node,
-    which adopts many containers at once. `is_tried_twice`: a first attempt that fails is repeated a little later.
+    which adopts many containers at once. `calm` says how long what succeeded will succeed again.
+    `is_tried_twice`: a first attempt that fails is repeated a little later.
     """
 
     kind: ProbeKind
@@ -51,6 +52,7 @@ class ProbeWorker:
     report: Callable[[ProbeKind, Attempt], None]
     has_started: asyncio.Event
     started_at: float
+    calm: Callable[[], Awaitable[None] | None] = lambda: None
     jitter_seconds: float = 0.0
     is_tried_twice: bool = False
 
@@ -77,6 +79,11 @@ class ProbeWorker:
                 await asyncio.sleep(_SYNC_SECONDS)
                 continue
             tries_again = False
+            calm = self.calm() if attempt.outcome is Outcome.SUCCESS and progress.verdict is Verdict.SUCCESS else None
+            if calm is not None:
+                await calm
+                due = first_due(due, float(self.probe.periodSeconds or 10), loop.time())
+                continue
             due = next_due(due, float(self.probe.periodSeconds or 10), loop.time())
 
     def _is_over(self, verdict: Verdict) -> bool:
@@ -89,6 +96,12 @@ def next_due(due: float, period_seconds: float, now: float) -> float:
     """The next point of the grid; where points were missed, the last of them, so that the attempt is made at once."""
     missed = math.floor((now - due + _ROUNDING_SECONDS) / period_seconds)
     return due + max(1, missed) * period_seconds
+
+
+def first_due(due: float, period_seconds: float, now: float) -> float:
+    """The first point of the grid that is still to come: those that went by would have found what was known."""
+    gone = math.ceil((now - due - _ROUNDING_SECONDS) / period_seconds)
+    return due + max(1, gone) * period_seconds
 
 
 async def _sleep_until(moment: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal as signals
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from antei.runtime import ContainerRecord, ContainerSpec, Exit
@@ -38,6 +38,7 @@ class SimulatedContainer:
         self._timers: list[asyncio.TimerHandle] = []
         self._stopping = False
         self._hung = False
+        self._disturbance: asyncio.Future[None] | None = None
         self._held_back: list[Callable[[], None]] = []  # what a hung process does once it runs on
         self._awake = asyncio.Event()
         self._awake.set()
@@ -61,6 +62,25 @@ class SimulatedContainer:
     @property
     def since_start_seconds(self) -> float:
         return self._loop.time() - self._started
+
+    def calm(self) -> Awaitable[None] | None:
+        """Returns once its answers may be others than now; None while they may be at any time."""
+        settles = self.profile.settles_after_seconds
+        if settles is None or not self.running or self._hung or self._stopping:
+            return None
+        if self.since_start_seconds + _ROUNDING_SECONDS < settles:
+            return None
+        return self._until_disturbed()
+
+    async def _until_disturbed(self) -> None:
+        if self._disturbance is None:
+            self._disturbance = self._loop.create_future()
+        await asyncio.shield(self._disturbance)
+
+    def disturb(self) -> None:
+        disturbance, self._disturbance = self._disturbance, None
+        if disturbance is not None and not disturbance.done():
+            disturbance.set_result(None)
 
     def listens_on(self, port: int) -> bool:
         profile = self.profile
@@ -88,6 +108,7 @@ class SimulatedContainer:
         if self.running and not self._hung:
             self._hung = True
             self._awake.clear()
+            self.disturb()
             self._report(self, "hung", "")
 
     def resume(self) -> None:
@@ -109,6 +130,7 @@ class SimulatedContainer:
         ended = Exit(exit_code, self._clock.now(), int(signal) if signal is not None else None, oom_killed)
         self.record = replace(self.record, exit=ended)
         self._ended.set()
+        self.disturb()
         self._awake.set()
         self._report(self, "exited", str(exit_code))
 
@@ -133,6 +155,7 @@ class SimulatedContainer:
         if self._stopping or self.profile.stops_after_seconds is None:
             return
         self._stopping = True
+        self.disturb()
         self._report(self, "stopping", "")
         if self.profile.stops_after_seconds <= 0:
             self.end(self.profile.stop_exit_code)

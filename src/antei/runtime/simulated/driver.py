@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -43,8 +43,8 @@ Listener = Callable[["Happening", str], None]
 class Happening:
     """One line of `SimulatedRuntime.log`.
 
-    what: pulled, created, started, listening, signalled, stopping, hung, resumed, exec, exited, removed, sandbox-removed, cut,
-    rejoined.
+    what: pulled, created, started, listening, signalled, stopping, hung, resumed, exec, exited, removed,
+    sandbox-removed, cut, rejoined.
     detail: the signal's name, the exit code, the command's words; seconds: the loop's clock.
     """
 
@@ -108,6 +108,17 @@ class SimulatedRuntime:
         """Changes a running container's answers and its reaction to signals; ends and hangs keep their time."""
         container = self._container(container_id)
         container.profile = replace(container.profile, **changes)
+        container.disturb()
+
+    def disturb(self, pod_uid: str) -> None:
+        """Something else than the containers themselves changes what probes of this pod find."""
+        for container in self._of_pod.get(pod_uid, {}).values():
+            container.disturb()
+
+    def lasts(self, container_id: str) -> Awaitable[None] | None:
+        """Implements `antei.node.observer.Calm`."""
+        container = self._containers.get(container_id)
+        return container.calm() if container is not None else None
 
     def crash(self, container_id: str, exit_code: int = 1) -> None:
         self._container(container_id).end(exit_code)

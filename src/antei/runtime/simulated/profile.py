@@ -87,6 +87,7 @@ class ContainerProfile:
     stops_after_seconds: float | None = 0.0  # from the stop signal until it ends; None: it ignores the signal
     stop_exit_code: int = 0
     serves_while_stopping: bool = True  # whether it accepts connections between the stop signal and its end
+    settles_after_seconds: float | None = None  # from then on each answer is as the one before; None: not known
     start_seconds: float = 0.0
     start_error: Failure | None = None
     pull_seconds: float = 0.0
