@@ -7,9 +7,8 @@ Components that live in this process (controllers, nodes, the network) call the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -51,11 +50,18 @@ def warn(text: str) -> None:
     _CALL.get()[1](text)
 
 
-@contextmanager
-def calling(user: User, on_warning: Callable[[str], None] = _no_answer) -> Iterator[None]:
-    """Within it, and in tasks that are begun within it, `caller()` is that user."""
-    token = _CALL.set((user, on_warning))
-    try:
-        yield
-    finally:
-        _CALL.reset(token)
+class calling:
+    """Within it, and in tasks that are begun within it, `caller()` is that user. A class: every request enters it."""
+
+    __slots__ = ("_call", "_token")
+
+    def __init__(self, user: User, on_warning: Callable[[str], None] = _no_answer) -> None:
+        self._call = (user, on_warning)
+        self._token: Token[tuple[User, Callable[[str], None]]] | None = None
+
+    def __enter__(self) -> None:
+        self._token = _CALL.set(self._call)
+
+    def __exit__(self, *failure: object) -> None:
+        if self._token is not None:
+            _CALL.reset(self._token)
