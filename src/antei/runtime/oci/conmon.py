@@ -11,6 +11,7 @@ import os
 import select
 import signal as signals
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -49,15 +50,18 @@ class Runc:
 
     def run(self, *arguments: str) -> str:
         """What it complained of; empty when it succeeded."""
-        done = subprocess.run(
-            self.command(*arguments),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_GIVE_UP_SECONDS,
-            check=False,
-        )
-        said = done.stderr.decode(errors="replace")
-        return "" if done.returncode == 0 else complaint(said) or f"runc ended with {done.returncode}"
+        with tempfile.TemporaryFile() as said:  # no pipe: a container that is left running would hold it open
+            done = subprocess.run(
+                self.command(*arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=said,
+                timeout=_GIVE_UP_SECONDS,
+                check=False,
+            )
+            said.seek(0)
+            text = said.read(_REPORT_BYTES).decode(errors="replace")
+        return "" if done.returncode == 0 else complaint(text) or f"runc ended with {done.returncode}"
 
     def delete(self, container_id: str) -> str:
         """Kills what is left of it and takes its control groups away; no error when it is gone."""
