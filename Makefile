@@ -5,7 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # nft and ip: pod networks and Services. MariaDB: the example's database (its own system service is not used).
 # kubernetes-client: Debian's kubectl 1.20, whose way of streaming is another than today's.
-SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl kubernetes-client
+# runc, conmon, skopeo, umoci and the seccomp profile of containers-common: real images; the last two: their tests.
+SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl kubernetes-client \
+  runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry
 TEST_OPTIONS ?=
 # Two at a time: most of what takes long waits. Tests of one file share clusters, so they stay together.
 PARALLEL := -n 2 --dist loadfile

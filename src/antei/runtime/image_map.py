@@ -184,7 +184,7 @@ def parse_map(text: str, path: Path) -> ImageMap:
     top = reader.mapping(document, "the file")
     unknown = sorted(str(key) for key in top.keys() - {"images", "volumes", "registries", "simulate"})
     if unknown:
-        known = "`images`, `volumes` and `registries`, and `simulate` besides"
+        known = "`images` and `volumes`, and `registries` and `simulate` besides"
         raise reader.error(unknown[0], f"unknown field; a map has {known}")
     images = {
         str(name): reader.entry(str(name), entry)
