@@ -103,7 +103,7 @@ async def _simulated(options: Options, directory: Path) -> AsyncIterator[Inside]
     await server.start()
     try:
         await asyncio.to_thread(write_kubeconfig, directory / "kubeconfig", server.kubeconfig)
-        async with cluster.running(root_ca=server.ca_pem):
+        async with cluster.running(root_ca=server.ca_pem, signer=server.authority):
             yield Inside(cluster, cluster.client, server.url, (), cluster.node_agents, _never)
     finally:
         await asyncio.shield(server.stop())
