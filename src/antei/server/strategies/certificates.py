@@ -12,9 +12,9 @@ from cryptography.x509.oid import NameOID
 from lightkube.models.certificates_v1 import CertificateSigningRequestStatus
 from lightkube.resources.certificates_v1 import CertificateSigningRequest
 
-from antei.api.errors import forbidden
+from antei.api.errors import forbidden, invalid
 from antei.api.objects import name_of, replace, to_time
-from antei.api.validation.certificates import parse_request
+from antei.api.validation.certificates import parse_request, signing_request_update
 from antei.server.authorization import Attributes, Rbac
 from antei.server.caller import MASTERS, caller
 from antei.server.strategies.generic import Context, Strategy
@@ -50,7 +50,7 @@ class CertificateSigningRequestStrategy(Strategy):
         decided = [condition for condition in _conditions(old) if condition.type in _DECISIONS]
         others = [condition for condition in _conditions(new) if condition.type not in _DECISIONS]
         status = replace(new.status or CertificateSigningRequestStatus(), conditions=[*decided, *others] or None)
-        return _with_times(replace(old, metadata=new.metadata, status=status), old, context)
+        return _checked(replace(old, metadata=new.metadata, status=status), old, context)
 
     def prepare_subresource(self, subresource: str, new: Any, old: Any, context: Context) -> Any:
         """`approval` changes conditions, which are part of the status, and nothing else."""
@@ -58,16 +58,17 @@ class CertificateSigningRequestStrategy(Strategy):
             return super().prepare_subresource(subresource, new, old, context)
         _require(new, old, "approve", context)
         status = replace(old.status or CertificateSigningRequestStatus(), conditions=_conditions(new) or None)
-        return _with_times(replace(old, metadata=new.metadata, status=status), old, context)
+        return _checked(replace(old, metadata=new.metadata, status=status), old, context)
 
 
 def _conditions(obj: CertificateSigningRequest) -> list[Any]:
     return (obj.status.conditions if obj.status else None) or []
 
 
-def _with_times(
+def _checked(
     new: CertificateSigningRequest, old: CertificateSigningRequest, context: Context
 ) -> CertificateSigningRequest:
+    """With the times of its conditions. Raises 422: what was decided stays decided."""
     now = to_time(context.world.clock.now())
     before = {condition.type: condition for condition in _conditions(old)}
     conditions = []
@@ -79,7 +80,11 @@ def _with_times(
             since = known.lastTransitionTime if known is not None and known.status == condition.status else now
             condition = replace(condition, lastTransitionTime=since)
         conditions.append(condition)
-    return replace(new, status=replace(new.status, conditions=conditions or None))
+    new = replace(new, status=replace(new.status, conditions=conditions or None))
+    errors = signing_request_update(new, old)
+    if errors:
+        raise invalid("CertificateSigningRequest", name_of(new), errors, _GROUP)
+    return new
 
 
 def _require(new: CertificateSigningRequest, old: CertificateSigningRequest, verb: str, context: Context) -> None:
