@@ -68,6 +68,7 @@ async def test_kubectl_works_with_a_custom_kind_as_with_any(kubectl: Kubectl) ->
     _, out, _ = await kubectl("get", "ct/a", "-o", "jsonpath={.spec.replicas}")
     assert out == "3"
     await kubectl("patch", "ct", "a", "--subresource=status", "--type=merge", "-p", '{"status":{"replicas":3}}')
+    await kubectl("wait", "--for=jsonpath={.status.replicas}=3", "--timeout=60s", "ct/a")
     _, out, _ = await kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=cron_tab(tags=["x"]))
     assert out == "crontab.example.com/a serverside-applied\n"
     await kubectl("label", "ct", "a", "tier=front")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,15 @@ import pytest
 from custom_kinds import CRONTAB, GROUP, crd, cron_tab, establish, version
 from lightkube.models.autoscaling_v1 import Scale, ScaleSpec
 from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.admissionregistration_v1 import (
+    MutatingWebhookConfiguration,
+    ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+)
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from lightkube.resources.core_v1 import Namespace
 
+from antei.api.decode import decode_data
 from antei.api.errors import ApiError
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import resource_of
@@ -417,3 +424,41 @@ async def test_a_webhook_that_fails_is_told_of(registry: Registry) -> None:
     assert "conversion webhook for example.com/v1, Kind=CronTab failed: Post" in text
     assert text.endswith("connection refused")
     assert (await registry.get(v1, "default", "a")).object["spec"]["cron"] == "* *"
+
+
+class Tagger:
+    """A mutating webhook that sets a field which the schema has, and one which it has not."""
+
+    async def post(self, endpoint: Endpoint, path: str, body: bytes) -> tuple[int, bytes]:
+        request = msgspec.json.decode(body)["request"]
+        patch = [
+            {"op": "add", "path": "/spec/tags", "value": ["tagged"]},
+            {"op": "add", "path": "/spec/unknown", "value": 1},
+        ]
+        encoded = b64encode(msgspec.json.encode(patch)).decode()
+        response = {"uid": request["uid"], "allowed": True, "patchType": "JSONPatch", "patch": encoded}
+        review = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+        return 200, msgspec.json.encode(review)
+
+
+async def test_admission_sees_and_changes_custom_objects(registry: Registry) -> None:
+    registry = Registry(registry.store, system_world(), webhooks=Tagger())
+    rule = {"apiGroups": [GROUP], "apiVersions": ["v1"], "resources": ["crontabs"], "operations": ["CREATE", "UPDATE"]}
+    client = {"url": "https://127.0.0.1:9443/"}
+    webhook = {"name": "tag.example.com", "rules": [rule], "clientConfig": client, "sideEffects": "None"}
+    validation = {"expression": "object.spec.replicas < 5 || 'tagged' in object.spec.none", "message": "too many"}
+    for kind, data in (
+        (MutatingWebhookConfiguration, {"webhooks": [{**webhook, "admissionReviewVersions": ["v1"]}]}),
+        (
+            ValidatingAdmissionPolicy,
+            {"spec": {"matchConstraints": {"resourceRules": [rule]}, "validations": [validation]}},
+        ),
+        (ValidatingAdmissionPolicyBinding, {"spec": {"policyName": "p", "validationActions": ["Deny"]}}),
+    ):
+        decoded: Any = decode_data({"metadata": {"name": "p"}, **data}, kind).object
+        await registry.create(resource_of(kind), "", decoded)
+    resource = await establish(registry, crd())
+    created = await registry.create(resource, "default", cron_tab(resource))
+    assert created.object["spec"] == {"cron": "* *", "replicas": 1, "tags": ["tagged"]}
+    patched = registry.patch(resource, "default", "a", {"spec": {"replicas": 8}}, patch_type=MERGE)
+    assert "crontabs.example.com \"a\" is forbidden: ValidatingAdmissionPolicy 'p'" in await refused(patched)

@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 
 from antei.api.conversion import to_stored
+from antei.api.customresources import CustomObject
+from antei.api.customresources.decoding import conformed
 from antei.api.decode import decode_data
 from antei.api.defaults import apply_defaults
 from antei.api.errors import ApiError, bad_request, internal_error
@@ -34,12 +36,14 @@ def patched(obj: Any, resource: Resource, patch: Any) -> Any:
 
 def decoded(seen: Any, resource: Resource, data: Any) -> Any:
     """Plain data of what was `seen`, in the version of `resource`, as it is stored. Raises ApiError 500."""
-    if isinstance(seen, dict):
+    if isinstance(seen, dict) and not isinstance(seen, CustomObject):
         return data
     try:
         changed = decode_data(data, type(seen), field_validation="Ignore").object
         if not isinstance(seen, resource.type):
             return changed  # a Scale, a command
+        if isinstance(changed, CustomObject):
+            return conformed(changed)
         return apply_defaults(to_stored(resource, changed))
     except ApiError as error:
         raise internal_error(error.message) from error
