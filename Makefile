@@ -13,13 +13,14 @@ TEST_OPTIONS ?=
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench soak clean
 
 help:
 	@echo "make demo   sets everything up, brings the example up and rehearses every disruption under load"
 	@echo "make test   sets everything up and runs all tests"
 	@echo "make check  ruff, mypy, import-linter and the fast tests"
 	@echo "make bench  measures speed and memory"
+	@echo "make soak   simulates 10,000 clusters under faults, and watches every rule"
 
 setup: $(VENV)/.ready
 
@@ -50,6 +51,9 @@ check: setup
 
 bench: setup
 	scripts/sandboxed $(BIN)/python bench/run.py
+
+soak: setup
+	$(BIN)/python -m antei.simulate.soak $(or $(SEEDS),10000)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from antei.cli.durations import DURATION
 from antei.cli.instance import fail
-from antei.cli.simulating import print_comparison, print_many, print_one, write_page
+from antei.cli.simulating import FAULTS, print_comparison, print_many, print_one, watch_faults, write_page
 from antei.cli.up import _maps_beside, _read
 from antei.client.manifests import ManifestError
 from antei.simulate.behaviour import BehaviourError
@@ -164,10 +164,18 @@ def simulate(
             settings = settings.with_workloads_below(learn(path))
         text, source = _scenario(scenario)
         plan = Plan(tuple(_read(every)), settings, text, duration, source, service)
-        play_of(plan)
+        if text != FAULTS:
+            play_of(plan)
         return with_replicas(plan, replicas)
 
     chosen = range(seed, seed + (seeds or 1))
+    if scenario == FAULTS:
+        if compare is not None:
+            raise click.UsageError("--scenario faults has a verdict, and nothing to compare")
+        one = _or_fail(lambda: plan_of(()))
+        sys.exit(
+            watch_faults(console, one, range(replay, replay + 1) if replay is not None else chosen, workers, replay)
+        )
     plans = [
         _or_fail(lambda more=more: plan_of(more))
         for more in ([[a] for a in compare] if compare is not None else [[]])  # type: ignore[misc]

@@ -12,9 +12,13 @@ from rich.table import Table
 from antei.simulate.outcome import Outcome
 from antei.simulate.plan import Plan
 from antei.simulate.run import Played
+from antei.simulate.soak import Soak, shrink, soak, soak_seed
 from antei.simulate.summary import MEASURES, Measure, compared, spreads, worst
 
-__all__ = ["duration_text", "print_comparison", "print_many", "print_one", "write_page"]
+__all__ = ["FAULTS", "duration_text", "print_comparison", "print_many", "print_one", "watch_faults", "write_page"]
+
+#: The scenario that is not played for its figures: faults by chance, under the eyes of every rule.
+FAULTS = "faults"
 
 
 def print_one(console: Console, plan: Plan, played: Played) -> None:
@@ -90,6 +94,30 @@ def print_comparison(console: Console, a: Sequence[Outcome], b: Sequence[Outcome
     for name, part in (("A", a), ("B", b)):
         if not all(outcome.is_finished for outcome in part):
             console.print(f"{name}: {_unfinished(part)}", markup=False, soft_wrap=True, style="bold red")
+
+
+def watch_faults(console: Console, plan: Plan, seeds: range, workers: int, replay: int | None) -> int:
+    """Faults by chance, and every rule watched; the exit code. A rule that breaks is told with the fewest faults."""
+    what = Soak(documents=plan.documents)
+    if replay is not None:
+        broken = soak_seed(what, replay, tell=click.echo).broken
+        if broken is not None:
+            console.print(f"broken: {broken}", markup=False, soft_wrap=True, style="bold red")
+        return 1 if broken is not None else 0
+    found, faults = 0, 0
+    for held in soak(what, seeds, workers=workers if len(seeds) > 1 else 1):
+        faults += held.faults
+        if held.broken is None:
+            found += 1
+            continue
+        console.print(f"seed {held.seed}: {held.broken}", markup=False, soft_wrap=True, style="bold red")
+        console.print("the fewest faults that do it:")
+        for fault in shrink(what, held.seed, held.broken.rule, tries=60):
+            console.print(f"  {fault}", markup=False, soft_wrap=True)
+        console.print(f"step by step: --replay {held.seed}", style="dim")
+        return 1
+    console.print(f"{found} seeds with {faults} faults: every rule held")
+    return 0
 
 
 def write_page(console: Console, path: Path, plan: Plan, played: Played) -> None:

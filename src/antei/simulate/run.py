@@ -15,7 +15,7 @@ from antei.rehearse.verdict import judge
 from antei.runtime import RuntimeFailure
 from antei.simulate.loop import run_virtual
 from antei.simulate.outcome import Outcome, WorkloadOutcome
-from antei.simulate.plan import Plan
+from antei.simulate.plan import BadPlan, Plan
 from antei.simulate.scenarios import Play, Stuck, play_of
 from antei.simulate.scene import Scene, Served, open_scene
 
@@ -50,7 +50,20 @@ def play(
 
     Probes of containers that nothing happens to are skipped; the run is the same without `skips_calm`, and slower.
     """
-    return run_virtual(_play(plan, play_of(plan), seed, with_results, tell, skips_calm))
+    try:
+        return run_virtual(_play(plan, play_of(plan), seed, with_results, tell, skips_calm))
+    except ExceptionGroup as group:
+        # The cluster's tasks are a group, and so is what ends them.
+        if (bad := group.subgroup(BadPlan)) is not None:
+            raise _first(bad) from group
+        raise
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
 
 
 async def _play(

@@ -7,6 +7,8 @@ workloads and schedule by the seed ─► ready ─► faults ─► peace ─�
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ from antei.simulate.weather import Weather, WeatheredClient
 from antei.store import Change, Key
 from antei.world.virtual import SeededChance
 
-__all__ = ["Held", "Soak", "shrink", "soak", "soak_seed"]
+__all__ = ["Held", "Soak", "main", "shrink", "soak", "soak_seed"]
 
 _LAG = Distribution(0.0, 2.0)
 _NODES = 4
@@ -194,8 +196,13 @@ def soak(what: Soak, seeds: Sequence[int], *, workers: int = 0) -> Iterator[Held
         for seed in seeds:
             yield soak_seed(what, seed)
         return
-    with ProcessPoolExecutor(workers or None, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers or None, mp_context=get_context("spawn"), initializer=_quiet) as pool:
         yield from pool.map(partial(soak_seed, what), seeds, chunksize=max(1, min(8, len(seeds) // 8)))
+
+
+def _quiet() -> None:
+    """Failed requests are what it is about, and nothing to tell."""
+    logging.disable(logging.CRITICAL)
 
 
 def shrink(what: Soak, seed: int, rule: str, *, tries: int = 200) -> tuple[Fault, ...]:
@@ -221,3 +228,25 @@ def shrink(what: Soak, seed: int, rule: str, *, tries: int = 200) -> tuple[Fault
                 break
             size = max(1, size // 2)
     return faults
+
+
+def main() -> None:
+    """`python -m antei.simulate.soak SEEDS [FIRST]`: as many seeds on all cores; the first broken rule, made small."""
+    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    _quiet()
+    held = faults = 0
+    for found in soak(Soak(), range(first, first + count)):
+        faults += found.faults
+        if found.broken is None:
+            held += 1
+            continue
+        fewest = shrink(Soak(), found.seed, found.broken.rule)
+        again = soak_seed(Soak(schedule=fewest), found.seed).broken or found.broken
+        lines = "".join(f"\n  {fault}" for fault in fewest)
+        sys.stderr.write(f"seed {found.seed}: {again}\nthe fewest faults that do it:{lines}\n")
+        sys.exit(1)
+    sys.stdout.write(f"{held} seeds held every rule, with {faults} faults\n")
+
+
+if __name__ == "__main__":
+    main()

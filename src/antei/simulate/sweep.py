@@ -6,6 +6,7 @@ on who computes them, or on how many do.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,7 +39,7 @@ def sweep(plan: Plan, seeds: Sequence[int], *, workers: int = 0, dask: str = "")
             yield run_seed(plan, seed)
         return
     # Spawned, not forked: a fork would carry this process' loop and threads along.
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_quiet) as pool:
         chunk = max(1, min(16, len(seeds) // (4 * count)))
         for found in pool.map(partial(_outcome, plan), seeds, chunksize=chunk):
             yield _raised(found)
@@ -58,6 +59,11 @@ def _on_dask(plan: Plan, seeds: Sequence[int], address: str) -> Iterator[Outcome
         futures = client.map(partial(_outcome, plan), list(seeds), pure=False)
         for future in futures:
             yield _raised(future.result())
+
+
+def _quiet() -> None:
+    """What goes wrong in a simulation is meant to."""
+    logging.disable(logging.CRITICAL)
 
 
 def _outcome(plan: Plan, seed: int) -> Outcome | str:
