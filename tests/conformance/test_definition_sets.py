@@ -14,6 +14,7 @@ from platform_definitions import GROUP, KINDS, PlatformKind, definition
 
 from antei.api.decode import decode_data
 from antei.api.errors import ApiError
+from antei.api.objects import replace
 from antei.api.resources import Resource, resource_of
 from antei.server.registry import Registry
 from antei.store.memory import MemoryStore
@@ -71,11 +72,11 @@ async def test_objects_are_accepted_and_refused_as_the_rules_say(registry: Regis
     for changes, told in kind.refused:
         refused = registry.create(resource, namespace, an_object(resource, {**kind.accepted, **changes}))
         assert told in await refusal(refused)
-    await registry.create(resource, namespace, an_object(resource, kind.accepted))
+    created = (await registry.create(resource, namespace, an_object(resource, kind.accepted))).object
     for changes, told in kind.immutable:
-        changed = an_object(resource, {**kind.accepted, **changes})
+        changed = replace(created, spec={**kind.accepted, **changes})
         assert told in await refusal(registry.update(resource, namespace, "a", changed))
-    same = await registry.update(resource, namespace, "a", an_object(resource, kind.accepted))
+    same = await registry.update(resource, namespace, "a", replace(created, spec=kind.accepted))
     assert same.object.metadata.generation == 1
 
 

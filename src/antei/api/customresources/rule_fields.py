@@ -18,7 +18,11 @@ Schema = Mapping[str, Any]
 _LITERAL = re.compile(r"[rR]?(\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')", re.DOTALL)
 _CHAIN = re.compile(r"(?<![\w.])(?:self|oldSelf)\b")
 _STEP = re.compile(r"\s*(?:(\.\??)\s*([A-Za-z_]\w*)|\[([^\[\]]*)\])")
-_META = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": {"x-open": True}}
+_META: Mapping[str, Schema] = {
+    "apiVersion": {"type": "string"},
+    "kind": {"type": "string"},
+    "metadata": {"x-open": True},
+}
 _UNESCAPED = {"__underscores__": "__", "__dot__": ".", "__dash__": "-", "__slash__": "/"}
 
 

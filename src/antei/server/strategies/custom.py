@@ -18,6 +18,7 @@ __all__ = ["CustomStrategy"]
 
 class CustomStrategy(Strategy):
     has_generation = True
+    allows_unconditional_update = False
 
     def normalise(self, obj: Any) -> Any:
         return conformed(obj)
