@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import signal
 import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
-from antei_process import IMAGES, Antei, Kubectl, following, needs_namespaces, pod, until, write_map
+from antei_process import IMAGES, Antei, Kubectl, following, needs_namespaces, old_kubectl_binary, pod, until, write_map
 from terminal import Terminal
 
 pytestmark = [pytest.mark.live, needs_namespaces()]
@@ -59,10 +57,7 @@ def antei(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei]:
 def kubectl(request: pytest.FixtureRequest, antei: Antei, monkeypatch: pytest.MonkeyPatch) -> Kubectl:
     """kubectl of this release (WebSocket), and Debian's (SPDY/3.1), each test with both."""
     if request.param == "1.20":
-        old = os.environ.get("ANTEI_OLD_KUBECTL") or shutil.which("kubectl", path="/usr/bin")
-        found = old and subprocess.run([old, "version", "--client"], capture_output=True, text=True, check=False).stdout
-        if not old or not re.search(r'Minor:"20"', str(found)):
-            pytest.skip("no kubectl 1.20 (Debian package kubernetes-client; ANTEI_OLD_KUBECTL names another)")
+        old = old_kubectl_binary()
         monkeypatch.setattr("antei_process.kubectl_binary", lambda: old)
     return antei.in_namespace("default")
 

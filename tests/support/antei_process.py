@@ -60,6 +60,16 @@ def kubectl_binary() -> str:
     return found
 
 
+def old_kubectl_binary() -> str:
+    """kubectl 1.20, Debian's, for what is different about it: the test is skipped where there is none."""
+    found = os.environ.get("ANTEI_OLD_KUBECTL") or shutil.which("kubectl", path="/usr/bin")
+    command = [found or "", "version", "--client"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout if found else ""
+    if not found or not re.search(r'Minor:"20"', said):
+        pytest.skip("no kubectl 1.20 (Debian package kubernetes-client; ANTEI_OLD_KUBECTL names another)")
+    return found
+
+
 def until(what: str, look: Callable[[], T], limit_seconds: float = PATIENCE_SECONDS) -> T:
     """Polls until `look` finds something that is true, and returns it; its AssertionErrors mean "not yet"."""
     deadline = time.monotonic() + limit_seconds
