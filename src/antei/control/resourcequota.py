@@ -25,6 +25,7 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue
+from antei.control.custom_kinds import CustomKinds
 from antei.world import World
 
 __all__ = ["ResourceQuotaController", "counted"]
@@ -63,7 +64,11 @@ class ResourceQuotaController:
     def __init__(self, client: Client, informers: Informers, recorder: EventRecorder, world: World) -> None:
         self._client = client
         self._world = world
+        self._informers = informers
         self._quotas: Informer[ResourceQuota] = informers.of(ResourceQuota)
+        self._custom = CustomKinds(informers)
+        self._followed: set[str] = set()  # buckets of the custom kinds that some quota is about
+        self._queue: WorkQueue | None = None
         self._kinds: list[tuple[Resource, Informer[Any]]] = [
             (resource, informers.of(resource.type))
             for resource in all_resources()
@@ -79,7 +84,14 @@ class ResourceQuotaController:
             if new is not None and (old is None or old.spec != new.spec):
                 queue.add(key_of(new))
 
+        def gone(resource: Resource) -> None:
+            if resource.bucket in self._followed:
+                self._followed.discard(resource.bucket)
+                informers.drop(resource.type)
+
+        self._queue = queue
         self._quotas.add_handler(changed)
+        self._custom.setup(gone=gone)
         for resource, informer in self._kinds:
             informer.add_handler(self._handler(resource, queue))
 
@@ -96,11 +108,14 @@ class ResourceQuotaController:
         quota = self._quotas.get(*key)
         if quota is None:
             return None
-        in_namespace = [
-            (resource, informer.items(key[0]))
-            for resource, informer in self._kinds
-            if quota.spec is not None and tracked(resource, quota.spec.hard or ())
+        names = (quota.spec.hard if quota.spec is not None else None) or {}
+        in_namespace: list[tuple[Resource, Iterable[Any]]] = [
+            (resource, informer.items(key[0])) for resource, informer in self._kinds if tracked(resource, names)
         ]
+        for resource in self._custom.resources():
+            if resource.namespaced and tracked(resource, names):
+                self._follow(resource)
+                in_namespace.append((resource, (await self._client.list(resource.type, key[0])).items))
         status = counted(quota, in_namespace, self._world.clock.now())
         if status != quota.status:
             try:
@@ -111,6 +126,12 @@ class ResourceQuotaController:
                 # Charged meanwhile: the informer is about to say so.
                 return Requeue(_SETTLING_SECONDS) if error.code == 409 else None
         return Requeue(_RESYNC_SECONDS)
+
+    def _follow(self, resource: Resource) -> None:
+        """Custom kinds are watched only where a quota is about them."""
+        if resource.bucket not in self._followed and self._queue is not None:
+            self._followed.add(resource.bucket)
+            self._informers.of(resource.type).add_handler(self._handler(resource, self._queue))
 
 
 def has_shrunk(resource: Resource, old: Any, new: Any) -> bool:

@@ -12,7 +12,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["ANONYMOUS", "COMPONENT", "MASTERS", "User", "caller", "calling", "warn"]
+__all__ = ["ANONYMOUS", "COMPONENT", "MASTERS", "User", "annotate", "caller", "calling", "warn"]
 
 #: Whom nothing is refused (Kubernetes: user.SystemPrivilegedGroup).
 MASTERS = "system:masters"
@@ -38,7 +38,12 @@ def _no_answer(text: str) -> None:
     """In-process calls have no answer whose header could carry it."""
 
 
-_CALL: ContextVar[tuple[User, Callable[[str], None]]] = ContextVar("antei call", default=(COMPONENT, _no_answer))
+def _no_event(key: str, value: str) -> None:
+    """In-process calls are not audited, and others only where an audit log is asked for."""
+
+
+_Call = tuple[User, Callable[[str], None], Callable[[str, str], None]]
+_CALL: ContextVar[_Call] = ContextVar("antei call", default=(COMPONENT, _no_answer, _no_event))
 
 
 def caller() -> User:
@@ -50,14 +55,24 @@ def warn(text: str) -> None:
     _CALL.get()[1](text)
 
 
+def annotate(key: str, value: str) -> None:
+    """Adds an annotation to the audit event of the request being served; the first value of a key stays."""
+    _CALL.get()[2](key, value)
+
+
 class calling:
     """Within it, and in tasks that are begun within it, `caller()` is that user. A class: every request enters it."""
 
     __slots__ = ("_call", "_token")
 
-    def __init__(self, user: User, on_warning: Callable[[str], None] = _no_answer) -> None:
-        self._call = (user, on_warning)
-        self._token: Token[tuple[User, Callable[[str], None]]] | None = None
+    def __init__(
+        self,
+        user: User,
+        on_warning: Callable[[str], None] = _no_answer,
+        on_annotation: Callable[[str, str], None] = _no_event,
+    ) -> None:
+        self._call = (user, on_warning, on_annotation)
+        self._token: Token[_Call] | None = None
 
     def __enter__(self) -> None:
         self._token = _CALL.set(self._call)

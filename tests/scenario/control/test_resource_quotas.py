@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from custom_kinds import GROUP, crd
 from lightkube.models.core_v1 import Container, PodSpec, PodStatus, ResourceQuotaSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod, ResourceQuota
 
+from antei.api.customresources import custom_kind
 from antei.api.errors import ApiError
 from antei.api.objects import replace
 from antei.control.resourcequota import ResourceQuotaController
@@ -50,5 +52,30 @@ def test_room_comes_back_when_pods_go_or_end(play: Any) -> None:
         await asyncio.sleep(1)
         with pytest.raises(ApiError, match="exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"):
             await stage.client.create(pod("one-more"))
+
+    play(main, [ResourceQuotaController])
+
+
+def test_a_custom_kind_is_counted_once_a_quota_is_about_it(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        kind = custom_kind(await stage.client.create(crd())).served[0].type
+        identity = {"apiVersion": f"{GROUP}/v1", "kind": "CronTab"}
+
+        async def create(name: str) -> None:
+            metadata = ObjectMeta(name=name, namespace="default")
+            await stage.client.create(kind.of({**identity, "metadata": metadata, "spec": {"cron": "* *"}}))
+
+        await create("before")
+        name = f"count/crontabs.{GROUP}"
+        metadata = ObjectMeta(name="q", namespace="default")
+        spec = ResourceQuotaSpec(hard={name: "2"})
+        await stage.client.create(ResourceQuota(apiVersion="v1", kind="ResourceQuota", metadata=metadata, spec=spec))
+        await asyncio.sleep(1)
+        await create("second")
+        with pytest.raises(ApiError, match="exceeded quota: q"):
+            await create("third")
+        await stage.client.delete(kind, "before", "default")
+        await asyncio.sleep(1)
+        assert (await stage.get(ResourceQuota, "q")).status.used == {name: "1"}
 
     play(main, [ResourceQuotaController])

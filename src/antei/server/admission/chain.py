@@ -129,9 +129,10 @@ class Admission:
             request.charge = None
             await self._quota.settle(charge, is_stored=is_stored)
 
-    def _has_any(self, buckets: tuple[str, ...]) -> bool:
+    def _has_any(self, buckets: tuple[str, str]) -> bool:
         """Whether there is anything that users have configured: most clusters have nothing, and should not pay."""
-        return any(self._store.list(bucket).items for bucket in buckets)
+        webhooks, policies = buckets
+        return bool(self._store.list(webhooks).items or self._store.list(policies).items)
 
     def _versions(self, bucket: str) -> Sequence[Resource]:
         return [resource for resource in self._resources() if resource.bucket == bucket]

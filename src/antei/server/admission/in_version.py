@@ -31,8 +31,6 @@ class InVersion:
         """The request with its objects in that version; itself where they are."""
         if resource is request.resource or resource.definition is None:
             return request
-        if request.audit_annotations is None:
-            request.audit_annotations = {}  # one for both
         return dataclasses.replace(
             request,
             object=await self._of(resource, request.object),

@@ -45,14 +45,7 @@ class Request:
     user: User
     dry_run: bool = False
     options: Options | None = None
-    audit_annotations: dict[str, str] | None = None
     charge: Any = None  # what quotas were charged for it, until it is settled
-
-    def annotate(self, key: str, value: str) -> None:
-        """Adds an annotation to the request's audit event."""
-        if self.audit_annotations is None:
-            self.audit_annotations = {}
-        self.audit_annotations.setdefault(key, value)
 
     @property
     def shown_name(self) -> str:

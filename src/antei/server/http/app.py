@@ -133,7 +133,8 @@ class App:
         if MASTERS not in user.groups:
             for attributes in attributes_of(exchange, route):
                 self._rbac.require(user, attributes)
-        with calling(user, exchange.warn):
+        call = calling(user, exchange.warn) if audited is None else calling(user, exchange.warn, audited.annotate)
+        with call:
             await self._serve(exchange, route)
 
     async def _serve(self, exchange: Exchange, route: Route | None) -> None:

@@ -50,7 +50,11 @@ class Audited:
         client = scope.get("client")
         self._source = [client[0]] if client else []
         self._attributes: Attributes | None = None
+        self._annotations: dict[str, str] = {}
         self.user: User | None = None
+
+    def annotate(self, key: str, value: str) -> None:
+        self._annotations.setdefault(key, value)
 
     def routed(self, route: Route | None) -> None:
         """It is known what is asked, not yet whether they may. Raises 400."""
@@ -97,6 +101,7 @@ class Audited:
             event["annotations"] = {
                 "authorization.k8s.io/decision": "allow" if decision.allowed else "forbid",
                 "authorization.k8s.io/reason": decision.reason,
+                **self._annotations,
             }
         self._log.record(msgspec.json.encode(event))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -142,9 +143,19 @@ async def test_actions_may_be_to_warn_and_to_audit(registry: Registry) -> None:
         auditAnnotations=[{"key": "who", "valueExpression": "request.userInfo.username"}],
     )
     heard: list[str] = []
-    with calling(User("jane"), heard.append):
+    audited: dict[str, str] = {}
+    with calling(User("jane"), heard.append, audited.__setitem__):
         await add(registry, config_map())
     assert heard == ["Validation failed for ValidatingAdmissionPolicy 'p' with binding 'b': never"]
+    assert audited["p/who"] == "jane"
+    [failure] = json.loads(audited["validation.policy.admission.k8s.io/validation_failure"])
+    assert failure == {
+        "message": "never",
+        "policy": "p",
+        "binding": "b",
+        "expressionIndex": 0,
+        "validationActions": ["Warn", "Audit"],
+    }
 
 
 async def test_conditions_and_selectors_pick_requests(registry: Registry) -> None:

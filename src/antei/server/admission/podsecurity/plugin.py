@@ -18,7 +18,7 @@ from antei.server.admission.podsecurity.checks import Check, PodParts, Violation
 from antei.server.admission.podsecurity.levels import LATEST, LevelVersion, Policy, is_stricter, policy_of
 from antei.server.admission.podsecurity.restricted import OVERRIDES, RESTRICTED
 from antei.server.admission.request import Operation, Plugin, Request
-from antei.server.caller import warn
+from antei.server.caller import annotate, warn
 from antei.store import Key, Store
 
 __all__ = ["PodSecurity", "violations_of"]
@@ -95,11 +95,11 @@ class PodSecurity(Plugin):
         self, request: Request, policy: Policy, annotations: dict[str, str] | None, spec: PodSpec, *, is_pod: bool
     ) -> None:
         if is_pod:
-            request.annotate(f"{_PREFIX}enforce-policy", str(policy.enforce))
+            annotate(f"{_PREFIX}enforce-policy", str(policy.enforce))
         audited = violations_of(policy.audit, annotations, spec)
         if audited:
             text = f'would violate PodSecurity "{policy.audit}": {_told(audited)}'
-            request.annotate(f"{_PREFIX}audit-violations", text)
+            annotate(f"{_PREFIX}audit-violations", text)
         if is_pod:
             enforced = violations_of(policy.enforce, annotations, spec)
             if enforced:

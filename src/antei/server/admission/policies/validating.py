@@ -26,7 +26,7 @@ from antei.server.admission.policies.definitions import Binding, Definition, Def
 from antei.server.admission.policies.evaluation import Evaluation, Expression, PolicyProgram, RequestValues
 from antei.server.admission.policies.params import Misconfigured, param_resource, params_of
 from antei.server.admission.request import Request
-from antei.server.caller import warn
+from antei.server.caller import annotate, warn
 from antei.store import Store
 
 __all__ = ["ValidatingPolicies"]
@@ -110,7 +110,7 @@ class ValidatingPolicies:
                 plain = await self._in_version.plain(resource, param) if resource is not None else None
                 denials += _evaluated(request, definition, binding, values, plain, annotations)
         for key, found in annotations.items():
-            request.annotate(f"{definition.name}/{key}", ", ".join(dict.fromkeys(found)))
+            annotate(f"{definition.name}/{key}", ", ".join(dict.fromkeys(found)))
         return denials
 
 
@@ -176,7 +176,7 @@ def _acted(request: Request, binding: Binding, index: int, denial: _Denial) -> l
             "expressionIndex": index,
             "validationActions": list(actions),
         }
-        request.annotate(_FAILURES, msgspec.json.encode([failure]).decode())
+        annotate(_FAILURES, msgspec.json.encode([failure]).decode())
     if "Warn" in actions:
         warn(
             f"Validation failed for ValidatingAdmissionPolicy '{denial.policy}' with binding '{binding.name}': "

@@ -7,7 +7,7 @@ from antei.api.resources import Resource
 from antei.server.admission.request import Request
 from antei.server.admission.webhooks.hooks import Hook
 from antei.server.admission.webhooks.review import Verdict, review_of, verdict_of
-from antei.server.caller import warn
+from antei.server.caller import annotate, warn
 from antei.server.webhooks import WebhookCaller, WebhookError
 from antei.world import Chance
 
@@ -41,7 +41,7 @@ async def ask(
     except WebhookError as error:
         raise CallFailed(f"received invalid webhook response: {error}") from error
     for key, value in verdict.audit_annotations.items():
-        request.annotate(f"{hook.name}/{key}", value)
+        annotate(f"{hook.name}/{key}", value)
     for warning in verdict.warnings:
         warn(warning)
     return verdict
