@@ -164,6 +164,10 @@ class Resource:
         return bool(self.verbs) and "create" not in self.verbs
 
     @property
+    def list_kind(self) -> str:
+        return self.definition.list_kind if self.definition is not None else f"{self.kind}List"
+
+    @property
     def is_stored(self) -> bool:
         """False for what is only asked and answered (TokenReview) or computed (ComponentStatus)."""
         return "create" in self.verbs and "get" in self.verbs

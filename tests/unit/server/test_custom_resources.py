@@ -249,6 +249,30 @@ async def test_selectable_fields_select(registry: Registry) -> None:
     )
 
 
+async def test_items_that_leave_out_a_key_have_its_default(registry: Registry) -> None:
+    key = {"type": "string", "default": "UDP"}
+    ports = {
+        "type": "array",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["port", "protocol"],
+        "items": {
+            "type": "object",
+            "required": ["port"],
+            "properties": {"port": {"type": "integer"}, "protocol": key, "name": {"type": "string"}},
+        },
+    }
+    resource = await establish(registry, crd(version(schema=ruled(ports=ports), subresources={})))
+
+    async def apply(manager: str, *items: dict[str, Any]) -> Any:
+        config = {"apiVersion": f"{GROUP}/v1", "kind": "CronTab", "spec": {"ports": list(items)}}
+        stored, _ = await registry.apply(resource, "default", "a", config, field_manager=manager)
+        return stored.object["spec"]["ports"]
+
+    await apply("one", {"port": 53, "protocol": "UDP"})
+    assert await apply("two", {"port": 53, "name": "dns"}) == [{"port": 53, "protocol": "UDP", "name": "dns"}]
+    assert len(await apply("two", {"port": 53, "protocol": "TCP"})) == 2
+
+
 async def test_lists_are_applied_item_by_item_where_the_schema_says_so(registry: Registry) -> None:
     resource = await establish(registry, crd())
 

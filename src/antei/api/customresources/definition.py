@@ -35,6 +35,7 @@ class Definition:
     version: str
     api_version: str
     kind: str
+    list_kind: str
     schema: Mapping[str, Any]
     columns: tuple[Mapping[str, Any], ...]
     selectable_fields: tuple[str, ...]
@@ -128,6 +129,7 @@ def _definition(crd: CustomResourceDefinition, version: CustomResourceDefinition
         version=version.name,
         api_version=api_version,
         kind=spec.names.kind,
+        list_kind=spec.names.listKind or f"{spec.names.kind}List",
         schema=msgspec.to_builtins(schema) if schema is not None else {"type": "object"},
         columns=tuple(msgspec.to_builtins(column) for column in version.additionalPrinterColumns or ()),
         selectable_fields=tuple(field.jsonPath for field in version.selectableFields or ()),

@@ -45,7 +45,7 @@ def value_element(value: Any) -> str:
     return f"v:{_canonical(value)}"
 
 
-def key_element(item: Any, keys: tuple[str, ...]) -> str | None:
+def key_element(item: Any, keys: tuple[str, ...], defaults: Mapping[str, Any] = KEY_DEFAULTS) -> str | None:
     """What names an item among its like; None where it has none of the keys."""
     if not isinstance(item, dict):
         return None
@@ -53,7 +53,7 @@ def key_element(item: Any, keys: tuple[str, ...]) -> str | None:
     for key in sorted(keys):
         value = item.get(key)
         if value is None:
-            value = KEY_DEFAULTS.get(key)
+            value = defaults.get(key)
         if value is not None:
             named[key] = value
     return f"k:{_canonical(named)}" if any(item.get(key) is not None for key in keys) else None

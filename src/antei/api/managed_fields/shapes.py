@@ -10,17 +10,18 @@ Kubernetes: sigs.k8s.io/structured-merge-diff/schema; apiserver's schemas come f
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import cache, lru_cache
+from typing import Any
 
 import msgspec
 from lightkube.models.meta_v1 import ObjectMeta
 
 from antei.api.customresources import CustomObject
 from antei.api.customresources.checks import structure_of_definition
-from antei.api.customresources.structure import Structure
-from antei.api.managed_fields.list_types import is_atomic_map, is_atomic_struct, list_keys
+from antei.api.customresources.structure import ABSENT, Structure
+from antei.api.managed_fields.list_types import KEY_DEFAULTS, is_atomic_map, is_atomic_struct, list_keys
 from antei.api.schema import Kind, ValueSchema, struct_schema
 
 __all__ = ["LEAF", "UNTYPED", "Form", "Shape", "child_shape", "shape_of"]
@@ -45,6 +46,7 @@ class Shape:
     struct: type[msgspec.Struct] | None = None
     item: Shape | None = None
     keys: tuple[str, ...] = ()
+    key_defaults: Mapping[str, Any] = field(default_factory=lambda: KEY_DEFAULTS)
     is_held: bool = False
     fields: Mapping[str, Shape] | None = None  # of a STRUCT that a schema describes
 
@@ -78,9 +80,9 @@ def child_shape(shape: Shape, name: str) -> Shape | None:
 def _fields_of(struct: type[msgspec.Struct]) -> Mapping[str, Shape]:
     """The shapes of a Struct's fields by their JSON names. A resource class counts as the model that it extends."""
     found = {}
-    for name, field in struct_schema(struct).fields.items():
-        is_held = field.is_required or (name in _HELD_STRUCTS and field.value.kind is Kind.STRUCT)
-        found[name] = _shape(struct, name, field.value, is_held)
+    for name, known in struct_schema(struct).fields.items():
+        is_held = known.is_required or (name in _HELD_STRUCTS and known.value.kind is Kind.STRUCT)
+        found[name] = _shape(struct, name, known.value, is_held)
     return found
 
 
@@ -149,7 +151,9 @@ def _other_fields(node: Structure) -> Shape | None:
 def _list_shape(node: Structure) -> Shape:
     assert node.items is not None
     if node.list_type == "map":
-        return Shape(Form.KEYED, item=_structure_shape(node.items), keys=node.list_map_keys)
+        described = {key: node.items.properties.get(key) for key in node.list_map_keys}
+        defaults = {key: child.default for key, child in described.items() if child and child.default is not ABSENT}
+        return Shape(Form.KEYED, item=_structure_shape(node.items), keys=node.list_map_keys, key_defaults=defaults)
     if node.list_type == "set":
         return Shape(Form.SET, item=_structure_shape(node.items))
     return LEAF

@@ -83,7 +83,7 @@ def _elements(items: Sequence[Any], shape: Shape, path: Path) -> Iterator[tuple[
         if shape.form is Form.SET:
             yield value_element(item), item
             continue
-        element = key_element(item, shape.keys)
+        element = key_element(item, shape.keys, shape.key_defaults)
         if element is None:
             keys = ", ".join(f'"{key}"' for key in shape.keys)
             raise OutOfSchema(
@@ -149,7 +149,7 @@ def _indexed(items: Sequence[Any], shape: Shape, path: Path) -> dict[str, Any]:
     """Items by their names; of two with the same the first counts, what has none is named by its place."""
     found: dict[str, Any] = {}
     for index, item in enumerate(items):
-        element = value_element(item) if shape.form is Form.SET else key_element(item, shape.keys)
+        element = value_element(item) if shape.form is Form.SET else key_element(item, shape.keys, shape.key_defaults)
         found.setdefault(element if element is not None else f"i:{index}", item)
     return found
 

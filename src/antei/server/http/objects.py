@@ -48,7 +48,7 @@ class Renderer:
             body = self._tabulator.table(exchange, served, items, revision, media, continue_token, remaining)
             await exchange.respond_json(body, media)
             return
-        kind, api_version = f"{served.kind}List", served.api_version
+        kind, api_version = served.resource.list_kind, served.api_version
         if media.form is Form.METADATA:
             kind, api_version = "PartialObjectMetadataList", f"meta.k8s.io/{media.version}"
             parts = [metadata_of(stored, media.version) for stored in items]
