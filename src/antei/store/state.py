@@ -182,8 +182,8 @@ class State:
         if narrowing is None:
             readers = self._readers.setdefault(bucket, {})
         else:
-            readers = self._narrowed.setdefault(bucket, {}).setdefault(narrowing.read, {})
-            readers = readers.setdefault(narrowing.value, {})
+            by_value = self._narrowed.setdefault(bucket, {}).setdefault(narrowing.read, {})
+            readers = by_value.setdefault(narrowing.value, {})
         identity = id(reader)
         # A reader that nobody holds any more is released by itself, aclose or not.
         readers[identity] = weakref.ref(reader, lambda _: readers.pop(identity, None))
