@@ -73,15 +73,3 @@ def test_what_the_cases_are_made_from_is_valid_and_may_be_stored_again(kind: str
     obj = _completed(resource, decode_data(manifest, resource.type, field_validation="Strict").object)
     assert validate_create(resource, obj) == []
     assert validate_update(resource, obj, obj) == []
-
-
-def test_what_a_definition_defines_is_in_its_name() -> None:
-    names = {"plural": "crontabs", "kind": "CronTab"}
-    version = {"name": "v1", "served": True, "storage": True}
-    spec = {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version, version]}
-    resource = _resource("apiextensions.k8s.io/v1", "CustomResourceDefinition")
-    obj = decode_data({"metadata": {"name": "crontabs.example.org"}, "spec": spec}, resource.type).object
-    assert [str(error) for error in validate_create(resource, obj)] == [
-        'metadata.name: Invalid value: "crontabs.example.org": must be spec.names.plural+"."+spec.group',
-        'spec.versions: Invalid value: ["v1","v1"]: must have exactly one version marked as storage version',
-    ]

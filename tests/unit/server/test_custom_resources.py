@@ -182,6 +182,29 @@ async def test_an_object_is_pruned_defaulted_and_counted(registry: Registry) -> 
     assert meta(changed.object).generation == 2
 
 
+async def test_an_object_inside_of_an_object_says_what_it_is(registry: Registry) -> None:
+    embedded = {"type": "object", "x-kubernetes-embedded-resource": True, "x-kubernetes-preserve-unknown-fields": True}
+    resource = await establish(registry, crd(version(schema=ruled(template=embedded), subresources={})))
+    good = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": {"any": 1}}
+    created = await registry.create(resource, "default", cron_tab(resource, template=good))
+    assert created.object["spec"]["template"] == good
+    text = await refused(registry.create(resource, "default", cron_tab(resource, "b", template={"kind": "Pod"})))
+    assert text.endswith("spec.template.apiVersion: Required value: must not be empty")
+
+
+async def test_deep_objects_have_owners_down_to_a_depth(registry: Registry) -> None:
+    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    resource = await establish(registry, crd(version(schema=schema, subresources={})))
+    deep: Any = {"leaf": 1}
+    for _ in range(200):
+        deep = {"a": deep}
+    created = await registry.create(resource, "default", cron_tab(resource, deep=deep), field_manager="me")
+    assert len(created.data) < 4000
+    config = {"apiVersion": f"{GROUP}/v1", "kind": "CronTab", "spec": {"deep": {"b": 1}}}
+    applied, _ = await registry.apply(resource, "default", "a", config, field_manager="you")
+    assert applied.object["spec"]["deep"] == {**deep, "b": 1}
+
+
 async def test_a_put_names_the_revision_that_it_replaces(registry: Registry) -> None:
     resource = await establish(registry, crd())
     created = await registry.create(resource, "default", cron_tab(resource))

@@ -18,10 +18,12 @@ Schema = Mapping[str, Any]
 _LITERAL = re.compile(r"[rR]?(\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*')", re.DOTALL)
 _CHAIN = re.compile(r"(?<![\w.])(?:self|oldSelf)\b")
 _STEP = re.compile(r"\s*(?:(\.\??)\s*([A-Za-z_]\w*)|\[([^\[\]]*)\])")
+_STRING: Schema = {"type": "string"}
+#: Of an object's metadata rules see the names alone.
 _META: Mapping[str, Schema] = {
-    "apiVersion": {"type": "string"},
-    "kind": {"type": "string"},
-    "metadata": {"x-open": True},
+    "apiVersion": _STRING,
+    "kind": _STRING,
+    "metadata": {"type": "object", "properties": {"name": _STRING, "generateName": _STRING}},
 }
 _UNESCAPED = {"__underscores__": "__", "__dot__": ".", "__dash__": "-", "__slash__": "/"}
 

@@ -149,6 +149,4 @@ def with_struct_fields(paths: Iterable[Path], root: Shape) -> FieldSet:
 def _child(shape: Shape, element: str) -> Shape:
     if shape.form is Form.STRUCT:
         return child_shape(shape, element[2:]) or UNTYPED
-    if shape.form is Form.UNTYPED:
-        return UNTYPED
     return shape.item or LEAF

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from functools import cache, lru_cache
+from functools import cache, lru_cache, reduce
 from typing import Any
 
 import msgspec
@@ -52,7 +52,10 @@ class Shape:
 
 
 LEAF = Shape(Form.LEAF)
-UNTYPED = Shape(Form.UNTYPED)
+#: So deep the fields of what has no schema are told apart; deeper ones have one owner together. Kubernetes goes on, but
+#: what is written of a field is its whole path, so a deep and wide object would fill the memory.
+_MOST_UNTYPED_LEVELS = 32
+UNTYPED = reduce(lambda item, _: Shape(Form.UNTYPED, item=item), range(_MOST_UNTYPED_LEVELS), LEAF)
 
 #: Fields that are structs in Go, not pointers to them: their being there says nothing, so nobody owns that.
 _HELD_STRUCTS = frozenset(
