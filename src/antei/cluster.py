@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.core_v1 import Node, Pod, Service
 
 from antei import KUBERNETES_MINOR
 from antei.api.conditions import is_true
-from antei.api.objects import name_of, namespace_of, uid_of
+from antei.api.objects import name_of, namespace_of, replace, uid_of
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
@@ -139,6 +139,7 @@ class Cluster:
         self._agent_tasks: dict[str, asyncio.Task[None]] = {}
         self._running: asyncio.Task[None] | None = None
         self._nodes_ready = asyncio.Event()
+        self._has_api_address = False
 
     # Valid after `start`
     client: Client
@@ -252,6 +253,7 @@ class Cluster:
             inside = []
         for listener in inside:
             started.callback(listener.close)  # the server's from its start on; here for one that fails before
+        self._has_api_address = bool(inside)
         endpoints = [(self.network.addresses.api, 443)] if inside else []
         await bootstrap(registry, provisioner=PROVISIONER, api_endpoints=endpoints)
         port_file = directory / "api-port"
@@ -294,9 +296,22 @@ class Cluster:
             self._capacity,
             node_ip=addresses.nodes[name],
             tokens=self.server.token_requests,
+            reached=self._reached,
             observer=self._observer,
             probe_block=self._probe_block,
         )
+
+    def _reached(self, service: Service) -> Service:
+        """Where pods share this machine's network, Services answer on its loopback, and the API where it can."""
+        if self.network.mode == "namespaces" or service.spec is None or not service.spec.clusterIP:
+            return service
+        address, ports = service.spec.clusterIP, service.spec.ports
+        if address == API_SERVICE_ADDRESS and not self._has_api_address:
+            ports = [replace(port, port=self.server.port) for port in ports or ()]
+            address = "127.0.0.1"
+        elif address != "None":
+            address = self.network.addresses.placed_service(address)
+        return replace(service, spec=replace(service.spec, clusterIP=address, ports=ports))
 
     async def _run(self) -> None:
         """Everything that goes on; what fails here fails the cluster."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from lightkube.resources.rbac_authorization_v1 import RoleBinding
 from antei.api.objects import replace
 from antei.api.pod_logs import PodLogOptions
 from antei.cluster import Cluster, Settings
+from antei.network.network import ClusterNetwork
 
 pytestmark = [pytest.mark.live, needs_namespaces()]
 
@@ -54,8 +55,20 @@ _REFUSED = (
 )
 
 
+@pytest.fixture(params=["namespaces", "loopback"])
+async def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "loopback":
+
+        class SharedNetwork(ClusterNetwork):
+            def __init__(self, *args: Any, **options: Any) -> None:
+                super().__init__(*args, **{**options, "mode": "loopback"})
+
+        monkeypatch.setattr("antei.cluster.ClusterNetwork", SharedNetwork)
+    return str(request.param)
+
+
 @pytest.fixture
-async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(mode: str, tmp_path: Path) -> AsyncIterator[Cluster]:
     images = tmp_path / "antei.yaml"
     images.write_text(yaml.safe_dump({"images": {"asker": {"command": ["python3", "-c", _ASK]}}}))
     made = Cluster(Settings(tmp_path / "data", nodes=1, maps=(images,), is_persistent=False))
@@ -64,9 +77,11 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
     await made.stop(end_workloads=True)
 
 
-async def asked(cluster: Cluster, name: str, change: Callable[[PodSpec], PodSpec] = lambda spec: spec) -> dict[str, Any]:
-    """What the process in a pod has found out, when it has ended."""
-    container = Container(name="main", image="asker", args=["kubernetes.default.svc", "kubernetes.default"])
+async def asked(
+    cluster: Cluster, name: str, names: Sequence[str] = (), change: Callable[[PodSpec], PodSpec] = lambda spec: spec
+) -> dict[str, Any]:
+    """What the process in a pod has found out, when it has ended; it asks by the address and by these names."""
+    container = Container(name="main", image="asker", args=list(names))
     spec = change(PodSpec(containers=[container], restartPolicy="Never"))
     pod = Pod(apiVersion="v1", kind="Pod", metadata=ObjectMeta(name=name, namespace="default"), spec=spec)
     await cluster.client.create(pod)
@@ -92,24 +107,28 @@ async def bind(cluster: Cluster) -> None:
     await cluster.client.create(binding)
 
 
-async def test_a_pod_reaches_the_api_with_its_token_and_no_further_than_its_account_may(cluster: Cluster) -> None:
+async def test_a_pod_reaches_the_api_with_its_token_and_no_further_than_its_account_may(
+    cluster: Cluster, mode: str
+) -> None:
     await bind(cluster)
-    found = await asked(cluster, "asker")
+    # Names are the cluster's DNS's, which pods on the machine's own network do not all have.
+    names = ["kubernetes.default.svc", "kubernetes.default"] if mode == "namespaces" else []
+    found = await asked(cluster, "asker", names)
     assert found == {
         "files": ["ca.crt", "namespace", "token"],
         "namespace": "default",
-        **{f"{name} pods": 200 for name in ("address", "kubernetes.default.svc", "kubernetes.default")},
-        **{f"{name} secrets": _REFUSED for name in ("address", "kubernetes.default.svc", "kubernetes.default")},
+        **{f"{name} pods": 200 for name in ("address", *names)},
+        **{f"{name} secrets": _REFUSED for name in ("address", *names)},
     }
 
 
 async def test_no_token_is_mounted_where_pod_or_account_do_not_want_one(cluster: Cluster) -> None:
-    found = await asked(cluster, "shy", lambda spec: replace(spec, automountServiceAccountToken=False))
+    found = await asked(cluster, "shy", (), lambda spec: replace(spec, automountServiceAccountToken=False))
     assert found == {"files": None}
     metadata = ObjectMeta(name="quiet", namespace="default")
     account = ServiceAccount(
         apiVersion="v1", kind="ServiceAccount", metadata=metadata, automountServiceAccountToken=False
     )
     await cluster.client.create(account)
-    found = await asked(cluster, "quiet", lambda spec: replace(spec, serviceAccountName="quiet"))
+    found = await asked(cluster, "quiet", (), lambda spec: replace(spec, serviceAccountName="quiet"))
     assert found == {"files": None}

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from lightkube.resources.core_v1 import Pod
+from lightkube.resources.core_v1 import Pod, Service
 
 from antei.api.errors import ApiError
 from antei.api.objects import name_of, uid_of
@@ -24,7 +24,7 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer
 from antei.node.admission import rejection
-from antei.node.context import NodeContext, TokenSource, VolumeMap
+from antei.node.context import NodeContext, TokenSource, VolumeMap, as_it_says
 from antei.node.files import Files
 from antei.node.logs import PodLogs
 from antei.node.measures import NodeMeasures, container_states
@@ -70,6 +70,7 @@ class NodeAgent:
         node_ip: str = "127.0.0.1",
         labels: Mapping[str, str] | None = None,
         tokens: TokenSource | None = None,
+        reached: Callable[[Service], Service] = as_it_says,
         observer: Observer = NOBODY,
         probe_block: ProbeBlock = UNBLOCKED,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
@@ -89,6 +90,7 @@ class NodeAgent:
             directory=directory,
             allocatable=dict(capacity),
             tokens=tokens,
+            reached=reached,
             observer=observer,
             probe_block=probe_block,
             calm=calm,

@@ -35,7 +35,7 @@ async def fetch_environment(context: NodeContext, pod: Pod, container: Container
     sources = Sources(
         config_maps=await _existing(context, ConfigMap, needed.config_maps, namespace),
         secrets=await _existing(context, Secret, needed.secrets, namespace),
-        services=services,
+        services=[context.reached(service) for service in services],
     )
     return resolve(pod, container, sources, node)
 

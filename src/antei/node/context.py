@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from lightkube.resources.core_v1 import Pod
+from lightkube.resources.core_v1 import Pod, Service
 
 from antei.client import Client
 from antei.client.events import EventRecorder
@@ -19,7 +19,7 @@ from antei.runtime import Runtime
 from antei.world import World
 from antei.world.sockets import ProbeTransport
 
-__all__ = ["NodeContext", "TokenSource", "VolumeMap"]
+__all__ = ["NodeContext", "TokenSource", "VolumeMap", "as_it_says"]
 
 
 class VolumeMap(Protocol):
@@ -40,9 +40,17 @@ class TokenSource(Protocol):
         ...
 
 
+def as_it_says(service: Service) -> Service:
+    """Where pods have a network of their own, a Service is reached at its ClusterIP."""
+    return service
+
+
 @dataclass(frozen=True)
 class NodeContext:
-    """`directory` is the node's own; without `tokens` no service account token is written."""
+    """`directory` is the node's own; without `tokens` no service account token is written.
+
+    `reached` gives a Service the address and ports at which pods of this machine reach it, for their environment.
+    """
 
     node_name: str
     node_ip: str
@@ -57,6 +65,7 @@ class NodeContext:
     directory: Path
     allocatable: Mapping[str, str]
     tokens: TokenSource | None = None
+    reached: Callable[[Service], Service] = as_it_says
     observer: Observer = NOBODY
     probe_block: ProbeBlock = UNBLOCKED
     calm: Calm = NO_CALM
