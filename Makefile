@@ -13,13 +13,14 @@ TEST_OPTIONS ?=
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench soak clean
+.PHONY: help setup demo test check bench soak fuzz clean
 
 help:
 	@echo "make demo   sets everything up, brings the example up and rehearses every disruption under load"
 	@echo "make test   sets everything up and runs all tests"
 	@echo "make check  ruff, mypy, import-linter and the fast tests"
 	@echo "make bench  measures speed and memory"
+	@echo "make fuzz   asks 10,000 requests that OpenAPI allows, and compares 3,000 patches with kubectl's"
 	@echo "make soak   simulates 10,000 clusters under faults, and watches every rule"
 
 setup: $(VENV)/.ready
@@ -54,6 +55,10 @@ bench: setup
 
 soak: setup
 	$(BIN)/python -m antei.simulate.soak $(or $(SEEDS),10000)
+
+fuzz: setup
+	ANTEI_REQUESTS=10000 ANTEI_PATCHES=1000 $(BIN)/pytest tests/conformance/test_openapi_fuzz.py \
+	  tests/conformance/test_strategic_merge_kubectl.py $(TEST_OPTIONS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from antei_process import old_kubectl_binary
 
 if TYPE_CHECKING:
     from conftest import HttpApi, Kubectl
@@ -111,7 +113,11 @@ async def _establish(http_api: HttpApi) -> None:
 async def test_documents_follow_custom_kinds_at_once(http_api: HttpApi, kubectl: Kubectl) -> None:
     before = await _index(http_api)
     length = {"type": "integer", "minimum": 1, "description": "How long it is, in feet."}
-    fields = {"length": length, "berth": {"x-kubernetes-int-or-string": True}, "any": {"nullable": True}}
+    fields = {
+        "length": length,
+        "berth": {"x-kubernetes-int-or-string": True},
+        "any": {"type": "string", "nullable": True},
+    }
     await kubectl("apply", "-f", "-", stdin=json.dumps(_crd([_version(fields)])))
     await _establish(http_api)
 
@@ -145,6 +151,18 @@ async def test_documents_follow_custom_kinds_at_once(http_api: HttpApi, kubectl:
     assert "What carries it." in out
 
     await kubectl("delete", "crd", "boats.harbour.example.com", "--wait=false")
+
+
+async def test_kubectl_of_1_20_explains_and_validates_by_version_2(kubectl: Kubectl) -> None:
+    old = replace(kubectl, binary=old_kubectl_binary())
+    _, out, _ = await old("explain", "pod.spec.containers.livenessProbe")
+    assert "RESOURCE: livenessProbe <Object>" in out
+    assert "failureThreshold\t<integer>" in out
+    manifest = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
+    await old("apply", "-f", "-", stdin=json.dumps(manifest))
+    manifest["spec"] = {"ports": [{"port": 80, "targetPort": "http"}, {"port": 81, "name": "b"}], "sessions": 1}
+    code, _, err = await old("apply", "-f", "-", stdin=json.dumps(manifest), check=False)
+    assert (code, 'unknown field "sessions" in io.k8s.api.core.v1.ServiceSpec' in err) == (1, True), err
 
 
 @pytest.mark.parametrize(

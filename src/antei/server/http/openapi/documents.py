@@ -143,10 +143,11 @@ def _retired(definitions: Definitions, entry: ServedVersion) -> tuple[dict[str, 
     name = definitions.add(entry.resource.type, prefix + entry.kind)
     schema = {**definitions.schemas[name], "x-kubernetes-group-version-kind": [kind]}
     if not entry.has_same_fields:
-        opened = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        anything = {"x-kubernetes-preserve-unknown-fields": True}
+        opened = {"spec": {"type": "object", **anything}, "status": {"type": "object", **anything}}
+        known = ("apiVersion", "kind", "metadata")
         properties = {
-            field: opened if field in ("spec", "status") or field not in ("apiVersion", "kind", "metadata") else one
-            for field, one in schema["properties"].items()
+            field: one if field in known else opened.get(field, anything) for field, one in schema["properties"].items()
         }
         schema = {**schema, "properties": properties, "x-kubernetes-preserve-unknown-fields": True}
         schema.pop("required", None)
