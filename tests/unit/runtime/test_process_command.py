@@ -120,13 +120,15 @@ def test_without_root_each_directory_is_its_own_overlay_unless_something_is_moun
     assert read_only[-4:] == ("--tmpfs", "/tmp", "--tmpfs", "/var/tmp")
 
 
-def test_mount_points_are_read_without_those_a_container_has_of_its_own() -> None:
+def test_mount_points_are_read_without_other_containers_and_what_a_container_has_of_its_own() -> None:
     text = (
         "22 1 8:1 / / rw - ext4 /dev/sda rw\n"
         "23 22 0:5 / /proc rw - proc proc rw\n"
         "24 22 0:6 / /dev/shm rw shared:3 - tmpfs tmpfs rw\n"
         "25 22 0:7 / /mnt/a\\040b rw shared:4 master:1 - xfs /dev/sdb rw\n"
         "26 22 0:8 / /home rw - nfs4 host:/ rw\n"
+        "27 22 0:9 / /data/oci/bundles/a/rootfs rw - overlay overlay rw\n"
+        "28 22 0:9 / /var/lib/docker/overlay2/b/merged rw - overlay overlay rw\n"
     )
     assert parse_mountinfo(text) == [("/home", "nfs4"), ("/mnt/a b", "xfs")]
 
