@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from custom_kinds import crd
 from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Binding, ConfigMap, Pod
 
+from antei.api.customresources import custom_kind
 from antei.api.errors import ApiError
+from antei.api.objects import replace_meta
 from antei.client import Client, EventType, PatchType
 from antei.client.http import HttpClient
 from antei.server.http.server import ApiServer
@@ -94,3 +97,22 @@ def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:
     file.write_text("apiVersion: v1\nkind: Config\nclusters: []\ncontexts: []\nusers: []\n")
     with pytest.raises(ValueError, match="No current context"):
         HttpClient.from_kubeconfig(file)
+
+
+async def test_objects_of_custom_kinds_go_both_ways(client: HttpClient) -> None:
+    """As controllers have them: the kind's class comes from its definition."""
+    definition = await client.create(crd())
+    kind = custom_kind(definition).served[0].type
+    metadata = ObjectMeta(name="a", namespace="default")
+    identity = {"apiVersion": "example.com/v1", "kind": "CronTab", "metadata": metadata}
+    created = await client.create(kind.of({**identity, "spec": {"cron": "* *"}}))
+    assert (created["spec"], created.kind) == ({"cron": "* *", "replicas": 1}, "CronTab")
+    assert await client.get(kind, "a", "default") == created
+    listing = await client.list(kind)
+    assert listing.items == (created,)
+    changed = await client.update(replace_meta(created, labels={"x": "y"}))
+    events = client.watch(kind, "default", resource_version=listing.resource_version)
+    async with asyncio.timeout(60):
+        event = await anext(aiter(events))
+    assert (event.type, event.object) == (EventType.MODIFIED, changed)
+    await client.delete(kind, "a", "default")
