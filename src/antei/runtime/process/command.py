@@ -205,6 +205,9 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
         messages.append("resources.limits.cpu: counted by the scheduler, not enforced")
     if spec.run_as_user is not None and capabilities.root and capabilities.setpriv is None:
         messages.append("securityContext.runAsUser: needs setpriv (util-linux); runs as root")
+    ignored = _ignored(spec)
+    if ignored:
+        messages.append(f"securityContext: {', '.join(ignored)}: for real images only")
     if capabilities.mode == "plain":
         if spec.tty:
             messages.append("tty: a terminal without job control; it needs namespaces")
@@ -215,6 +218,18 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
         if any(mount.target.rstrip("/") == _SERVICE_ACCOUNT for mount in spec.mounts):
             messages.append(f"the service account's token is not at {_SERVICE_ACCOUNT}: needs namespaces")
     return messages
+
+
+def _ignored(spec: ContainerSpec) -> list[str]:
+    """Fields of the security context, by their names, that a host command does without."""
+    asked = {
+        "supplementalGroups and fsGroup": spec.security.supplemental_groups,
+        "capabilities": spec.security.added_capabilities or spec.security.dropped_capabilities,
+        "allowPrivilegeEscalation": spec.security.no_new_privileges,
+        "seccompProfile": spec.security.seccomp != "Unconfined",
+        "procMount": spec.security.is_proc_unmasked,
+    }
+    return [name for name, is_asked in asked.items() if is_asked]
 
 
 def start_failure(command: str, complaint: str, directory: str) -> StartError:
