@@ -25,9 +25,8 @@ __all__ = ["SIGNERS", "CertificateAuthority", "load_authority"]
 _CLIENT = "kubernetes.io/kube-apiserver-client"
 _KUBELET_CLIENT = "kubernetes.io/kube-apiserver-client-kubelet"
 _KUBELET_SERVING = "kubernetes.io/kubelet-serving"
-_UNKNOWN = "kubernetes.io/legacy-unknown"
 #: The signers that the cluster has.
-SIGNERS = (_CLIENT, _KUBELET_CLIENT, _KUBELET_SERVING, _UNKNOWN)
+SIGNERS = (_CLIENT, _KUBELET_CLIENT, _KUBELET_SERVING)
 #: --cluster-signing-duration.
 _LIFETIME = timedelta(days=365)
 _LEAST_LIFETIME = timedelta(minutes=10)

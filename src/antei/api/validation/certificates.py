@@ -16,6 +16,8 @@ from antei.api.validation.fields import duplicate, forbidden, invalid, messages,
 __all__ = ["parse_request", "signing_request", "signing_request_update"]
 
 _LEAST_SECONDS = 600
+#: Of v1beta1: it signed anything.
+_LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
 _USAGES = (
     "any",
     "cert sign",
@@ -61,6 +63,14 @@ def parse_request(encoded: str) -> x509.CertificateSigningRequest:
 
 
 def signing_request(obj: CertificateSigningRequest) -> list[FieldError]:
+    errors = _request(obj)
+    if obj.spec.signerName == _LEGACY_SIGNER:
+        detail = "the legacy signerName is not allowed via this API version"
+        errors.append(invalid("spec.signerName", obj.spec.signerName, detail))
+    return errors
+
+
+def _request(obj: CertificateSigningRequest) -> list[FieldError]:
     spec = obj.spec
     errors: list[FieldError] = []
     try:
@@ -121,7 +131,7 @@ def _conditions(obj: CertificateSigningRequest) -> list[FieldError]:
 
 def signing_request_update(new: CertificateSigningRequest, old: CertificateSigningRequest) -> list[FieldError]:
     """What was approved or denied stays so, and a certificate stays what it is."""
-    errors = signing_request(new)
+    errors = _request(new)
     kept = _kinds(new)
     for kind in ("Approved", "Denied", "Failed"):
         if kind in _kinds(old) and kind not in kept:
