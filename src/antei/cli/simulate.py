@@ -16,7 +16,7 @@ from rich.console import Console
 
 from antei.cli.durations import DURATION
 from antei.cli.instance import fail
-from antei.cli.simulating import FAULTS, print_comparison, print_many, print_one, watch_faults, write_page
+from antei.cli.simulating import FAULTS, draw, print_comparison, print_many, print_one, watch_faults, write_page
 from antei.cli.up import _maps_beside, _read
 from antei.client.manifests import ManifestError
 from antei.simulate.behaviour import BehaviourError
@@ -96,6 +96,7 @@ _SPREAD = _Spread()
 @click.option("--dask", default="", metavar="ADDRESS|local", help="Run the seeds on Dask.")
 @click.option("--json", "json_file", help="Write the outcomes as JSON; - for standard output.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the run, or the worst of them, as an HTML page.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Draw all runs as an SVG file.")
 @click.option("--verbose", is_flag=True, help="Log what goes on.")
 def simulate(
     paths: tuple[Path, ...],
@@ -121,6 +122,7 @@ def simulate(
     dask: str,
     json_file: str | None,
     report: Path | None,
+    picture: Path | None,
     verbose: bool,
 ) -> None:
     """Run the workload of PATH through hours of a cluster's life, in seconds.
@@ -183,7 +185,7 @@ def simulate(
     if replay is not None:
         _or_fail(lambda: play(plans[0], replay, tell=click.echo))
         return
-    if seeds is None and len(plans) == 1:
+    if seeds is None and len(plans) == 1 and picture is None:
         played = _or_fail(lambda: play(plans[0], seed, with_results=True))
         outcomes = [played.outcome]
         print_one(console, plans[0], played)
@@ -198,6 +200,10 @@ def simulate(
         else:
             print_many(console, plans[0], found[0])
         _write_json(json_file, plans, scenario, chosen, found, console)
+        if picture is not None:
+            names = [path.stem for path in compare] if compare is not None else [""]
+            title = f"{scenario} on {plans[0].settings.nodes} nodes, {len(chosen)} runs"
+            draw(console, picture, title, list(zip(names, found, strict=True)))
         if report is not None:
             for number, (plan, part) in enumerate(zip(plans, found, strict=True)):
                 at = report if len(plans) == 1 else report.with_stem(f"{report.stem}-{'ab'[number]}")

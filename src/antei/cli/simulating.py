@@ -10,12 +10,22 @@ from rich.console import Console
 from rich.table import Table
 
 from antei.simulate.outcome import Outcome
+from antei.simulate.picture import to_svg
 from antei.simulate.plan import Plan
 from antei.simulate.run import Played
 from antei.simulate.soak import Soak, shrink, soak, soak_seed
 from antei.simulate.summary import MEASURES, Measure, compared, spreads, worst
 
-__all__ = ["FAULTS", "duration_text", "print_comparison", "print_many", "print_one", "watch_faults", "write_page"]
+__all__ = [
+    "FAULTS",
+    "draw",
+    "duration_text",
+    "print_comparison",
+    "print_many",
+    "print_one",
+    "watch_faults",
+    "write_page",
+]
 
 #: The scenario that is not played for its figures: faults by chance, under the eyes of every rule.
 FAULTS = "faults"
@@ -137,6 +147,15 @@ def write_page(console: Console, path: Path, plan: Plan, played: Played) -> None
         meta["not finished"] = played.outcome.reason
     try:
         write_html(played.results, path, title=f"Simulation of {plan.source or plan.scenario}", meta=meta)
+    except OSError as error:
+        click.echo(f"antei: {path}: {error}", err=True)
+        return
+    console.print(f"wrote {path}", soft_wrap=True, markup=False)
+
+
+def draw(console: Console, path: Path, title: str, sets: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
+    try:
+        path.write_text(to_svg(title, sets), "utf-8")
     except OSError as error:
         click.echo(f"antei: {path}: {error}", err=True)
         return

@@ -63,6 +63,7 @@ class Fleet:
 
     name: str = ""
     is_rolling: bool = True
+    min_ready_seconds: int = 0
     replicas: Trail = field(default_factory=Trail)
     surge: Trail = field(default_factory=Trail)
     unavailable: Trail = field(default_factory=Trail)
@@ -169,6 +170,7 @@ class Population:
         fleet.name = name_of(obj)
         replicas = 0 if is_gone else _replicas(obj)
         strategy = obj.spec.strategy
+        fleet.min_ready_seconds = obj.spec.minReadySeconds or 0
         fleet.is_rolling = strategy is None or strategy.type != "Recreate"
         update = strategy.rollingUpdate if strategy is not None else None
         surge = part(update.maxSurge if update is not None else "25%", replicas, is_up=True) if fleet.is_rolling else 0

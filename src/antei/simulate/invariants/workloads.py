@@ -96,6 +96,8 @@ class NoMoreUnavailable(Quiet):
         fleet, since = self._population.fleets[group.deployment], self._ground.known_since
         if not fleet.is_rolling or len(set(fleet.replicas.values(since))) > 1:
             return  # a change of scale is shared out among ReplicaSets by their sizes, whoever is ready
+        if fleet.min_ready_seconds:
+            return  # a pod that is ready and not yet available is spare, and may go first
         wanted = min(
             replicas - min(fleet.unavailable.most(since), replicas) for replicas in fleet.replicas.values(since)
         )
