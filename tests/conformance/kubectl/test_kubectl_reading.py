@@ -369,10 +369,16 @@ def test_the_cluster_says_what_it_is(antei: Antei) -> None:
     ]
 
 
-@pytest.mark.parametrize("what", ["nodes", "pods"])
-def test_top_says_that_there_are_no_metrics(antei: Antei, what: str) -> None:
-    refused = antei.kubectl("top", what, check=False)
-    assert (refused.code, refused.err) == (1, "error: Metrics API not available\n")
+def test_top_shows_what_nodes_and_pods_use(antei: Antei, kubectl: Kubectl) -> None:
+    kubectl.apply(deployment("used", replicas=1))
+    kubectl.rolled_out("deployment/used")
+    header, *nodes = antei.kubectl("top", "nodes").out.splitlines()
+    assert header.split() == ["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"]
+    assert [row.split()[0] for row in nodes] == ["node-1", "node-2", "node-3"]
+    [row] = kubectl("top", "pods", "--containers", "--no-headers", "-l", "app=used").out.splitlines()
+    pod, _, cpu, memory = row.split()
+    assert (pod.startswith("used-"), cpu.endswith("m"), memory.endswith("Mi")) == (True, True, True)
+    assert int(memory.removesuffix("Mi")) > 0
 
 
 def test_the_kubeconfig_that_antei_prints_is_one_for_kubectl(
