@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from antei.runtime import ContainerSpec, Mount, Security, StartError
+from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig
 from antei.runtime.images.inside import Identity
 from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
-from antei.runtime.oci.config import Joined, capabilities_of, container_config, environment, program
+from antei.runtime.oci.config import Joined, container_config, environment, program
 from antei.runtime.oci.seccomp import default_seccomp, seccomp_of
 
 SPEC = ContainerSpec("s", "main", 0, "app")

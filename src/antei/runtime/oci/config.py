@@ -14,16 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from antei.runtime import ContainerSpec, Mount, StartError
+from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig
 from antei.runtime.images.inside import Identity
 
-__all__ = ["Joined", "capabilities_of", "container_config", "environment", "host_devices", "program"]
+__all__ = ["Joined", "container_config", "environment", "host_devices", "program"]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_CAPABILITIES = (
-    *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP"),
-    *("NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
-)
 _MASKED = (
     *("/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list"),
     *("/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/devices/virtual/powercap"),
@@ -64,22 +61,6 @@ def environment(spec: ContainerSpec, image: ImageConfig, hostname: str) -> dict[
     own = dict(entry.split("=", 1) for entry in image.env)
     terminal = {"TERM": "xterm"} if spec.tty else {}
     return {"PATH": DEFAULT_PATH, "HOSTNAME": hostname, **terminal, **own, **spec.env}
-
-
-def capabilities_of(spec: ContainerSpec, held: Sequence[str]) -> tuple[str, ...]:
-    """Without CAP_, those that antei does not hold itself left out. Raises StartError for one that is none."""
-    if spec.privileged:
-        return tuple(held)
-    security = spec.security
-    wanted = dict.fromkeys(_CAPABILITIES)
-    added = [name.upper().removeprefix("CAP_") for name in security.added_capabilities]
-    dropped = [name.upper().removeprefix("CAP_") for name in security.dropped_capabilities]
-    if "ALL" in added:
-        wanted = dict.fromkeys(held)
-    if "ALL" in dropped:
-        wanted = {}
-    wanted |= dict.fromkeys(name for name in added if name != "ALL")
-    return tuple(name for name in wanted if name not in dropped and name in held)
 
 
 def container_config(

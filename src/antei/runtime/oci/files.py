@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from antei.runtime import ContainerRecord, ContainerSpec, Mount, Sandbox, SandboxSpec, StartError
+from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images import FoundImage
 from antei.runtime.images.inside import Identity, UnknownUser, identify_user, resolve_inside
 from antei.runtime.images.layout import remove_tree
@@ -142,9 +143,7 @@ def start_container(
             cgroup=cgroup_path(record.id),
             held=machine.capabilities,
             resources=_resources(spec, machine, pids_limit),
-            seccomp=seccomp_of(
-                spec.security.seccomp, seccomp_directory, config.capabilities_of(spec, machine.capabilities)
-            ),
+            seccomp=seccomp_of(spec.security.seccomp, seccomp_directory, capabilities_of(spec, machine.capabilities)),
             devices=config.host_devices() if spec.privileged else (),
             volumes=_anonymous_volumes(spec, image, bundle),
         )

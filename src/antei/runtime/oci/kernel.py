@@ -8,22 +8,13 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["is_mounted", "make_namespaces", "mount_overlay", "mount_tmpfs", "own_capabilities", "unmount"]
+__all__ = ["is_mounted", "make_namespaces", "mount_overlay", "mount_tmpfs", "unmount"]
 
 _CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
 _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 0x2, 0x4, 0x8, 0x1000
 _MNT_DETACH = 2
 #: containerd's size of a pod's /dev/shm.
 _SHARED_MEMORY_BYTES = 64 * 1024 * 1024
-#: In the kernel's order (linux/capability.h).
-_CAPABILITIES = (
-    *("CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID", "SETPCAP"),
-    *("LINUX_IMMUTABLE", "NET_BIND_SERVICE", "NET_BROADCAST", "NET_ADMIN", "NET_RAW", "IPC_LOCK", "IPC_OWNER"),
-    *("SYS_MODULE", "SYS_RAWIO", "SYS_CHROOT", "SYS_PTRACE", "SYS_PACCT", "SYS_ADMIN", "SYS_BOOT", "SYS_NICE"),
-    *("SYS_RESOURCE", "SYS_TIME", "SYS_TTY_CONFIG", "MKNOD", "LEASE", "AUDIT_WRITE", "AUDIT_CONTROL", "SETFCAP"),
-    *("MAC_OVERRIDE", "MAC_ADMIN", "SYSLOG", "WAKE_ALARM", "BLOCK_SUSPEND", "AUDIT_READ", "PERFMON", "BPF"),
-    "CHECKPOINT_RESTORE",
-)
 
 
 def mount_overlay(target: Path, lower: Path, upper: Path, work: Path) -> None:
@@ -76,16 +67,6 @@ def make_namespaces(directory: Path, hostname: str, kinds: Sequence[str]) -> Non
         for kind in kinds:
             unmount(directory / kind)
         raise failures[0]
-
-
-def own_capabilities() -> tuple[str, ...]:
-    """Those that antei may hand on, without CAP_: what it has and what its bounding set leaves."""
-    held = ~0
-    for line in Path("/proc/self/status").read_text().splitlines():
-        name, _, value = line.partition(":")
-        if name in ("CapPrm", "CapBnd"):
-            held &= int(value, 16)
-    return tuple(name for number, name in enumerate(_CAPABILITIES) if held >> number & 1)
 
 
 def _escaped(path: Path) -> str:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from antei.runtime.capability_set import own_capabilities
 from antei.runtime.images.tools import complaint, missing_tools
 from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
-from antei.runtime.oci.kernel import mount_overlay, own_capabilities, unmount
+from antei.runtime.oci.kernel import mount_overlay, unmount
 
 __all__ = ["Machine", "detect_machine"]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from antei.runtime import ContainerSpec, Mount, StartError
+from antei.runtime.capability_set import capabilities_of, own_capabilities
 from antei.runtime.image_map import FileOverRoot, MappedImage
 from antei.runtime.process.capabilities import Capabilities
 from antei.runtime.process.root import root_arguments
@@ -34,11 +35,6 @@ __all__ = [
 
 #: What containerd gives a container whose image sets none.
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#: containerd's default capabilities.
-_CAPABILITIES = (
-    *("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP", "SETPCAP"),
-    *("NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"),
-)
 #: Directly below a home directory; nothing that a workload stands in for needs them.
 _SECRET_DIRECTORIES = (".ssh", ".gnupg", ".kube", ".aws", ".azure", ".docker", ".config/gcloud")
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -205,7 +201,7 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
         messages.append("resources.limits.cpu: counted by the scheduler, not enforced")
     if spec.run_as_user is not None and capabilities.root and capabilities.setpriv is None:
         messages.append("securityContext.runAsUser: needs setpriv (util-linux); runs as root")
-    ignored = _ignored(spec)
+    ignored = _ignored(spec, capabilities)
     if ignored:
         messages.append(f"securityContext: {', '.join(ignored)}: for real images only")
     if capabilities.mode == "plain":
@@ -220,11 +216,12 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
     return messages
 
 
-def _ignored(spec: ContainerSpec) -> list[str]:
+def _ignored(spec: ContainerSpec, capabilities: Capabilities) -> list[str]:
     """Fields of the security context, by their names, that a host command does without."""
     asked = {
         "supplementalGroups and fsGroup": spec.security.supplemental_groups,
-        "capabilities": spec.security.added_capabilities or spec.security.dropped_capabilities,
+        "capabilities": not (capabilities.root and capabilities.namespaces)
+        and (spec.security.added_capabilities or spec.security.dropped_capabilities),
         "allowPrivilegeEscalation": spec.security.no_new_privileges,
         "seccompProfile": spec.security.seccomp != "Unconfined",
         "procMount": spec.security.is_proc_unmasked,
@@ -262,7 +259,8 @@ def _user(spec: ContainerSpec, capabilities: Capabilities) -> list[str]:
         return ["--unshare-user", "--uid", user, "--gid", str(spec.run_as_group or 0)]
     if spec.privileged:
         return []
-    return ["--cap-drop", "ALL", *(word for name in _CAPABILITIES for word in ("--cap-add", f"CAP_{name}"))]
+    granted = capabilities_of(spec, own_capabilities())
+    return ["--cap-drop", "ALL", *(word for name in granted for word in ("--cap-add", f"CAP_{name}"))]
 
 
 def _as_user(spec: ContainerSpec, capabilities: Capabilities) -> list[str]:
