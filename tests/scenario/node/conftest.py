@@ -19,6 +19,7 @@ from antei.client import EventType
 from antei.client.events import EventRecorder
 from antei.client.local import LocalClient
 from antei.node.agent import NodeAgent
+from antei.node.context import TokenSource
 from antei.node.files import MemoryFiles
 from antei.runtime.image_map import VolumeMap
 from antei.runtime.simulated import ContainerProfile, SimulatedRuntime
@@ -54,7 +55,13 @@ class Addresses:
 
 
 class SimulatedNode:
-    def __init__(self, profiles: Mapping[str, ContainerProfile], capacity: Mapping[str, str], seed: int) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, ContainerProfile],
+        capacity: Mapping[str, str],
+        seed: int,
+        tokens: TokenSource | None = None,
+    ) -> None:
         self.world = virtual_world(seed)
         self.client = LocalClient(Registry(MemoryStore(), self.world))
         self.runtime = SimulatedRuntime(self.world, profiles)
@@ -64,6 +71,7 @@ class SimulatedNode:
         self.recorder = EventRecorder(self.client, self.world, "kubelet", "node-1")
         self.seen: list[tuple[float, Pod]] = []  # every state of every pod, with the second it was seen at
         self._capacity = capacity
+        self._tokens = tokens
         self.agent = self.make_agent()
         self._agent_task: asyncio.Task[None] | None = None
 
@@ -82,6 +90,7 @@ class SimulatedNode:
             "10.244.0.0/24",
             self._capacity,
             node_ip="10.0.0.1",
+            tokens=self._tokens,
         )
 
     @property
@@ -219,10 +228,11 @@ def on_node() -> Callable[..., None]:
         *,
         capacity: Mapping[str, str] | None = None,
         seed: int = 1,
+        tokens: TokenSource | None = None,
     ) -> None:
         of_image = {"app": profiles} if isinstance(profiles, ContainerProfile) else dict(profiles or {})
         # Built before the loop runs: the first registry of a process looks for all kinds on the disk.
-        node = SimulatedNode(of_image, capacity or CAPACITY, seed)
+        node = SimulatedNode(of_image, capacity or CAPACITY, seed, tokens)
 
         async def session() -> None:
             async with node.running():

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from lightkube.resources.core_v1 import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod
 
+from antei.api.errors import ApiError, not_found
+
 
 def pod(*volumes: dict[str, Any], **container: Any) -> dict[str, Any]:
     mounts = [{"name": v["name"], "mountPath": f"/mnt/{v['name']}"} for v in volumes]
@@ -50,6 +52,57 @@ def test_labels_in_a_volume_follow_the_pod_at_once(on_node: Any) -> None:
         assert contents(node) == [{"labels": b'a="2"'}]
 
     on_node(main)
+
+
+class Tokens:
+    """Each token is numbered, so that a new one can be told from the old."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, int]] = []
+        self.refusal: ApiError | None = None
+
+    async def token(self, pod: Pod, audience: str, expiration_seconds: int) -> str:
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append((audience, expiration_seconds))
+        return f"{audience or 'api'} {len(self.asked)}"
+
+
+def token_volume(*sources: dict[str, Any]) -> dict[str, Any]:
+    return {"name": "token", "projected": {"sources": [{"serviceAccountToken": source} for source in sources]}}
+
+
+def test_a_token_is_replaced_before_it_ends_under_a_container_that_runs_on(on_node: Any) -> None:
+    tokens = Tokens()
+
+    async def main(node: Any) -> None:
+        vault = {"path": "vault", "audience": "vault", "expirationSeconds": 6000}
+        await node.create(pod(token_volume({"path": "token", "expirationSeconds": 600}, vault)))
+        await node.at(450)
+        assert contents(node) == [{"token": b"api 1", "vault": b"vault 2"}]
+        await node.at(590)  # four fifths of its life are over at 480 s, and a minute later at the latest it is seen
+        assert contents(node) == [{"token": b"api 3", "vault": b"vault 2"}]
+        assert tokens.asked == [("", 600), ("vault", 6000), ("", 600)]
+        assert node.times("started") == [0]
+
+    on_node(main, tokens=tokens)
+
+
+def test_a_pod_whose_token_is_refused_waits_with_the_reason(on_node: Any) -> None:
+    tokens = Tokens()
+    tokens.refusal = not_found("serviceaccounts", "robot")
+
+    async def main(node: Any) -> None:
+        await node.create(pod(token_volume({"path": "token"})))
+        await node.at(10)
+        assert node.times("started") == []
+        said = 'MountVolume.SetUp failed for volume "token" : failed to fetch token: serviceaccounts "robot" not found'
+        assert ("FailedMount", said) in await node.events("FailedMount")
+        tokens.refusal = None
+        await node.at(200)
+        assert contents(node) == [{"token": b"api 1"}]
+
+    on_node(main, tokens=tokens)
 
 
 def test_a_pod_waits_for_a_config_map_that_is_not_there(on_node: Any) -> None:
