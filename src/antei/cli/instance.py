@@ -37,9 +37,19 @@ def default_directory() -> Path:
     return Path(os.environ.get("ANTEI_DATA") or Path.home() / ".antei")
 
 
+class _DataDirectory(click.Path):
+    """$KUBECONFIG is a list of files: a path with its separator in it would be two that there are not."""
+
+    def convert(self, value: object, parameter: click.Parameter | None, context: click.Context | None) -> Path:
+        path = Path(str(super().convert(value, parameter, context)))  # type: ignore[arg-type]
+        if os.pathsep in str(path.absolute()):
+            self.fail(f"{path}: {os.pathsep!r} separates files in $KUBECONFIG, so kubectl would not find the cluster")
+        return path
+
+
 data_option = click.option(
     "--data",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=_DataDirectory(file_okay=False),
     default=default_directory,
     show_default="$ANTEI_DATA or ~/.antei",
     help="The cluster's data directory; clusters with different ones run side by side.",

@@ -17,6 +17,7 @@ from antei.server.strategies.rbac import BindingStrategy, RoleStrategy
 from antei.server.strategies.services import ServiceStrategy
 from antei.server.strategies.storage import ClaimStrategy, VolumeStrategy
 from antei.server.strategies.workloads import (
+    CronJobStrategy,
     DeploymentStrategy,
     EventStrategy,
     JobStrategy,
@@ -41,7 +42,6 @@ _WITH_GENERATION = frozenset(
         "apps/daemonsets",
         "apps/replicasets",
         "apps/statefulsets",
-        "batch/cronjobs",
         "discovery.k8s.io/endpointslices",
         "flowcontrol.apiserver.k8s.io/flowschemas",
         "flowcontrol.apiserver.k8s.io/prioritylevelconfigurations",
@@ -109,6 +109,7 @@ _OWN: Mapping[str, type[Strategy]] = {
     "/services": ServiceStrategy,
     CRD_BUCKET: DefinitionStrategy,
     "apps/deployments": DeploymentStrategy,
+    "batch/cronjobs": CronJobStrategy,
     "batch/jobs": JobStrategy,
     "certificates.k8s.io/certificatesigningrequests": CertificateSigningRequestStrategy,
     "rbac.authorization.k8s.io/clusterrolebindings": BindingStrategy,

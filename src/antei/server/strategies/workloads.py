@@ -1,4 +1,4 @@
-"""Kinds whose strategies differ in little: Deployments, Jobs, ReplicationControllers, Events, Leases, Nodes, Secrets.
+"""Kinds whose strategies differ in little: Deployments, Jobs, ReplicationControllers, Events, Nodes and some more.
 
 Kubernetes: pkg/registry/{apps/deployment,batch/job,core/replicationcontroller,core/event,core/node}/strategy.go;
 pkg/apis/core/v1/conversion.go (Secrets).
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 
+from lightkube.models.batch_v1 import CronJobStatus
 from lightkube.models.meta_v1 import LabelSelector
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.batch_v1 import Job
+from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Event, Node, Secret
 
@@ -18,6 +19,7 @@ from antei.api.objects import meta, replace, replace_meta, to_micro_time
 from antei.server.strategies.generic import Context, Strategy
 
 __all__ = [
+    "CronJobStrategy",
     "DeploymentStrategy",
     "EventStrategy",
     "JobStrategy",
@@ -86,6 +88,14 @@ class SecretStrategy(Strategy):
             return obj
         encoded = {name: b64encode(str(text).encode()).decode() for name, text in obj.stringData.items()}
         return replace(obj, data={**(obj.data or {}), **encoded}, stringData=None)
+
+
+class CronJobStrategy(Strategy):
+    has_generation = True
+
+    def prepare_create(self, obj: CronJob, context: Context) -> CronJob:
+        """Its controller has nothing to say before the first run, and clients find a status all the same."""
+        return replace(obj, status=CronJobStatus())
 
 
 class JobStrategy(Strategy):
