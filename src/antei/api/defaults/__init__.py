@@ -46,6 +46,7 @@ _DEFAULTS: Mapping[type[Any], Callable[[Any], Any]] = {
     core_v1.Endpoints: core.endpoints,
     core_v1.Secret: core.secret,
     core_v1.Namespace: core.namespace,
+    core_v1.LimitRange: core.limit_range,
     core_v1.PersistentVolume: storage.persistent_volume,
     core_v1.PersistentVolumeClaim: storage.persistent_volume_claim,
     apiextensions_v1.CustomResourceDefinition: definition,

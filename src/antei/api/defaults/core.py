@@ -1,4 +1,4 @@
-"""Defaults of Services, Endpoints, Secrets, Namespaces (Kubernetes: pkg/apis/core/v1/defaults.go)."""
+"""Defaults of Services, Endpoints, LimitRanges, Secrets, Namespaces (Kubernetes: pkg/apis/core/v1/defaults.go)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import base64
 from lightkube.models.core_v1 import (
     ClientIPConfig,
     EndpointSubset,
+    LimitRangeItem,
     NamespaceSpec,
     ServicePort,
     ServiceSpec,
     SessionAffinityConfig,
 )
-from lightkube.resources.core_v1 import Endpoints, Namespace, Secret, Service
+from lightkube.resources.core_v1 import Endpoints, LimitRange, Namespace, Secret, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.resources.scheduling_v1 import PriorityClass
 
 from antei.api.defaults.fill import change, each, fill, inside
 from antei.api.objects import labels_of, replace_meta
 
-__all__ = ["endpoint_slice", "endpoints", "namespace", "priority_class", "secret", "service"]
+__all__ = ["endpoint_slice", "endpoints", "limit_range", "namespace", "priority_class", "secret", "service"]
 
 _AFFINITY_SECONDS = 3 * 60 * 60
 _NAME_LABEL = "kubernetes.io/metadata.name"
@@ -86,3 +87,18 @@ def namespace(obj: Namespace) -> Namespace:
 
 def priority_class(obj: PriorityClass) -> PriorityClass:
     return fill(obj, preemptionPolicy="PreemptLowerPriority")
+
+
+def limit_range(obj: LimitRange) -> LimitRange:
+    return inside(obj, spec=lambda spec: change(spec, limits=each(_limit)(spec.limits)))
+
+
+def _limit(item: LimitRangeItem) -> LimitRangeItem:
+    """For containers `max` is the default limit, that the default request, and else `min` is."""
+    if item.type != "Container":
+        return item
+    default = {**(item.max or {}), **(item.default or {})}
+    request = {**(item.min or {}), **default, **(item.defaultRequest or {})}
+    if default == (item.default or {}) and request == (item.defaultRequest or {}):
+        return item
+    return change(item, default=default or None, defaultRequest=request or None)

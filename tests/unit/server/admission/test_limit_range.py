@@ -73,10 +73,8 @@ async def test_defaults_are_filled_in_and_said(registry: Registry) -> None:
     [
         ({"max": {"memory": "1Gi"}}, {"limits": {"memory": "1536Mi"}},
          "maximum memory usage per Container is 1Gi, but limit is 1536Mi"),
-        ({"max": {"memory": "1Gi"}}, {}, "maximum memory usage per Container is 1Gi.  No limit is specified"),
         ({"min": {"cpu": "100m"}}, {"requests": {"cpu": "50m"}},
          "minimum cpu usage per Container is 100m, but request is 50m"),
-        ({"min": {"cpu": "100m"}}, {}, "minimum cpu usage per Container is 100m.  No request is specified"),
         (
             {"maxLimitRequestRatio": {"cpu": "2"}},
             {"requests": {"cpu": "1"}, "limits": {"cpu": "3"}},
@@ -94,6 +92,12 @@ async def test_a_container_out_of_bounds_is_refused(
 ) -> None:
     await limit(registry, type="Container", **item)
     assert await refusal(add(registry, pod(container(**given)))) == message
+
+
+async def test_bounds_are_defaults_where_there_are_none(registry: Registry) -> None:
+    await limit(registry, type="Container", min={"cpu": "100m"}, max={"memory": "1Gi"})
+    resources = (await add(registry, pod())).spec.containers[0].resources
+    assert (resources.requests, resources.limits) == ({"cpu": "100m", "memory": "1Gi"}, {"memory": "1Gi"})
 
 
 async def test_all_that_is_wrong_is_said_at_once(registry: Registry) -> None:
