@@ -244,15 +244,16 @@ class Registry:
             dry_run,
             options,
         )
+        given = obj
         obj = await self._admission.mutate(request)
         name, prefix = meta(obj).name, meta(obj).generateName
         if name or not prefix:
-            return answered(resource, await self._create_named(request, obj, entries_of))
+            return answered(resource, await self._create_named(request, obj, given, entries_of))
         for attempt in range(_NAME_TRIES):
             generated = prefix[:_MOST_PREFIX_CHARACTERS] + self.world.chance.suffix()
             try:
                 named = replace_meta(obj, name=generated)
-                stored = await self._create_named(request, named, entries_of)
+                stored = await self._create_named(request, named, given, entries_of)
             except ApiError as error:
                 if error.reason != "AlreadyExists" or attempt == _NAME_TRIES - 1:
                     raise
@@ -260,7 +261,8 @@ class Registry:
                 return answered(resource, stored)
         raise AssertionError("the last try returns or raises")
 
-    async def _create_named(self, request: Request, obj: Any, entries_of: EntriesOf | None) -> Stored:
+    async def _create_named(self, request: Request, obj: Any, given: Any, entries_of: EntriesOf | None) -> Stored:
+        """`given` is the object before admission and strategy: what these add is no manager's."""
         resource = request.resource
         strategy = strategy_of(stored_resource(resource))
         obj = replace_meta(
@@ -280,7 +282,7 @@ class Registry:
         obj, release = strategy.allocate(obj, None, self._context)
         try:
             if entries_of is not None:
-                obj = replace_meta(obj, managedFields=entries_of(None, None, obj))
+                obj = replace_meta(obj, managedFields=entries_of(None, None, strategy.writable(given)))
             request.name, request.object = key.name, obj
             await self._admission.validate(request)
             if self.store.get(key) is not None:

@@ -55,6 +55,10 @@ class Strategy:
         """Drops what a client may not set, and sets what the server alone sets; the object has name and uid."""
         return replace(obj, status=None) if self.has_status else obj
 
+    def writable(self, obj: Any) -> Any:
+        """What of a new object its creator can own (Kubernetes: ResetFieldsStrategy)."""
+        return replace(obj, status=None) if self.has_status else obj
+
     def prepare_update(self, new: Any, old: Any, context: Context) -> Any:
         """A PUT or PATCH of the main resource; `new` has `old`'s system metadata already."""
         if self.has_status:
