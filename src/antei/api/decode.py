@@ -32,6 +32,8 @@ _KEY = re.compile(rb'"[ \t\r\n]*:')
 #: As many unknown or duplicate fields as are told of (sigs.k8s.io/json stops there too).
 _STRICT_ERRORS_LIMIT = 100
 _SUMMARY_BYTES = 30
+#: Where a schema has schemas that lightkube's types do not tell of.
+_SCHEMA_FIELDS = frozenset({"additionalItems", "additionalProperties", "items"})
 #: What clients and their tests see of a real API server here.
 _SCHEME = '"pkg/api/legacyscheme/scheme.go:30"'
 
@@ -304,10 +306,23 @@ class _Walk:
                 self.struct(value, struct_schema(expected.struct), f"{path}.{key}" if path else key)
                 return value
             case Kind.ANY:
+                if key in _SCHEMA_FIELDS and schema.go_name == "JSONSchemaProps":
+                    return self._json_schema(value, schema, path, key)
                 self.key_count += _count_keys(value)
                 return value
             case _:
                 return SCALARS[expected.kind](value, expected, schema, path, key)
+
+    def _json_schema(self, value: Any, schema: StructSchema, path: str, key: str) -> Any:
+        """A schema, or in its place a boolean (additionalProperties) or a list of schemas (items)."""
+        if type(value) is dict:
+            self.struct(value, schema, f"{path}.{key}" if path else key)
+        elif type(value) is list and key == "items":
+            for index, entry in enumerate(value):
+                self._json_schema(entry, schema, path, f"{key}[{index}]")
+        elif type(value) is not bool or key == "items":
+            raise mismatch(value, ValueSchema(Kind.STRUCT, "v1.JSONSchemaProps"), schema, path, key)
+        return value
 
     def _list(self, value: Any, expected: ValueSchema, schema: StructSchema, path: str, key: str) -> Any:
         if type(value) is not list:

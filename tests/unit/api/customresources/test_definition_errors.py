@@ -11,6 +11,7 @@ from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 from antei.api.customresources.crd import definition_errors, definition_update_errors
 from antei.api.decode import decode_data
 from antei.api.defaults import apply_defaults
+from antei.api.errors import ApiError
 
 VERSION: dict[str, Any] = {
     "name": "v1",
@@ -307,3 +308,35 @@ def test_a_schema_is_not_nested_without_end() -> None:
     for _ in range(150):
         schema = {"type": "object", "properties": {"a": schema}}
     assert of_schema(schema) == [f'{ROOT}: Invalid value: "": must not be nested more than 200 levels']
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"items": {"type": "string", "enum": "x"}}, "of type []interface {}"),
+        ({"items": {"type": "string", "maxLength": "3"}}, "of type int64"),
+        ({"items": "x"}, "of type v1.JSONSchemaProps"),
+        ({"items": {"items": {"properties": ["a"]}}}, "of type map[string]v1.JSONSchemaProps"),
+        ({"additionalProperties": {"nullable": "yes"}}, "of type bool"),
+        ({"additionalProperties": 3}, "of type v1.JSONSchemaProps"),
+        ({"items": {"x-kubernetes-validations": ["a"]}}, "of type v1.ValidationRule"),
+        ({"allOf": {"a": 1}}, "of type []v1.JSONSchemaProps"),
+        ({"not": []}, "of type v1.JSONSchemaProps"),
+        ({"required": "a"}, "of type []string"),
+    ],
+)
+def test_what_is_no_schema_is_not_decoded(schema: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ApiError) as refusal:
+        of_schema({"type": "object", "properties": {"a": {"type": "array", **schema}}})
+    assert "json: cannot unmarshal" in refusal.value.message
+    assert refusal.value.message.endswith(problem)
+
+
+def test_unknown_fields_of_schemas_are_told() -> None:
+    item = {"type": "string", "fomat": "x"}
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": item}}}
+    data = copy.deepcopy(CRD)
+    data["spec"]["versions"] = [{**VERSION, "schema": {"openAPIV3Schema": schema}}]
+    assert decode_data(data, CustomResourceDefinition).warnings == [
+        'unknown field "spec.versions[0].schema.openAPIV3Schema.properties.a.items.fomat"'
+    ]
