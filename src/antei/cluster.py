@@ -37,6 +37,7 @@ from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
 from antei.control.accounttokens import AccountTokenController, AccountTokens
+from antei.control.admissionpolicy import ValidatingAdmissionPolicyController
 from antei.control.certificates import CertificateController, CertificateSigner
 from antei.control.clusterroleaggregation import ClusterRoleAggregationController
 from antei.control.controller import Controller, WorkQueue, run_controller
@@ -78,6 +79,7 @@ from antei.node.transport import SocketProbeTransport
 from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.chosen import choose_runtime, runtime_of_leftovers
 from antei.runtime.image_map import load_maps
+from antei.server.audit_policy import METADATA, AuditPolicy
 from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
 from antei.server.http.server import ApiServer
 from antei.server.kubeconfig import write_kubeconfig
@@ -111,6 +113,7 @@ class Settings:
     endpoint_lag_seconds: Lag = 0.0  # always the same, or asked for each change of endpoints
     is_persistent: bool = True  # False: objects are kept in memory only
     audit_log: Path | None = None  # requests to the API are written here, a JSON line each
+    audit_policy: AuditPolicy = METADATA  # of which requests
 
     @property
     def cluster_id(self) -> str:
@@ -130,7 +133,7 @@ class Cluster:
         self.settings = settings
         self.world = world or system_world()
         self.measures = Measures()
-        self.notes: list[str] = []  # what this machine does not allow, a sentence each
+        self.notes = list(settings.audit_policy.notes)  # what is not as it was asked for, a sentence each
         self.version = f"v{KUBERNETES_MINOR}.0"
         self._observer = observer
         self._probe_block = probe_block
@@ -267,6 +270,7 @@ class Cluster:
             extra_sockets=inside,
             extra_names=(self.network.addresses.api, API_SERVICE_ADDRESS),
             audit_log=self.settings.audit_log,
+            audit_policy=self.settings.audit_policy,
             ready_checks={"nodes": self._nodes_ready.is_set},
             kubelets=NodeKubelets(self.agents, self.runtime, self.world),
             measures=self.measures,
@@ -462,6 +466,7 @@ def make_controllers(
         TaintEvictionController,
         PodGarbageCollector,
         ResourceQuotaController,
+        ValidatingAdmissionPolicyController,
         ClusterRoleAggregationController,
     )
     controllers: list[Controller] = [kind(client, informers, recorder.named(kind.name), world) for kind in plain]
