@@ -27,7 +27,7 @@ from antei.server.http.openapi.custom import custom_schemas, list_schema
 from antei.server.http.openapi.definitions import Definitions, definition_name
 from antei.server.http.openapi.operations import Operations, Shown, camel
 
-__all__ = ["Document", "documents", "program_digest"]
+__all__ = ["Document", "documents"]
 
 #: Modules and data that decide what a document says.
 _MADE_OF = ("definitions.py", "documents.py", "enums.py", "operations.py", "parameters.py", "custom.py")
@@ -95,8 +95,16 @@ class Document:
 def documents(
     group_versions: Mapping[str, Mapping[str, Sequence[ServedVersion]]], schema_of: SchemaOf
 ) -> dict[str, Document]:
-    """By name. `group_versions` are as discovery has them: group → version → kinds."""
-    pairs = [(group, version) for group, versions in group_versions.items() for version in versions]
+    """By name. `group_versions` are as discovery has them: group → version → kinds. Reads files, the first time.
+
+    A custom kind that comes or goes leaves the documents of other groups as they are.
+    """
+    pairs = [
+        (group, version)
+        for group, versions in group_versions.items()
+        for version, served in versions.items()
+        if any(entry.resource.definition is None for entry in served)
+    ]
     found = {name: Document(name, (), {}, pairs, _digest(name, ())) for name in ("version", "api", "apis")}
     for group, versions in group_versions.items():
         if group:
@@ -109,18 +117,19 @@ def documents(
                 if entry.resource.definition is not None
             }
             listed = [(entry.plural, sorted(entry.resource.subresources), entry.resource.verbs) for entry in served]
-            digest = _digest(name, (listed, pairs, [custom[key] for key in sorted(custom)]))
-            found[name] = Document(name, served, custom, pairs, digest)
+            mine = pairs if (group, one) in pairs else [(group, one)]
+            digest = _digest(name, (listed, mine, [custom[key] for key in sorted(custom)]))
+            found[name] = Document(name, served, custom, mine, digest)
     return found
 
 
 def _digest(name: str, parts: Any) -> str:
-    content = msgspec.json.encode([program_digest(), name, parts])
+    content = msgspec.json.encode([_program_digest(), name, parts])
     return hashlib.sha512(content).hexdigest().upper()
 
 
 @cache
-def program_digest() -> str:
+def _program_digest() -> str:
     """Of all that the documents of built-in kinds are made of. Reads files."""
     digest = hashlib.sha256(f"{KUBERNETES_VERSION} {version('lightkube-models')}".encode())
     package = importlib.resources.files(__package__)

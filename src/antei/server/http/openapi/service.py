@@ -24,7 +24,7 @@ from antei.server.http.discovery import versions_of
 from antei.server.http.exchange import Exchange
 from antei.server.http.health import KUBERNETES_VERSION
 from antei.server.http.negotiation import accepted_media
-from antei.server.http.openapi.documents import Document, documents, program_digest
+from antei.server.http.openapi.documents import Document, documents
 from antei.server.http.openapi.gnostic import encode
 from antei.server.http.openapi.swagger import swagger
 
@@ -88,15 +88,15 @@ class OpenApi:
 
     async def _follow(self) -> None:
         """What is served now; documents of kinds that are as they were stay built."""
-        generation = self._catalog.generation
-        if generation == self._generation:
+        if self._catalog.generation == self._generation:
             return
-        await asyncio.to_thread(program_digest)  # reads files, the first time
-        generation = self._catalog.generation
-        self._documents = documents(versions_of(self._catalog.served_versions()), self._catalog.schema_of)
-        self._generation = generation
-        current = {document.digest for document in self._documents.values()}
-        self._answers = {key: answer for key, answer in self._answers.items() if key[0] in current}
+        async with self._building:
+            generation = self._catalog.generation
+            versions = versions_of(self._catalog.served_versions())
+            found = await asyncio.to_thread(documents, versions, self._catalog.schema_of)
+            self._documents, self._generation = found, generation
+            current = {document.digest for document in found.values()}
+            self._answers = {key: answer for key, answer in self._answers.items() if key[0] in current}
 
     async def _send_index(self, exchange: Exchange) -> None:
         paths = {
