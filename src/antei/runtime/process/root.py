@@ -18,8 +18,8 @@ Storage: TypeAlias = Literal["disk", "memory"]
 _OCTAL = re.compile(r"\\([0-7]{3})")
 #: Replaced in every container by something of its own.
 _OWN = ("/proc", "/dev", "/sys", "/run")
-#: What runtimes call the overlay that is a container's root (runc's bundles, Docker's overlay2).
-_CONTAINER_ROOTS = ("rootfs", "merged")
+#: What runtimes call the overlay that is a container's root (runc's bundles, Docker's overlay2), and a pod's memory.
+_OF_CONTAINERS = (("overlay", "rootfs"), ("overlay", "merged"), ("tmpfs", "shm"))
 #: File systems that serve as the lower layer of an overlay; others that hold files are shown read-only.
 _LOWER_LAYERS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "squashfs", "erofs"}
 _SHOWN_READ_ONLY = {"virtiofs", "9p", "nfs", "nfs4", "cifs", "vfat", "exfat", "iso9660", "ntfs3"}
@@ -88,7 +88,7 @@ def _entries_above(mounts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 def parse_mountinfo(text: str) -> list[tuple[str, str]]:
     """(mount point, file system type), parents first (proc(5)).
 
-    Left out are what containers get of their own, and the roots of other containers: these come and go, and one that is
+    Left out are what containers get of their own, and what other containers have: these come and go, and one that is
     gone would fail every container that is started later.
     """
     found: dict[str, str] = {}
@@ -96,8 +96,8 @@ def parse_mountinfo(text: str) -> list[tuple[str, str]]:
         fields, _, tail = line.partition(" - ")
         point = _OCTAL.sub(lambda escaped: chr(int(escaped[1], 8)), fields.split(" ")[4])
         kind = tail.split(" ")[0]
-        is_container = kind == "overlay" and point.rsplit("/", 1)[-1] in _CONTAINER_ROOTS
-        if point != "/" and not _within(point, _OWN) and not is_container:
+        is_of_container = (kind, point.rsplit("/", 1)[-1]) in _OF_CONTAINERS
+        if point != "/" and not _within(point, _OWN) and not is_of_container:
             found[point] = kind
     return sorted(found.items())
 
