@@ -553,7 +553,7 @@ class Registry:
             return await self._removed(resource, current)
         stored = await self.store.update(current.key, new, current.revision)
         if resource.bucket == CRD_BUCKET:
-            await self._definitions.settle()
+            await self._definitions.changed(current.object, stored.object)
         return stored
 
     async def _commit_custom(self, resource: Resource, candidate: Stored, dry_run: bool) -> Stored:

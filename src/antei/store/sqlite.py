@@ -212,6 +212,12 @@ class SqliteStore:
         self._database.stop()
 
 
+def _may_be_custom(bucket: str) -> bool:
+    """Objects of a kind whose definition has gone are kept: they are there again when the definition is."""
+    group = bucket.rpartition("/")[0]
+    return "." in group and not group.endswith(".k8s.io")
+
+
 class _Database:
     """The file and the one thread that touches it: every method but `run` and `stop` belongs to that thread."""
 
@@ -289,12 +295,13 @@ class _Database:
             key = Key(bucket, namespace, name)
             decoder = decoders.get(bucket)
             if decoder is None:
-                if bucket not in types and bucket not in custom:
+                if bucket not in types and bucket not in custom and not _may_be_custom(bucket):
                     raise Damaged(f"{self._path} holds {bucket}, which this antei does not know")
                 decoder = decoders[bucket] = msgspec.json.Decoder(types.get(bucket, dict[str, Any]))
             try:
                 decoded = decoder.decode(data)
-                objects.append(Stored(key, CustomObject.of(decoded) if bucket in custom else decoded, data, revision))
+                obj = decoded if bucket in types else CustomObject.of(decoded)
+                objects.append(Stored(key, obj, data, revision))
             except msgspec.DecodeError as error:
                 raise Damaged(f"{self._path} holds an unreadable object, {key}: {error}") from error
         return objects

@@ -145,6 +145,33 @@ async def test_a_new_default_is_shown_in_objects_that_were_stored_before(registr
     assert [item.object["spec"] for item in listed] == [{"cron": "* *", "paused": False}]
 
 
+async def test_a_watch_ends_when_its_kind_is_described_otherwise(registry: Registry) -> None:
+    resource = await establish(registry, crd())
+    watch = registry.watch(resource, None, after_revision=registry.store.revision)
+    labelled = {"metadata": {"labels": {"a": "b"}}}
+    await registry.patch(CRDS, "", f"crontabs.{GROUP}", labelled, patch_type=MERGE)
+    await registry.create(resource, "default", cron_tab(resource))
+    assert (await anext(watch))[0] == "ADDED"
+    await change_definition(registry, version(), version("v2"))
+    with pytest.raises(StopAsyncIteration):
+        await anext(watch)
+
+
+async def test_objects_of_a_definition_that_was_forced_away_do_not_keep_the_store_shut(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "state.db")
+    registry = Registry(store, system_world())
+    await add_namespace(registry)
+    resource = await establish(registry, crd())
+    await registry.create(resource, "default", cron_tab(resource))
+    await remove_definition(registry, "crontabs")
+    await store.aclose()
+    store = await SqliteStore.open(tmp_path / "state.db")
+    registry = Registry(store, system_world())
+    resource = await establish(registry, crd())
+    assert (await registry.get(resource, "default", "a")).object["spec"]["cron"] == "* *"
+    await store.aclose()
+
+
 async def test_custom_kinds_are_there_after_a_restart(tmp_path: Path) -> None:
     store = await SqliteStore.open(tmp_path / "state.db")
     registry = Registry(store, system_world())

@@ -38,15 +38,24 @@ class Definitions:
         self._watches: dict[str, WeakSet[AsyncIterator[Any]]] = {}
 
     def follow(self, bucket: str, changes: AsyncIterator[Any]) -> None:
-        """Ends these changes when the kind goes."""
+        """Ends these changes when the kind goes, or is described otherwise."""
         self._watches.setdefault(bucket, WeakSet()).add(changes)
 
+    async def changed(self, old: CustomResourceDefinition, new: CustomResourceDefinition) -> None:
+        """Who follows a kind that is described otherwise now has to ask again, as of Kubernetes."""
+        if old.spec != new.spec:
+            self._finish(old)
+        await self.settle()
+
     async def gone(self, crd: CustomResourceDefinition) -> None:
+        self._finish(crd)
+        await self.settle()
+
+    def _finish(self, crd: CustomResourceDefinition) -> None:
         for changes in list(self._watches.pop(bucket_of(crd), ())):
             finish = getattr(changes, "finish", None)
             if finish is not None:
                 finish()
-        await self.settle()
 
     async def settle(self) -> None:
         """Gives names that have become free to those that asked for them."""
