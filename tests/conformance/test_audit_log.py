@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from antei.server.audit import AuditLog
+from antei.server.audit_policy import METADATA, AuditPolicy, parse_policy
 from antei.server.http.server import ApiServer
 from antei.server.registry import Registry
 from antei.world.system import system_world
@@ -24,8 +25,17 @@ CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 
 
 @pytest.fixture
-async def api_server(tmp_path: Path, registry: Registry, pod_logs: FakePodLogs) -> AsyncIterator[ApiServer]:
-    server = ApiServer(registry, system_world(), tmp_path / "data", pod_logs, audit_log=tmp_path / "audit.log")
+def policy() -> AuditPolicy:
+    return METADATA
+
+
+@pytest.fixture
+async def api_server(
+    tmp_path: Path, registry: Registry, pod_logs: FakePodLogs, policy: AuditPolicy
+) -> AsyncIterator[ApiServer]:
+    server = ApiServer(
+        registry, system_world(), tmp_path / "data", pod_logs, audit_log=tmp_path / "audit.log", audit_policy=policy
+    )
     await server.start()
     yield server
     await server.stop()
@@ -83,6 +93,34 @@ async def test_each_request_is_a_line_that_says_who_what_and_how_it_ended(
     assert refused["annotations"]["authorization.k8s.io/decision"] == "forbid"
     assert unknown["user"] == {}
     assert begun["auditID"] == ended["auditID"] != created["auditID"]
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        parse_policy(
+            {
+                "apiVersion": "audit.k8s.io/v1",
+                "kind": "Policy",
+                "rules": [
+                    {"level": "None", "nonResourceURLs": ["/version"]},
+                    {"level": "None", "verbs": ["list"]},
+                    {"level": "Metadata"},
+                ],
+            }
+        )
+    ],
+)
+async def test_a_policy_says_which_requests_are_told(api_server: ApiServer, tmp_path: Path) -> None:
+    events = await told(
+        api_server,
+        tmp_path / "audit.log",
+        ("GET", "/version", {}),
+        ("GET", CONFIG_MAPS, {}),
+        ("GET", f"{CONFIG_MAPS}/gone", {}),
+        ("GET", "/version", {"with": {"Authorization": "Bearer wrong"}}),
+    )
+    assert [(e["verb"], e["requestURI"]) for e in events] == [("get", f"{CONFIG_MAPS}/gone")]
 
 
 async def test_a_log_that_is_behind_drops_what_is_too_much_and_waits_for_nothing(tmp_path: Path) -> None:

@@ -11,15 +11,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 import uvloop
+import yaml
 from rich.console import Console
 
+from antei.api.kubernetes_yaml import KubernetesLoader
 from antei.cli.durations import DURATION
 from antei.cli.instance import Instance, data_option, default_directory, fail, until
 from antei.cli.lines import new_console, say
@@ -28,6 +30,7 @@ from antei.client.apply import Applied, Applier
 from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents
 from antei.cluster import Cluster, Settings
 from antei.runtime.image_map import ImageMapError, load_maps
+from antei.server.audit_policy import METADATA, AuditPolicy, PolicyError, parse_policy
 from antei.store import StoreError
 from antei.world.system import SystemClock
 
@@ -67,6 +70,11 @@ _TELL_SECONDS = 0.2
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write who asked the API for what here, a JSON line a request.",
 )
+@click.option(
+    "--audit-policy",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Which requests: a Policy of audit.k8s.io/v1; by default all of them.",
+)
 @click.option("--detach", is_flag=True, help="Return when ready; the cluster goes on until `antei down`.")
 @click.option("--wait", default="120s", show_default=True, type=DURATION, help="How long to wait until all is ready.")
 @click.option("--verbose", is_flag=True, help="Log what the cluster does.")
@@ -79,6 +87,7 @@ def up(
     maps: tuple[Path, ...],
     endpoint_lag: float,
     audit_log: Path | None,
+    audit_policy: Path | None,
     detach: bool,
     wait: float,
     verbose: bool,
@@ -93,6 +102,8 @@ def up(
     antei up examples/mattermost                 the example
     antei up --detach --data /tmp/two app.yaml   a second one, in the background
     """
+    if audit_policy is not None and audit_log is None:
+        raise click.UsageError("--audit-policy says what is written to --audit-log, which is missing")
     if ephemeral and detach:
         raise click.UsageError("--ephemeral ends with the command, --detach outlives it: choose one")
     console = new_console()
@@ -100,7 +111,8 @@ def up(
         documents = _read(paths)
         chosen_maps = maps or _maps_beside(paths)
         load_maps(chosen_maps)
-    except (ManifestError, ImageMapError) as error:
+        policy = METADATA if audit_policy is None else _policy(audit_policy)
+    except (ManifestError, ImageMapError, PolicyError) as error:
         fail(1, str(error))
     directory = Path(tempfile.mkdtemp(prefix="antei-")) if ephemeral else data.absolute()
     instance = Instance(directory)
@@ -115,7 +127,8 @@ def up(
                 )
             sys.exit(asyncio.run(_deploy(instance, documents, wait, console)))
         if detach:
-            _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose, audit_log)
+            files = {"--audit-log": audit_log, "--audit-policy": audit_policy}
+            _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose, files)
             for note in instance.notes():
                 say(console, f"note: {note}")
             code = asyncio.run(_deploy(instance, documents, wait, console))
@@ -129,6 +142,7 @@ def up(
             endpoint_lag_seconds=endpoint_lag,
             is_persistent=not ephemeral,
             audit_log=audit_log,
+            audit_policy=policy,
         )
         logging.basicConfig(
             level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -273,6 +287,14 @@ def _read(paths: Sequence[Path]) -> list[Document]:
     return documents
 
 
+def _policy(file: Path) -> AuditPolicy:
+    """Raises PolicyError, which names the file."""
+    try:
+        return parse_policy(yaml.load(file.read_text(encoding="utf-8"), Loader=KubernetesLoader))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, PolicyError) as error:
+        raise PolicyError(f"{file}: {error}") from error
+
+
 def _maps_beside(paths: Sequence[Path]) -> list[Path]:
     """antei.yaml in the directories of the manifests."""
     found: list[Path] = []
@@ -289,7 +311,7 @@ def _detach(
     maps: Sequence[Path],
     endpoint_lag: float,
     verbose: bool,
-    audit_log: Path | None,
+    files: Mapping[str, Path | None],
 ) -> None:
     """Starts the cluster as a process of its own and returns when it is ready; fails the command when it is not."""
     instance.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -297,8 +319,8 @@ def _detach(
     command += ["--runtime", runtime, "--endpoint-lag", f"{endpoint_lag}s", *(["--verbose"] if verbose else [])]
     for path in maps:
         command += ["--map", str(path.absolute())]
-    if audit_log is not None:
-        command += ["--audit-log", str(audit_log.absolute())]
+    for option, file in files.items():
+        command += [option, str(file.absolute())] if file is not None else []
     with instance.log_file.open("ab") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, cwd="/"

@@ -14,7 +14,9 @@ import msgspec
 from antei.api.errors import ApiError
 from antei.api.objects import to_micro_time
 from antei.server.audit import AuditLog
+from antei.server.audit_policy import METADATA, AuditPolicy
 from antei.server.authorization import Attributes, Rbac
+from antei.server.authorization.attributes import of_path
 from antei.server.caller import ANONYMOUS, User
 from antei.server.http.access import attributes_of
 from antei.server.http.exchange import Exchange, Scope
@@ -28,20 +30,24 @@ _LONG_SUBRESOURCES = CONNECT_SUBRESOURCES | {"log"}
 
 
 class Auditing:
-    def __init__(self, log: AuditLog, rbac: Rbac, world: World) -> None:
+    def __init__(self, log: AuditLog, rbac: Rbac, world: World, policy: AuditPolicy = METADATA) -> None:
         self._log = log
         self._rbac = rbac
         self._world = world
+        self._policy = policy
 
     def begin(self, scope: Scope, exchange: Exchange) -> Audited:
-        return Audited(self._log, self._rbac, self._world, scope, exchange)
+        return Audited(self._log, self._policy, self._rbac, self._world, scope, exchange)
 
 
 class Audited:
     """One request on its way. `user` is who really calls; None where nobody knows."""
 
-    def __init__(self, log: AuditLog, rbac: Rbac, world: World, scope: Scope, exchange: Exchange) -> None:
+    def __init__(
+        self, log: AuditLog, policy: AuditPolicy, rbac: Rbac, world: World, scope: Scope, exchange: Exchange
+    ) -> None:
         self._log = log
+        self._policy = policy
         self._rbac = rbac
         self._world = world
         self._exchange = exchange
@@ -73,6 +79,8 @@ class Audited:
 
     def _record(self, stage: str, moment: datetime, status: dict[str, Any] | None) -> None:
         exchange, attributes = self._exchange, self._attributes
+        if not self._policy.tells(self.user, attributes or of_path(exchange.method, exchange.path), stage):
+            return
         query = b"?" + exchange.query_string if exchange.query_string else b""
         verb = attributes.verb if attributes is not None else exchange.method.lower()
         event: dict[str, Any] = {

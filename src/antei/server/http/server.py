@@ -17,6 +17,7 @@ import uvicorn
 
 from antei.api import protobuf
 from antei.server.audit import AuditLog
+from antei.server.audit_policy import METADATA, AuditPolicy
 from antei.server.authentication import Authenticator, ServiceAccountTokens
 from antei.server.certificate_authority import CertificateAuthority, load_authority
 from antei.server.certificates import ServingCertificate, ensure_certificates, ensure_signing_key
@@ -79,6 +80,7 @@ class ApiServer:
         limits: TrafficLimits | None = None,
         head_seconds: float = HEAD_SECONDS,
         audit_log: Path | None = None,
+        audit_policy: AuditPolicy = METADATA,
     ) -> None:
         """`data` keeps certificates and the token; port 0 takes a free one. Without `pod_streams` there are no nodes
         to run commands on or to connect to.
@@ -112,6 +114,7 @@ class ApiServer:
         self._token_requests: TokenRequests | None = None
         self._authority: CertificateAuthority | None = None
         self._audit_log = AuditLog(audit_log) if audit_log is not None else None
+        self._audit_policy = audit_policy
 
     # Valid after `start`
 
@@ -251,8 +254,13 @@ class ApiServer:
             resource_metrics,
             self._traffic,
             self._registry.catalog,
-            auditing=Auditing(self._audit_log, rbac, self._world) if self._audit_log is not None else None,
+            auditing=self._auditing(),
         )
+
+    def _auditing(self) -> Auditing | None:
+        if self._audit_log is None:
+            return None
+        return Auditing(self._audit_log, self._registry.rbac, self._world, self._audit_policy)
 
     def _stored_objects(self) -> list[tuple[tuple[str, str], float]]:
         store = self._registry.store
