@@ -51,6 +51,7 @@ def test_create_makes_everything_that_it_offers(kubectl: Kubectl, antei: Antei, 
     login = ("--docker-server=registry.example", "--docker-username=jane", "--docker-password=secret")
     kubectl("create", "secret", "docker-registry", "pull", *login)
     kubectl("create", "job", "once", "--image=busybox", "--", "date")
+    kubectl("create", "cronjob", "nightly", "--image=busybox", "--schedule=0 3 * * *")
     file = tmp_path / "settings.env"
     file.write_text("COLOR=red\nSHAPE=round\n")
     kubectl("create", "configmap", "from-file", f"--from-file=whole={file}")
@@ -72,6 +73,7 @@ def test_create_makes_everything_that_it_offers(kubectl: Kubectl, antei: Antei, 
     assert pull["type"] == "kubernetes.io/dockerconfigjson"
     assert "registry.example" in json.loads(base64.b64decode(pull["data"][".dockerconfigjson"]))["auths"]
     assert kubectl.get("job", "once")["spec"]["template"]["spec"]["containers"][0]["command"] == ["date"]
+    assert kubectl.get("cronjob", "nightly")["status"] == {}
     assert kubectl.get("configmap", "from-file")["data"] == {"whole": "COLOR=red\nSHAPE=round\n"}
     assert kubectl.get("configmap", "from-env")["data"] == {"COLOR": "red", "SHAPE": "round"}
     taken = kubectl("create", "service", "nodeport", "other", "--tcp=80:8080", "--node-port=30123", check=False)

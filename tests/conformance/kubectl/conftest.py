@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import count
 
 import pytest
 from antei_process import Antei, Kubectl, write_map
 
+from antei.testing import AnteiCluster
+
 _NUMBERS = count(1)
 
 
 @pytest.fixture(scope="session")
-def antei(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei]:
-    directory = tmp_path_factory.mktemp("kubectl")
-    cluster = Antei(directory / "data", (write_map(directory / "map"),))
-    try:
-        cluster.up()
-        yield cluster
-    finally:
-        cluster.close()
+def antei(
+    tmp_path_factory: pytest.TempPathFactory, antei_cluster_factory: Callable[..., AbstractContextManager[AnteiCluster]]
+) -> Iterator[Antei]:
+    images = write_map(tmp_path_factory.mktemp("kubectl") / "map")
+    with antei_cluster_factory(nodes=3, images=[images]) as cluster:
+        yield Antei(cluster.directory)
 
 
 @pytest.fixture

@@ -86,14 +86,18 @@ def test_get_selects_by_label_and_by_field(antei: Antei, kubectl: Kubectl) -> No
 
 
 def test_get_watches(kubectl: Kubectl) -> None:
+    kubectl.apply(pod("before"))
     with following(kubectl.start("get", "pods", "-w", "--no-headers")) as process:
         assert process.stdout is not None
+        assert process.stdout.readline().split()[0] == "before"  # it follows from here on
         kubectl.apply(pod("seen"))
         kubectl.wait("condition=Ready", "pod/seen")
         kubectl("delete", "pod", "seen")
         statuses = []
         for line in process.stdout:
             words = line.split()
+            if words[0] != "seen":
+                continue
             statuses.append((words[1], words[2]))
             if words[2] in ("Terminating", "Completed") and len(statuses) > 3:
                 break
