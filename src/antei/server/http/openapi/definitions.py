@@ -123,7 +123,7 @@ class Definitions:
         return name
 
     def _struct(self, struct: type[Any]) -> dict[str, Any]:
-        own, texts = _descriptions(struct)
+        own, texts = _descriptions(struct)  # type: ignore[arg-type]
         schema = struct_schema(struct)  # type: ignore[arg-type]
         facts = type_facts(struct)
         held = values_in_go(struct)
@@ -135,9 +135,9 @@ class Definitions:
         if own:
             built["description"] = own
         built |= {"type": "object", "properties": properties}
-        required = [info.encode_name for info in msgspec.structs.fields(struct) if info.required]
+        required = _required(struct)  # type: ignore[arg-type]
         if required:
-            built["required"] = required
+            built["required"] = list(required)
         if facts.map:
             built["x-kubernetes-map-type"] = facts.map
         if facts.unions:
@@ -272,6 +272,12 @@ def _groups() -> Mapping[str, tuple[str, str]]:
     return {**found, "meta_v1": ("", "v1")}
 
 
+@cache
+def _required(struct: type[Any]) -> Sequence[str]:
+    return tuple(info.encode_name for info in msgspec.structs.fields(struct) if info.required)
+
+
+@cache
 def _descriptions(struct: type[Any]) -> tuple[str, Mapping[str, str]]:
     """lightkube's docstring: the kind's own text, then one bullet a field, its text going on in deeper lines."""
     own: list[str] = []
