@@ -22,12 +22,13 @@ from lightkube.resources.networking_v1 import IngressClass
 from lightkube.resources.scheduling_v1 import PriorityClass
 from lightkube.resources.storage_v1 import StorageClass
 
-from antei.api.errors import ApiError
 from antei.api.metrics_v1beta1 import METRICS_GROUP
 from antei.api.objects import meta, replace, to_time
 from antei.api.resources import resource_of
 from antei.server.admission import SYSTEM_NAMESPACES
+from antei.server.caller import STARTING, calling
 from antei.server.registry import Registry
+from antei.store import Key
 
 __all__ = ["API_SERVICE_ADDRESS", "DNS_SERVICE_ADDRESS", "bootstrap"]
 
@@ -37,7 +38,15 @@ DNS_SERVICE_ADDRESS = "10.96.0.10"
 
 
 async def bootstrap(registry: Registry, *, provisioner: str, api_endpoints: Sequence[tuple[str, int]]) -> None:
-    """Creates what is missing; `api_endpoints` are the (address, port) at which pods reach the API server."""
+    """Creates what is missing; `api_endpoints` are the (address, port) at which pods reach the API server.
+
+    What is there is not created again: neither a quota that is full nor a webhook that is not up yet may be in the way.
+    """
+    with calling(STARTING):
+        await _bootstrap(registry, provisioner, api_endpoints)
+
+
+async def _bootstrap(registry: Registry, provisioner: str, api_endpoints: Sequence[tuple[str, int]]) -> None:
     for name in SYSTEM_NAMESPACES:
         await _ensure(registry, Namespace(apiVersion="v1", kind="Namespace", metadata=ObjectMeta(name=name)))
     for obj in (*_priority_classes(), _storage_class(provisioner), _ingress_class(), _api_service(), _dns_service()):
@@ -51,14 +60,11 @@ async def _ensure(registry: Registry, obj: Any, replace_fields: Sequence[str] = 
     resource = resource_of(type(obj))
     metadata = meta(obj)
     namespace, name = metadata.namespace or "", metadata.name or ""
-    try:
+    stored = registry.store.get(Key(resource.bucket, namespace, name))
+    if stored is None:
         await registry.create(resource, namespace, obj)
-    except ApiError as error:
-        if error.reason != "AlreadyExists":
-            raise
-    else:
         return
-    current = (await registry.get(resource, namespace, name)).object
+    current = stored.object
     changes = {field: getattr(obj, field) for field in replace_fields if hasattr(obj, field)}
     if changes and any(getattr(current, field) != value for field, value in changes.items()):
         await registry.update(resource, namespace, name, replace(current, **changes))

@@ -12,7 +12,7 @@ from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["ANONYMOUS", "COMPONENT", "MASTERS", "User", "annotate", "caller", "calling", "warn"]
+__all__ = ["ANONYMOUS", "COMPONENT", "MASTERS", "STARTING", "User", "annotate", "caller", "calling", "warn"]
 
 #: Whom nothing is refused (Kubernetes: user.SystemPrivilegedGroup).
 MASTERS = "system:masters"
@@ -31,6 +31,8 @@ class User:
 
 
 COMPONENT = User("system:antei", (MASTERS,))
+#: The server itself, before anybody can call it: no webhook or policy may keep it from starting.
+STARTING = User("system:apiserver", (MASTERS,))
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 

@@ -13,6 +13,7 @@ from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import resource_of
 from antei.server.authorization.default_roles import AUTOUPDATE, default_objects
 from antei.server.authorization.rules import uncovered
+from antei.server.caller import STARTING, calling
 from antei.server.registry import Registry
 from antei.store import Key
 
@@ -20,6 +21,11 @@ __all__ = ["reconcile_default_roles"]
 
 
 async def reconcile_default_roles(registry: Registry) -> None:
+    with calling(STARTING):
+        await _reconcile(registry)
+
+
+async def _reconcile(registry: Registry) -> None:
     for wanted in default_objects():
         resource = resource_of(type(wanted))
         metadata = meta(wanted)

@@ -30,8 +30,8 @@ _EXPIRED, _HOSTNAME, _ADDRESS = (9, 10), 62, 64
 class HttpsWebhooks:
     """Implements `antei.server.webhooks.WebhookTransport`; connections are kept and used again."""
 
-    def __init__(self, cluster_sockets: Callable[[], Sockets], placed: Callable[[str], str]) -> None:
-        """`placed` is the address at which a cluster IP is answered there."""
+    def __init__(self, cluster_sockets: Callable[[], Sockets] | None, placed: Callable[[str], str] = str) -> None:
+        """`placed` is the address at which a cluster IP is answered there; without sockets there are no Services."""
         self._cluster_sockets = cluster_sockets
         self._placed = placed
         self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by whether it is the cluster's network
@@ -39,6 +39,8 @@ class HttpsWebhooks:
 
     async def post(self, endpoint: Endpoint, path: str, body: bytes) -> tuple[int, bytes]:
         is_in_cluster = endpoint.service is not None
+        if is_in_cluster and self._cluster_sockets is None:
+            raise TransportError("pods of this cluster are simulated: no Service answers")
         host = self._placed(endpoint.host) if is_in_cluster else endpoint.host
         authority = f"[{host}]" if ":" in host else host
         try:
@@ -71,6 +73,7 @@ class HttpsWebhooks:
         return session
 
     def _open_in_cluster(self, address: Any) -> socket.socket:
+        assert self._cluster_sockets is not None  # `post` has looked
         return self._cluster_sockets().open(address[0], address[1])
 
     async def _context(self, ca_bundle: str) -> ssl.SSLContext:

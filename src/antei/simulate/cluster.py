@@ -47,6 +47,7 @@ from antei.runtime.simulated import (
 )
 from antei.server.bootstrap import bootstrap
 from antei.server.registry import Registry
+from antei.server.webhooks import WebhookTransport
 from antei.simulate.store import ToldStore
 from antei.store.state import Limits
 from antei.world import World
@@ -151,13 +152,17 @@ class SimulatedCluster:
         keeps_log: bool = True,
         limits: Limits | None = None,
         world: World | None = None,
+        webhooks: WebhookTransport | None = None,
     ) -> None:
-        """`world` is for one that goes by the clock on the wall, on an ordinary loop; `seed` is without effect then."""
+        """`world` is for one that goes by the clock on the wall, on an ordinary loop; `seed` is without effect then.
+
+        `webhooks` is how webhooks are called: without it there is no network for them.
+        """
         self.world = world or virtual_world(seed)
         self.root_ca = ""
         self.signer: CertificateSigner | None = None
         self.store = ToldStore(limits)
-        self.registry = Registry(self.store, self.world)
+        self.registry = Registry(self.store, self.world, webhooks=webhooks)
         self.client: Client = LocalClient(self.registry)
         self.informers = Informers(self.client)
         self.runtime = SimulatedRuntime(self.world, profiles, profile_for=profile_for, keeps_log=keeps_log)

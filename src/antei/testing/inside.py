@@ -27,6 +27,7 @@ from antei.node.kubelets import NodeKubelets
 from antei.server.http.server import ApiServer
 from antei.server.kubeconfig import write_kubeconfig
 from antei.server.pod_logs import PodLogs
+from antei.server.webhook_transport import HttpsWebhooks
 from antei.simulate.cluster import SimulatedCluster
 from antei.testing.options import Options
 from antei.world.system import system_world
@@ -91,11 +92,13 @@ def _map_files(options: Options, directory: Path) -> list[Path]:
 @asynccontextmanager
 async def _simulated(options: Options, directory: Path) -> AsyncIterator[Inside]:
     world = system_world()
+    webhooks = HttpsWebhooks(None)  # by URL: pods have no network that Services could be in
     cluster = SimulatedCluster(
         nodes=options.nodes,
         profiles=options.profiles,
         endpoint_lag=options.endpoint_lag_seconds,
         world=world,
+        webhooks=webhooks,
     )
     logs: PodLogs = FleetLogs(cluster.node_agents)
     kubelets = NodeKubelets(cluster.node_agents, cluster.runtime, world)
@@ -107,6 +110,7 @@ async def _simulated(options: Options, directory: Path) -> AsyncIterator[Inside]
             yield Inside(cluster, cluster.client, server.url, (), cluster.node_agents, _never)
     finally:
         await asyncio.shield(server.stop())
+        await webhooks.aclose()
 
 
 async def _never() -> None:

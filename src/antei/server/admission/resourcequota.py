@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -77,21 +77,27 @@ class ResourceQuotaAdmission:
     async def charge(self, request: Request) -> Charge | None:
         """To be settled when the object has been stored, or not. Raises 403 where a quota would be exceeded."""
         lock = self._locks.setdefault(request.namespace, asyncio.Lock())
+        charge = Charge(Key(request.resource.bucket, request.namespace, request.name))
         async with lock:
-            charge = Charge(Key(request.resource.bucket, request.namespace, request.name))
-            charged: set[Key] = set()
-            while True:
-                wanted = self._wanted(request, charged)
-                if not wanted or request.dry_run:
-                    return charge if charge.amounts else None
-                self._in_flight[charge] = None
-                for stored, amounts in wanted:
-                    if not await self._add(stored, amounts):
-                        break  # somebody else has changed it: what is left is looked at once more
-                    charge.amounts[stored.key] = amounts
-                    charged.add(stored.key)
+            try:
+                await self._charge(request, charge)
+            except BaseException:  # refused by the second quota, or the caller has gone
+                await self.settle(charge, is_stored=False)
+                raise
+        return charge if charge.amounts else None
 
-    def _wanted(self, request: Request, charged: set[Key]) -> list[tuple[Stored, Amounts]]:
+    async def _charge(self, request: Request, charge: Charge) -> None:
+        while True:
+            wanted = self._wanted(request, charge.amounts)
+            if not wanted or request.dry_run:
+                return
+            self._in_flight[charge] = None
+            for stored, amounts in wanted:
+                if not await self._add(stored, amounts):
+                    break  # somebody else has changed it: what is left is looked at once more
+                charge.amounts[stored.key] = amounts
+
+    def _wanted(self, request: Request, charged: Container[Key]) -> list[tuple[Stored, Amounts]]:
         """The quotas that are yet to be charged, and with what. Raises 403 for what does not fit."""
         resource = stored_resource(request.resource)
         concerned: list[tuple[Stored, list[str]]] = []

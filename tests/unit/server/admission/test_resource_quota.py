@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -213,3 +214,29 @@ async def test_init_containers_and_overhead_count_as_the_scheduler_counts_them(r
     await add(registry, Pod(metadata=ObjectMeta(name="p"), spec=spec))
     # 1 + 1 + the sidecar's 1 while running; 1 + 3 while starting
     assert await used(registry) == {"requests.cpu": "4"}
+
+
+async def test_a_creation_that_is_called_off_leaves_no_charge(registry: Registry) -> None:
+    await quota(registry, hard={"pods": "1"})
+    creating = asyncio.create_task(add(registry, pod("a")))
+    for _ in range(100):
+        await asyncio.sleep(0)
+        if (await used(registry))["pods"] != "0":
+            break
+    creating.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await creating
+    if registry.store.list("/pods").items:
+        return  # it was stored first: then it counts
+    assert await used(registry) == {"pods": "0"}
+    await add(registry, pod("b"))
+
+
+async def test_what_the_second_quota_refuses_is_not_charged_to_the_first(registry: Registry) -> None:
+    await quota(registry, hard={"pods": "5"})
+    second = ResourceQuota(metadata=ObjectMeta(name="r"), spec=ResourceQuotaSpec(hard={"count/pods": "0"}))
+    created = await add(registry, second)
+    status = ResourceQuotaStatus(hard={"count/pods": "0"}, used={"count/pods": "0"})
+    await registry.update(QUOTAS, "default", "r", replace(created, status=status), subresource="status")
+    assert "exceeded quota: r" in await refusal(add(registry, pod()))
+    assert await used(registry) == {"pods": "0"}

@@ -19,19 +19,29 @@ from lightkube.models.admissionregistration_v1 import (
 )
 from lightkube.models.apps_v1 import DeploymentSpec
 from lightkube.models.autoscaling_v1 import Scale, ScaleSpec
-from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec, ServicePort, ServiceSpec
+from lightkube.models.core_v1 import (
+    Container,
+    PodSpec,
+    PodTemplateSpec,
+    ResourceQuotaSpec,
+    ResourceQuotaStatus,
+    ServicePort,
+    ServiceSpec,
+)
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from lightkube.resources.admissionregistration_v1 import MutatingWebhookConfiguration, ValidatingWebhookConfiguration
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.autoscaling_v1 import HorizontalPodAutoscaler as AutoscalerV1
-from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod, Service
+from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod, ResourceQuota, Service
 
 from antei.api.errors import ApiError
 from antei.api.objects import meta
 from antei.api.resources import resource_of
+from antei.server.bootstrap import bootstrap
 from antei.server.caller import User, calling
 from antei.server.registry import Registry
 from antei.server.webhooks import Endpoint, TransportError
+from antei.store import Key
 from antei.store.memory import MemoryStore
 from antei.world.virtual import virtual_world
 
@@ -458,8 +468,6 @@ async def test_a_dry_run_asks_only_what_has_no_side_effects(registry: Registry, 
 
 
 def _key(name: str) -> Any:
-    from antei.store import Key
-
     return Key("admissionregistration.k8s.io/mutatingwebhookconfigurations", "", name)
 
 
@@ -535,3 +543,23 @@ async def test_a_service_is_called_at_its_cluster_ip_by_its_name(registry: Regis
     service = (await registry.get(resource_of(Service), "default", "hook")).object
     assert (endpoint.host, endpoint.server_name) == (service.spec.clusterIP, "hook.default.svc")
     assert created.data == {}
+
+
+async def test_a_server_starts_though_its_webhooks_are_not_up_and_a_quota_is_full(
+    registry: Registry, webhooks: Webhooks
+) -> None:
+    webhooks.programs["/v"] = lambda _: TransportError("not up yet")
+    rule = everything(operations=["*"], apiGroups=["*"], apiVersions=["*"], resources=["*/*"])
+    await add(registry, validating("v", hook(ValidatingWebhook, "v.example.com", "v", rules=[rule])))
+    full = ResourceQuota(
+        apiVersion="v1",
+        kind="ResourceQuota",
+        metadata=ObjectMeta(name="full", namespace="default"),
+        spec=ResourceQuotaSpec(hard={"services": "0"}),
+        status=ResourceQuotaStatus(hard={"services": "0"}, used={"services": "0"}),
+    )
+    for moment in ("first", "again"):
+        await bootstrap(registry, provisioner="p", api_endpoints=[("127.0.0.1", 6443 if moment == "first" else 6444)])
+        if moment == "first":
+            await registry.store.create(Key("/resourcequotas", "default", "full"), full)
+    assert webhooks.asked == []
