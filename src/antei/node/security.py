@@ -5,6 +5,7 @@ The container's own wins over the pod's (Kubernetes: pkg/securitycontext/util.go
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 from lightkube.models.core_v1 import Container, PodSecurityContext, SecurityContext
@@ -63,7 +64,18 @@ def security_of(pod: Pod, container: Container) -> Security:
         if profile.type == "Localhost"
         else profile.type,
         is_proc_unmasked=own.procMount == "Unmasked",
+        others=tuple(_others(pod, own, of_pod)),
     )
+
+
+def _others(pod: Pod, own: SecurityContext, of_pod: PodSecurityContext) -> Iterator[str]:
+    if pod.spec is not None and pod.spec.hostUsers is False:
+        yield "hostUsers: false"
+    profile = own.appArmorProfile or of_pod.appArmorProfile
+    if profile is not None and profile.type == "Localhost":
+        yield "appArmorProfile"
+    if own.seLinuxOptions is not None or of_pod.seLinuxOptions is not None:
+        yield "seLinuxOptions"
 
 
 def sysctls_of(pod: Pod) -> dict[str, str]:

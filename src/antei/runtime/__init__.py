@@ -93,6 +93,7 @@ class Security:
     no_new_privileges: bool = False  # allowPrivilegeEscalation: false
     seccomp: str = "Unconfined"  # or RuntimeDefault, or Localhost/PROFILE
     is_proc_unmasked: bool = False  # procMount: Unmasked
+    others: tuple[str, ...] = ()  # fields that are asked for and that no driver knows, by name and value
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,6 +88,7 @@ def test_all_of_a_security_context_reaches_the_runtime() -> None:
     localhost = {"seccompProfile": {"type": "Localhost", "localhostProfile": "a/b.json"}}
     assert security_of(*pod(of_pod, localhost)).seccomp == "Localhost/a/b.json"
     assert security_of(*pod()) == Security()
+    assert security_of(*pod(None, {"seLinuxOptions": {"level": "s0"}})).others == ("seLinuxOptions",)
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,7 @@ class OciRuntime:
             f"resources.limits.{name}: counted by the scheduler, not enforced: this machine has no {name} cgroup"
             for name in missing
         ]
+        messages += [f"{field}: not there" for field in spec.security.others]
         if spec.security.seccomp == "RuntimeDefault" and not spec.privileged and not DEFAULT_PROFILE.exists():
             package = "package golang-github-containers-common"
             messages.append(f"seccompProfile RuntimeDefault: there is no {DEFAULT_PROFILE} ({package})")

@@ -201,6 +201,7 @@ def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_proces
         messages.append("resources.limits.cpu: counted by the scheduler, not enforced")
     if spec.run_as_user is not None and capabilities.root and capabilities.setpriv is None:
         messages.append("securityContext.runAsUser: needs setpriv (util-linux); runs as root")
+    messages += [f"{field}: not there" for field in spec.security.others]
     ignored = _ignored(spec, capabilities)
     if ignored:
         messages.append(f"securityContext: {', '.join(ignored)}: for real images only")
