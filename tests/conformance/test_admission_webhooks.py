@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aiohttp import web
+from custom_kinds import crd, version
 
 from antei.server.bootstrap import bootstrap
 from antei.server.certificates import ensure_certificates
@@ -243,3 +245,36 @@ async def test_a_policy_denies_with_its_message(kubectl: Kubectl) -> None:
     code, _, err = await kubectl("scale", "deployment", "d", "--replicas=9", check=False)
     assert code == 1
     assert f"{denied}9" in err
+
+
+async def test_a_webhook_converts_between_the_versions_of_a_custom_kind(kubectl: Kubectl, hook: Hook) -> None:
+    def convert(request: dict[str, Any]) -> dict[str, Any]:
+        version = request["desiredAPIVersion"]
+        old, new = ("cron", "schedule") if version.endswith("/v2") else ("schedule", "cron")
+        converted = [
+            {**obj, "apiVersion": version, "spec": {new: obj["spec"][old]}} if old in obj["spec"] else obj
+            for obj in request["objects"]
+        ]
+        return {"result": {"status": "Success"}, "convertedObjects": converted}
+
+    hook.answer = convert
+    spec = {"type": "object", "properties": {"schedule": {"type": "string"}}}
+    v2 = version("v2", {"type": "object", "properties": {"spec": spec}}, subresources={})
+    client = {"url": f"https://localhost:{hook.port}/review", "caBundle": hook.ca_bundle}
+    webhook = {"conversionReviewVersions": ["v1"], "clientConfig": client}
+    definition = msgspec.to_builtins(crd(version(), v2, conversion={"strategy": "Webhook", "webhook": webhook}))
+    identity = {"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition"}
+    await kubectl("apply", "-f", "-", stdin=json.dumps({**definition, **identity}))
+    newer = {"apiVersion": "example.com/v2", "kind": "CronTab", "metadata": {"name": "a"}, "spec": {"schedule": "*"}}
+    await kubectl("apply", "-f", "-", stdin=json.dumps(newer))
+    _, out, _ = await kubectl("get", "crontabs.v1.example.com", "a", "-o", "jsonpath={.spec}")
+    assert json.loads(out) == {"cron": "*", "replicas": 1}
+    _, out, _ = await kubectl("get", "crontabs.v2.example.com", "-o", "jsonpath={.items[*].spec}")
+    assert json.loads(out) == {"schedule": "*"}
+    hook.answer = lambda _: {"result": {"status": "Failure", "message": "out of order"}}
+    code, _, err = await kubectl(
+        "apply", "-f", "-", stdin=json.dumps({**newer, "spec": {"schedule": "1"}}), check=False
+    )
+    assert code == 1
+    assert "conversion webhook for example.com/v" in err
+    assert "failed: out of order" in err
