@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import ref
 
 from lightkube.resources.apiextensions_v1 import CustomResourceDefinition
 
@@ -20,6 +20,10 @@ from antei.store import Store, Stored
 from antei.world import Clock
 
 __all__ = ["Definitions"]
+
+
+#: Watches that are begun until those that have ended are forgotten.
+_SWEPT_EVERY = 256
 
 
 class StatusWriter(Protocol):
@@ -35,11 +39,15 @@ class Definitions:
         self._store = store
         self._writer = writer
         self._clock = clock
-        self._watches: dict[str, WeakSet[AsyncIterator[Any]]] = {}
+        # By bucket, in the order in which they began; whoever is done with one lets it go.
+        self._watches: dict[str, list[ref[AsyncIterator[Any]]]] = {}
 
     def follow(self, bucket: str, changes: AsyncIterator[Any]) -> None:
         """Ends these changes when the kind goes, or is described otherwise."""
-        self._watches.setdefault(bucket, WeakSet()).add(changes)
+        watches = self._watches.setdefault(bucket, [])
+        watches.append(ref(changes))
+        if len(watches) % _SWEPT_EVERY == 0:
+            watches[:] = [known for known in watches if known() is not None]
 
     async def changed(self, old: CustomResourceDefinition, new: CustomResourceDefinition) -> None:
         """Who follows a kind that is described otherwise now has to ask again, as of Kubernetes."""
@@ -52,8 +60,8 @@ class Definitions:
         await self.settle()
 
     def _finish(self, crd: CustomResourceDefinition) -> None:
-        for changes in list(self._watches.pop(bucket_of(crd), ())):
-            finish = getattr(changes, "finish", None)
+        for known in self._watches.pop(bucket_of(crd), ()):
+            finish = getattr(known(), "finish", None)
             if finish is not None:
                 finish()
 
