@@ -12,6 +12,7 @@ either the old or the new content of all files, never a mixture (Kubernetes: pkg
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import stat
@@ -50,6 +51,13 @@ class Files(Protocol):
         """Directory, File, Socket, CharDevice or BlockDevice, as hostPath types call them; None: nothing is there."""
         ...
 
+    async def inside(self, root: Path, below: str) -> Path:
+        """Where a relative path in a volume really is; a directory is made where nothing is.
+
+        PermissionError when a link in the volume, which any of its containers may have made, leads out of it.
+        """
+        ...
+
     async def read(self, path: Path, offset: int = 0, limit: int = -1) -> bytes:
         """Bytes from an offset (a negative one: that many before the end); empty when nothing is there."""
         ...
@@ -80,6 +88,9 @@ class DiskFiles:
 
     async def kind(self, path: Path) -> str | None:
         return await asyncio.to_thread(_kind, path)
+
+    async def inside(self, root: Path, below: str) -> Path:
+        return await asyncio.to_thread(_inside, root, below)
 
     async def read(self, path: Path, offset: int = 0, limit: int = -1) -> bytes:
         return await asyncio.to_thread(_read, path, offset, limit)
@@ -118,6 +129,9 @@ class MemoryFiles:
 
     async def kind(self, path: Path) -> str | None:
         return "File" if path in self.files else "Directory"
+
+    async def inside(self, root: Path, below: str) -> Path:
+        return root / below
 
     async def read(self, path: Path, offset: int = 0, limit: int = -1) -> bytes:
         data = self.files.get(path, b"")[offset:]
@@ -200,6 +214,19 @@ def _remove_tree(path: Path) -> None:
         path.unlink()
     elif path.exists():
         shutil.rmtree(path)
+
+
+def _inside(root: Path, below: str) -> Path:
+    base = os.path.realpath(root)
+    path = os.path.realpath(os.path.join(base, below))
+    if path != base and not path.startswith(f"{base}/"):
+        raise PermissionError(errno.EPERM, "leads out of the volume", below)
+    mode = os.stat(base).st_mode & 0o777  # of what is made, too, for it may be another user's to write
+    missing = [each for each in (Path(path), *Path(path).parents) if not each.exists()]
+    for directory in reversed(missing):
+        directory.mkdir()
+        directory.chmod(mode)
+    return Path(path)
 
 
 def _kind(path: Path) -> str | None:

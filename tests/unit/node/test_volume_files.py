@@ -124,3 +124,20 @@ async def test_removing_a_link_leaves_what_it_points_to(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "target")
     await DiskFiles().remove_tree(tmp_path / "link")
     assert (tmp_path / "target").exists()
+
+
+async def test_a_path_in_a_volume_stays_in_it_whatever_a_container_has_linked(tmp_path: Path) -> None:
+    volume, outside = tmp_path / "volume", tmp_path / "outside"
+    volume.mkdir()
+    volume.chmod(0o777)
+    outside.mkdir()
+    (volume / "out").symlink_to(outside)
+    (volume / "up").symlink_to("..")
+    (volume / "here").symlink_to("real")
+    files = DiskFiles()
+    assert await files.inside(volume, "here/deep") == volume / "real/deep"
+    assert (volume / "real/deep").stat().st_mode & 0o777 == 0o777
+    for below in ("out", "out/new", "up", "up/outside", "up/volume2"):
+        with pytest.raises(PermissionError, match="leads out of the volume"):
+            await files.inside(volume, below)
+    assert list(outside.iterdir()) == []

@@ -100,7 +100,15 @@ class VolumeMounter:
                 source = await self._sub_path(source, below, mount.name)
             # What follows an object is the node's to write, whatever the mount asks for.
             read_only = bool(mount.readOnly) or mount.name in following
-            result.append(Mount(source=source, target=mount.mountPath, read_only=read_only))
+            result.append(
+                Mount(
+                    source=source,
+                    target=mount.mountPath,
+                    read_only=read_only,
+                    recursive_read_only=(mount.recursiveReadOnly or "Disabled") != "Disabled",
+                    propagation=mount.mountPropagation or "None",
+                )
+            )
         return tuple(result)
 
     async def unmount_all(self, pod: Pod) -> None:
@@ -111,10 +119,10 @@ class VolumeMounter:
     async def _sub_path(self, source: Path, below: str, name: str) -> Path:
         if below.startswith("/") or ".." in Path(below).parts:
             raise VolumeError(f'subPath "{below}" of volume "{name}" must be a relative path inside the volume')
-        path = source / below
-        if await self._context.files.kind(path) is None:
-            await self._context.files.make_directory(path)
-        return path
+        try:
+            return await self._context.files.inside(source, below)
+        except OSError as error:
+            raise VolumeError(f'failed to prepare subPath "{below}" of volume "{name}": {error}') from error
 
     async def _mount(self, pod: Pod, volume: Volume, node: NodeFacts) -> Path:
         own = self._context.pod_directory(uid_of(pod)) / "volumes" / volume.name
