@@ -81,7 +81,8 @@ class App:
             if not self._traffic.is_overdue(exchange):
                 raise
             if not exchange.has_started:
-                await exchange.respond_error(timeout("request did not complete within the allotted timeout"))
+                overdue = timeout("request did not complete within the allotted timeout")
+                await exchange.respond_error(overdue, is_last=True)
         except ApiError as error:
             failure = error
             if exchange.has_started:

@@ -38,8 +38,6 @@ _GZIP_LEVEL = 1
 _GZIP_FORMAT = 31  # zlib's number for a gzip header around the largest window
 #: What is compressed at once, beside the loop: some two milliseconds' work.
 _GZIP_CHUNK_BYTES = 256 * 1024
-#: Answers to a body that has not been read to its end.
-_LAST_ANSWERS = (413, 504)
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 64 * 1024 * 1024
 _JSON_TYPE = b"application/json"
@@ -220,12 +218,13 @@ class Exchange:
                 await self.write(packed)
         await self._send({"type": "http.response.body", "body": packer.flush()})
 
-    async def respond_error(self, error: ApiError) -> None:
+    async def respond_error(self, error: ApiError, *, is_last: bool = False) -> None:
+        """`is_last`: the connection is closed, for the client may still be sending; so it is after a 413."""
         retry_after = error.status.details.retryAfterSeconds if error.status.details else None
         headers = [(b"retry-after", b"%d" % retry_after)] if retry_after else []
         if error.code == 401:
             headers.append((b"www-authenticate", b'Bearer realm="antei"'))
-        if error.code in _LAST_ANSWERS:
+        if is_last or error.code == 413:
             await self._respond_last(encode_status(error.status), error.code, headers)
             return
         await self.respond(encode_status(error.status), error.code, headers=headers)
