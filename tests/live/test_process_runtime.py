@@ -117,6 +117,28 @@ def test_what_is_mounted_on_the_host_keeps_its_owner_and_mode(
     run(scenario)
 
 
+def test_what_is_mounted_and_unmounted_meanwhile_keeps_no_container_from_starting(
+    run: Callable[..., None], tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    async def scenario(runtime: ProcessRuntime) -> None:
+        mount, umount = ["mount", "-t", "tmpfs", "tmpfs", str(disk)], ["umount", str(disk)]
+        await asyncio.to_thread(subprocess.run, mount, check=True)
+        try:
+            (disk / "there").touch()
+            first = await start(runtime, tmp_path, FOREVER)
+            assert await said(runtime, first, f"ls {disk}") == "there\n"
+        finally:
+            await runtime.remove_sandbox(first.sandbox_id)
+            await asyncio.to_thread(subprocess.run, umount, check=True)
+        second = await start(runtime, tmp_path, FOREVER)
+        assert await said(runtime, second, f"ls {disk}") == ""
+
+    run(scenario)
+
+
 def test_volumes_are_where_the_pod_says(run: Callable[..., None], tmp_path: Path) -> None:
     async def scenario(runtime: ProcessRuntime) -> None:
         volumes = tmp_path / "volumes"
@@ -302,9 +324,10 @@ async def main(state, script, mode):
     sandbox = await runtime.create_sandbox(SandboxSpec("uid", "default", "web-0", "web-0", Path(state)))
     spec = ContainerSpec(sandbox.id, "main", 0, "sh", args=(script,), log_path=Path(state).parent / "main.log")
     record = await runtime.start(spec)
-    mode = (await runtime.capabilities()).mode
+    capable = await runtime.capabilities()
     said = await runtime.exec(record.id, ["sh", "-c", "id -u; cat /etc/hostname; touch /tmp/x-$$ && echo writable"])
-    print(json.dumps({"id": record.id, "sandbox": sandbox.id, "mode": mode, "said": said.output.decode()}), flush=True)
+    told = {"id": record.id, "sandbox": sandbox.id, "mode": capable.mode, "refusals": capable.refusals}
+    print(json.dumps({**told, "said": said.output.decode()}), flush=True)
     await asyncio.sleep(600)
 
 if len(sys.argv) > 4:  # only now: the interpreter itself may be where only root can read it
@@ -417,7 +440,7 @@ def test_a_user_without_root_gets_namespaces_too(tmp_path: Path, capabilities: C
     shutil.rmtree(f"/dev/shm/antei-{told['sandbox'][:24]}", ignore_errors=True)
     if told["mode"] == "plain":
         pytest.skip("user namespaces are refused here")
-    assert told["mode"] == "directories"
+    assert told["mode"] == "directories", told["refusals"]
     assert told["said"] == "0\nweb-0\nwritable\n"
 
 

@@ -109,6 +109,17 @@ def test_a_whole_overlay_shows_other_file_systems_too() -> None:
     assert len(found.directories) == 4
 
 
+def test_the_roots_of_other_containers_are_not_shown() -> None:
+    others = (
+        ("/data/oci/bundles/a/rootfs", "overlay"),
+        ("/var/lib/docker/overlay2/b/merged", "overlay"),
+        ("/s/shm", "tmpfs"),
+    )
+    host = replace(HOST, mounts=(*HOST.mounts, *others))
+    shown, plain = (root_arguments(h, "overlay", "disk", Path("/w")) for h in (host, HOST))
+    assert shown.arguments == plain.arguments
+
+
 def test_without_root_each_directory_is_its_own_overlay_unless_something_is_mounted_below() -> None:
     found = root_arguments(HOST, "directories", "memory", Path("/w")).arguments
     assert found[:2] == ("--tmpfs", "/")
@@ -120,15 +131,13 @@ def test_without_root_each_directory_is_its_own_overlay_unless_something_is_moun
     assert read_only[-4:] == ("--tmpfs", "/tmp", "--tmpfs", "/var/tmp")
 
 
-def test_mount_points_are_read_without_other_containers_and_what_a_container_has_of_its_own() -> None:
+def test_mount_points_are_read_without_those_a_container_has_of_its_own() -> None:
     text = (
         "22 1 8:1 / / rw - ext4 /dev/sda rw\n"
         "23 22 0:5 / /proc rw - proc proc rw\n"
         "24 22 0:6 / /dev/shm rw shared:3 - tmpfs tmpfs rw\n"
         "25 22 0:7 / /mnt/a\\040b rw shared:4 master:1 - xfs /dev/sdb rw\n"
         "26 22 0:8 / /home rw - nfs4 host:/ rw\n"
-        "27 22 0:9 / /data/oci/bundles/a/rootfs rw - overlay overlay rw\n"
-        "28 22 0:9 / /var/lib/docker/overlay2/b/merged rw - overlay overlay rw\n"
     )
     assert parse_mountinfo(text) == [("/home", "nfs4"), ("/mnt/a b", "xfs")]
 
@@ -208,6 +217,16 @@ def test_beside_a_mount_directories_stay_writable_when_no_overlay_can_span_it() 
         *("--tmpfs", "/", "--tmpfs", "/mnt", "--tmpfs", "/mnt/a"),
         *("--ro-bind", "/mnt/a/disk", "/mnt/a/disk", "--symlink", "a", "/mnt/link"),
         *("--ro-bind-try", "/mnt/note", "/mnt/note", "--overlay-src", "/usr", "--tmp-overlay", "/usr"),
+    )
+
+
+def test_no_overlay_of_a_user_spans_a_mount_that_they_cannot_see() -> None:
+    host = HostRoot(
+        ("var",), (), (), (("/var/lib", "directory"), ("/var/log", "directory")), ("/var/lib/docker/a/merged",)
+    )
+    assert root_arguments(host, "directories", "memory", Path("/w")).arguments == (
+        *("--tmpfs", "/", "--tmpfs", "/var", "--ro-bind", "/var/lib", "/var/lib"),
+        *("--overlay-src", "/var/log", "--tmp-overlay", "/var/log"),
     )
 
 

@@ -20,12 +20,14 @@ from typing import Literal
 
 from antei.runtime.process.cgroups import Cgroups, find_cgroups
 from antei.runtime.process.root import HostRoot, RootMode, Storage, host_root, root_arguments
+from antei.runtime.process.state import remove_tree
 
 __all__ = ["Capabilities", "detect", "find_bubblewrap"]
 
 #: --overlay came with 0.11; Debian 12 has 0.8.
 _LEAST_VERSION = (0, 11)
 _TRIAL_SECONDS = 10
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class Capabilities:
     @property
     def namespaces(self) -> bool:
         return self.mode != "plain"
+
+    def current(self) -> Capabilities:
+        """With what is mounted on the host now: what was unmounted since would fail every container. Blocks."""
+        return self if self.host is None else replace(self, host=self.host.current())
 
     def summary(self) -> str:
         described = {
@@ -108,6 +114,12 @@ def _detect(directory: Path) -> Capabilities:
     ]
     for mode, storage, as_root in trials:
         refusal = _try(bwrap, host, mode, storage, as_root, directory)
+        for _ in range(_TRIES - 1):
+            before, host = host, host.current()
+            if refusal is None or host is before:
+                break
+            # What came or went meanwhile, other containers' roots for example, is no answer.
+            refusal = _try(bwrap, host, mode, storage, as_root, directory)
         if refusal is None:
             return Capabilities(mode, storage, as_root, bwrap, nsenter, setpriv, host, tuple(refusals))
         refusals.append(f"{mode} ({storage}{', root' if as_root else ', user namespace'}): {refusal}")
@@ -116,8 +128,9 @@ def _detect(directory: Path) -> Capabilities:
 
 def _try(bwrap: str, host: HostRoot, mode: RootMode, storage: Storage, as_root: bool, directory: Path) -> str | None:
     """Starts `true` that way; None when it worked, else the last words of bwrap."""
-    with tempfile.TemporaryDirectory(prefix="trial-", dir=directory, ignore_cleanup_errors=True) as trial:
-        arguments = root_arguments(host, mode, storage, Path(trial))
+    trial = Path(tempfile.mkdtemp(prefix="trial-", dir=directory))
+    try:
+        arguments = root_arguments(host, mode, storage, trial)
         for upper in arguments.directories:
             upper.mkdir(parents=True)
         user = [] if as_root else ["--unshare-user", "--uid", "0", "--gid", "0"]
@@ -139,6 +152,8 @@ def _try(bwrap: str, host: HostRoot, mode: RootMode, storage: Storage, as_root: 
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)
         return None if done.returncode == 0 else done.stderr.decode(errors="replace").strip()[-300:]
+    finally:
+        remove_tree(trial)
 
 
 def _version(bwrap: str) -> tuple[int, ...]:

@@ -191,7 +191,7 @@ class ProcessRuntime:
     # --- containers ---
 
     async def start(self, spec: ContainerSpec) -> ContainerRecord:
-        capabilities = await self.capabilities()
+        self._capabilities = capabilities = await asyncio.to_thread((await self.capabilities()).current)
         # A start that is cancelled half-way would leave a process that nobody knows of: it is finished first.
         starting = asyncio.create_task(self._start(spec, capabilities), name="start")
         self._keep(starting)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -15,6 +15,7 @@ RootMode: TypeAlias = Literal["overlay", "directories", "read-only"]
 Storage: TypeAlias = Literal["disk", "memory"]
 
 #: How blanks and line ends are written in mountinfo.
+_MOUNTINFO = Path("/proc/self/mountinfo")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 #: Replaced in every container by something of its own.
 _OWN = ("/proc", "/dev", "/sys", "/run")
@@ -30,13 +31,20 @@ class HostRoot:
     """directories and links (name -> target) directly under /; mounts: mount point -> file system type, / excluded.
 
     entries: what lies in each directory that has mounts somewhere below it: (path, "directory", "file" or the target
-    of a link), parents first.
+    of a link), parents first. hidden: mount points that we may not read; no overlay of a user's spans them either.
+    mountinfo: what the kernel said when all this was read.
     """
 
     directories: tuple[str, ...]
     links: tuple[tuple[str, str], ...]
     mounts: tuple[tuple[str, str], ...]
     entries: tuple[tuple[str, str], ...] = ()
+    hidden: tuple[str, ...] = ()
+    mountinfo: str = field(default="", repr=False)
+
+    def current(self) -> HostRoot:
+        """The same while nothing was mounted or unmounted since; else read anew."""
+        return self if _MOUNTINFO.read_text() == self.mountinfo else host_root()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +67,25 @@ class RootArguments:
 
 
 def host_root() -> HostRoot:
+    mountinfo = _MOUNTINFO.read_text()
     directories, links = [], []
     for entry in sorted(os.scandir("/"), key=lambda entry: entry.name):
         if entry.is_symlink():
             links.append((entry.name, os.readlink(entry.path)))
         elif entry.is_dir():
             directories.append(entry.name)
-    mounts = [
-        (point, kind)
-        for point, kind in parse_mountinfo(Path("/proc/self/mountinfo").read_text())
-        if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK)
-    ]
-    return HostRoot(tuple(directories), tuple(links), tuple(mounts), tuple(_entries_above(mounts)))
+    mounts, hidden = [], []
+    for point, kind in parse_mountinfo(mountinfo):
+        if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK):
+            mounts.append((point, kind))
+        else:
+            hidden.append(point)
+    entries = _entries_above([*(point for point, _ in mounts), *hidden])
+    return HostRoot(tuple(directories), tuple(links), tuple(mounts), tuple(entries), tuple(hidden), mountinfo)
 
 
-def _entries_above(mounts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    above = {str(parent) for point, _ in mounts for parent in Path(point).parents} - {"/"}
+def _entries_above(points: Sequence[str]) -> list[tuple[str, str]]:
+    above = {str(parent) for point in points for parent in Path(point).parents} - {"/"}
     found = []
     for directory in sorted(above):
         if _within(directory, _OWN) or not os.access(directory, os.R_OK | os.X_OK):
@@ -86,19 +97,13 @@ def _entries_above(mounts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def parse_mountinfo(text: str) -> list[tuple[str, str]]:
-    """(mount point, file system type), parents first (proc(5)).
-
-    Left out are what containers get of their own, and what other containers have: these come and go, and one that is
-    gone would fail every container that is started later.
-    """
+    """(mount point, file system type), parents first, what containers get of their own left out (proc(5))."""
     found: dict[str, str] = {}
     for line in text.splitlines():
         fields, _, tail = line.partition(" - ")
         point = _OCTAL.sub(lambda escaped: chr(int(escaped[1], 8)), fields.split(" ")[4])
-        kind = tail.split(" ")[0]
-        is_of_container = (kind, point.rsplit("/", 1)[-1]) in _OF_CONTAINERS
-        if point != "/" and not _within(point, _OWN) and not is_of_container:
-            found[point] = kind
+        if point != "/" and not _within(point, _OWN):
+            found[point] = tail.split(" ")[0]
     return sorted(found.items())
 
 
@@ -108,6 +113,9 @@ def root_arguments(host: HostRoot, mode: RootMode, storage: Storage, writable: P
     if mode == "overlay":
         layers.overlay("/")
         for point, kind in host.mounts:
+            # What other containers have comes and goes: what goes as this one starts would fail it.
+            if (kind, point.rsplit("/", 1)[-1]) in _OF_CONTAINERS:
+                continue
             if kind in _LOWER_LAYERS:
                 layers.overlay(point)
             elif kind in _SHOWN_READ_ONLY or kind.startswith("fuse"):
@@ -132,10 +140,12 @@ def root_arguments(host: HostRoot, mode: RootMode, storage: Storage, writable: P
 def _layer(path: str, host: HostRoot, layers: _Layers) -> None:
     """An overlay in a user namespace is refused over a directory that has mounts below it: then one over each of its
     directories, and so on down to the mounts, which are shown read-only."""
+    if path in host.hidden:
+        return
     if path in dict(host.mounts):
         layers.add("--ro-bind", path, path)
         return
-    if not any(point.startswith(f"{path}/") for point, _ in host.mounts):
+    if not any(point.startswith(f"{path}/") for point in (*dict(host.mounts), *host.hidden)):
         layers.overlay(path)
         return
     inside = [(entry, kind) for entry, kind in host.entries if os.path.dirname(entry) == path]
