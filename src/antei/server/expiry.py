@@ -31,8 +31,14 @@ class EventExpiry:
         self._clock = clock
         self._swept: datetime | None = None
 
+    async def run(self) -> None:
+        """Removes what has expired also while no new events come; until cancelled."""
+        while True:
+            await asyncio.sleep(_SWEEP_EVERY.total_seconds())
+            await self.sweep_when_due()
+
     async def sweep_when_due(self) -> None:
-        """Removes what has expired; once a minute at most, and only while new events come."""
+        """Removes what has expired; once a minute at most. Called with each new event."""
         now = self._clock.now()
         if self._swept is not None and now - self._swept < _SWEEP_EVERY:
             return

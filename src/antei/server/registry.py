@@ -117,7 +117,7 @@ class Registry:
         self._admission = Admission(store, world, webhooks, self.catalog.resources, self._versions)
         self._evictions = Evictions(store, world, self)
         self._server_side_apply = ServerSideApply(store, self)
-        self._expiry = EventExpiry(store, world.clock)
+        self.expiry = EventExpiry(store, world.clock)
         self._definitions = Definitions(store, self, world.clock)
 
     def mount_tokens(self) -> None:
@@ -296,7 +296,7 @@ class Registry:
             if resource.bucket == CRD_BUCKET:
                 await self._definitions.settle()
             if resource.bucket == EVENT_BUCKET:
-                await self._expiry.sweep_when_due()
+                await self.expiry.sweep_when_due()
             return stored
         except Exists as error:
             raise already_exists(resource.plural, key.name, resource.group) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +12,10 @@ from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Event
 
 from antei.server.expiry import EVENT_BUCKET, EventExpiry
+from antei.simulate.loop import run_virtual
 from antei.store import Key, Stored, StoreError
 from antei.store.memory import MemoryStore
+from antei.world.virtual import virtual_world
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -61,3 +64,20 @@ async def test_what_cannot_be_removed_is_left_for_the_next_time(caplog: pytest.L
         await EventExpiry(store, clock).sweep_when_due()
     assert [stored.key.name for stored in store.list(EVENT_BUCKET).items] == ["first"]
     assert caplog.messages == ["event first has expired and could not be removed: the disk is full"]
+
+
+def test_events_go_also_while_nothing_happens() -> None:
+    async def session() -> list[int]:
+        world = virtual_world(1)
+        store = MemoryStore()
+        await _write(store, "old", world.clock.now())
+        running = asyncio.create_task(EventExpiry(store, world.clock).run())
+        left = []
+        for _ in range(3):
+            await asyncio.sleep(1780)
+            left.append(len(store.list(EVENT_BUCKET).items))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return left
+
+    assert run_virtual(session()) == [1, 1, 0]

@@ -108,6 +108,7 @@ class ApiServer:
         self._streams = Streams()
         self._server: _Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._expiring: asyncio.Task[None] | None = None
         self._certificate: ServingCertificate | None = None
         self._token = ""
         self._service_account_tokens: ServiceAccountTokens | None = None
@@ -217,10 +218,15 @@ class ApiServer:
         if self._serving.done():
             await self._serving  # raises what went wrong
             raise OSError("the API server stopped as it started")
+        self._expiring = asyncio.create_task(self._registry.expiry.run(), name="event expiry")
 
     async def stop(self) -> None:
         """Open watches end, requests finish, connections close."""
         self._streams.close()
+        if self._expiring is not None:
+            self._expiring.cancel()
+            await asyncio.gather(self._expiring, return_exceptions=True)
+            self._expiring = None
         if self._server is not None and self._serving is not None:
             self._server.should_exit = True
             self._server.is_stopping.set()
