@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -22,7 +22,7 @@ from lightkube.models.meta_v1 import ObjectMeta
 
 from antei.api.cel import CelError, Program, compile, duration_value, timestamp_value
 from antei.api.customresources.structure import Rule, Structure, structure_of
-from antei.api.customresources.validation import ROOT, child_path
+from antei.api.customresources.validation import ROOT, child_path, item_name, items_by_name
 from antei.api.errors import FieldError, FieldErrorType
 from antei.api.formats import parse_duration_nanoseconds, parse_time
 
@@ -116,8 +116,11 @@ def _walk(
                 before = old.get(name, _NOTHING) if isinstance(old, dict) and values.map_type != "atomic" else _NOTHING
                 _walk(child, before, below, below_values, child_path(path, name), findings, unchanged)
     elif isinstance(new, list) and node.items is not None and values.items is not None:
+        # Only the items of a map have names to be known by.
+        keys = values.list_map_keys
+        known = items_by_name(old, keys) if values.list_type == "map" and isinstance(old, list) else {}
         for index, item in enumerate(new):
-            before = _correlated(item, old, values) if isinstance(old, list) else _NOTHING
+            before = known.get(item_name(item, keys), _NOTHING)
             _walk(item, before, node.items, values.items, f"{path}[{index}]", findings, unchanged)
 
 
@@ -142,17 +145,6 @@ def _all_of(_: int, part: _Held) -> Structure:
 def _child(node: Structure, name: str) -> Structure | None:
     below = node.properties.get(name)
     return below if below is not None else node.values if isinstance(node.values, Structure) else None
-
-
-def _correlated(item: Any, old: Sequence[Any], node: Structure) -> Any:
-    """The same item in the old list: only the items of a map have names."""
-    if node.list_type != "map" or not isinstance(item, dict):
-        return _NOTHING
-    name = [item.get(key) for key in node.list_map_keys]
-    for candidate in old:
-        if isinstance(candidate, dict) and [candidate.get(key) for key in node.list_map_keys] == name:
-            return candidate
-    return _NOTHING
 
 
 # One node's rules

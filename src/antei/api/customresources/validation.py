@@ -10,13 +10,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from antei.api.cel import matches
 from antei.api.customresources.structure import Structure
 from antei.api.errors import FieldError, FieldErrorType
 from antei.api.formats import is_of_format
 from antei.api.validation.fields import duplicate, invalid, not_supported, required
 
-__all__ = ["ROOT", "child_path", "list_type_errors", "schema_errors"]
+__all__ = ["ROOT", "child_path", "item_name", "items_by_name", "list_type_errors", "schema_errors"]
 
 Schema = Mapping[str, Any]
 
@@ -29,6 +31,7 @@ def child_path(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
 
 
+_canonical = msgspec.json.Encoder(order="sorted")
 #: Where there is no old value to go by.
 _UNTOLD = object()
 
@@ -131,8 +134,9 @@ def _array_errors(value: Sequence[Any], schema: Schema, path: str, old: Any) -> 
     items = schema.get("items")
     if isinstance(items, Mapping):
         keys = schema.get("x-kubernetes-list-map-keys") if schema.get("x-kubernetes-list-type") == "map" else None
+        known = items_by_name(old, keys) if keys and isinstance(old, list) else {}
         for index, item in enumerate(value):
-            before = _counterpart(item, old, keys) if keys and isinstance(old, list) else _UNTOLD
+            before = known.get(item_name(item, keys or ()), _UNTOLD)
             yield from schema_errors(item, items, f"{path}[{index}]", old=before)
     if least is not None and len(value) < least:
         yield _error(path, len(value), f"should have at least {least} items")
@@ -142,12 +146,14 @@ def _array_errors(value: Sequence[Any], schema: Schema, path: str, old: Any) -> 
         yield _error(path, "", "shouldn't contain duplicates")
 
 
-def _counterpart(item: Any, old: Sequence[Any], keys: Sequence[str]) -> Any:
-    """The item of the old list that has the same name."""
-    if not isinstance(item, dict):
-        return _UNTOLD
-    name = [item.get(key) for key in keys]
-    return next((o for o in old if isinstance(o, dict) and [o.get(key) for key in keys] == name), _UNTOLD)
+def item_name(item: Any, keys: Sequence[str]) -> bytes:
+    """What an item of a list that is a map goes by; of one that is none, nothing."""
+    return msgspec.json.encode([item.get(key) for key in keys]) if isinstance(item, dict) else b""
+
+
+def items_by_name(items: Sequence[Any], keys: Sequence[str]) -> Mapping[bytes, Any]:
+    """The first of those that go by the same name."""
+    return {item_name(item, keys): item for item in reversed(items) if isinstance(item, dict)}
 
 
 def _too_many(path: str, count: int, most: int) -> FieldError:
@@ -239,8 +245,7 @@ def list_type_errors(value: Any, node: Structure, path: str = "") -> Iterator[Fi
 
 
 def _duplicates(items: Sequence[Any], node: Structure, path: str) -> Iterator[FieldError]:
-    seen: list[Any] = []
-    known: set[str] = set()
+    known: set[bytes] = set()
     for index, item in enumerate(items):
         if node.list_type == "map":
             if not isinstance(item, dict):
@@ -248,8 +253,7 @@ def _duplicates(items: Sequence[Any], node: Structure, path: str) -> Iterator[Fi
             name: Any = {key: item[key] for key in node.list_map_keys if key in item}
         else:
             name = item
-        text = repr(sorted(name.items()) if isinstance(name, dict) else name)
-        if text in known and any(_same(name, other) for other in seen):
+        text = _canonical.encode(name)
+        if text in known:
             yield duplicate(f"{path}[{index}]", name)
         known.add(text)
-        seen.append(name)
