@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from antei.api.cel import CelError
+from antei.api.errors import internal_error
 from antei.api.objects import name_of
 from antei.api.resources import Resource
 from antei.server.admission.matching import Rule, Selection, Versions, matched_resource, rules_of
@@ -117,6 +119,10 @@ class Definitions(Generic[P]):
         known = self._programs.get(name)
         if known is not None and known[0] == spec:
             return known[1]
-        program = self._compiled(spec)
+        try:
+            program = self._compiled(spec)
+        except CelError as error:
+            # Validation has compiled it: only another version of antei can have stored it.
+            raise internal_error(f'admission policy "{name}": {error}') from error
         self._programs[name] = (spec, program)
         return program

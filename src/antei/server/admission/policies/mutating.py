@@ -117,19 +117,19 @@ class MutatingPolicies:
         """All mutations of a policy, or none: one that fails takes those before it back."""
         seen = await self._in_version(request, matched)
         changed = seen.object
-        for patch_type, expression in program.mutations:
-            seen = dataclasses.replace(seen, object=changed)
-            values = RequestValues(seen, matched, self._store)
-            evaluation = Evaluation(program, values.values(), param)
-            try:
-                if not program.conditions.hold(evaluation.values):
-                    continue
-                patch = evaluation.of(expression)
-                changed = _applied(changed, matched, patch_type, patch)
-            except (CelError, ConditionsFailed) as error:
-                raise _Failed(str(error)) from error
-            except ApiError as error:
-                raise _Failed(error.message) from error
+        evaluation = Evaluation(program, RequestValues(seen, matched, self._store).values(), param)
+        try:
+            if not program.conditions.hold(evaluation.values):
+                return
+            for patch_type, expression in program.mutations:
+                if changed is not seen.object:
+                    seen = dataclasses.replace(seen, object=changed)
+                    evaluation = Evaluation(program, RequestValues(seen, matched, self._store).values(), param)
+                changed = _applied(changed, matched, patch_type, evaluation.of(expression))
+        except (CelError, ConditionsFailed) as error:
+            raise _Failed(str(error)) from error
+        except ApiError as error:
+            raise _Failed(error.message) from error
         changed = await self._in_version.back(request, changed)
         if changed != request.object:
             check_namespace(request, changed)
