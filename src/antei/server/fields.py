@@ -55,6 +55,7 @@ _FIELDS: Mapping[str, Mapping[str, str]] = {
     "batch/jobs": {"status.successful": "status.succeeded"},
     "certificates.k8s.io/certificatesigningrequests": {"spec.signerName": "spec.signerName"},
     "certificates.k8s.io/clustertrustbundles": {"spec.signerName": "spec.signerName"},
+    "resource.k8s.io/resourceslices": {"spec.driver": "spec.driver", "spec.nodeName": "spec.nodeName"},
 }
 #: events.k8s.io names the same fields differently (Kubernetes: pkg/apis/events/v1/conversion.go).
 _EVENTS_GROUP_NAMES = {

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from lightkube.models.meta_v1 import ObjectMeta
-from lightkube.resources import batch_v1, core_v1, events_v1
+from lightkube.resources import batch_v1, core_v1, events_v1, resource_v1
 
 from antei.api.errors import ApiError
 from antei.api.resources import resource_of
@@ -25,6 +25,12 @@ EVENT = core_v1.Event(
     type="Normal",
     source=core_v1.m_core_v1.EventSource(component="kubelet"),
     reportingComponent="kubelet",
+)
+SLICE = resource_v1.ResourceSlice(
+    metadata=ObjectMeta(name="s"),
+    spec=resource_v1.m_resource_v1.ResourceSliceSpec(
+        driver="d", pool=resource_v1.m_resource_v1.ResourcePool(1, "p", 1)
+    ),
 )
 JOB = batch_v1.Job(metadata=ObjectMeta(name="j"), status=batch_v1.m_batch_v1.JobStatus(succeeded=3))
 
@@ -48,6 +54,7 @@ JOB = batch_v1.Job(metadata=ObjectMeta(name="j"), status=batch_v1.m_batch_v1.Job
         (core_v1.Node, core_v1.Node(metadata=ObjectMeta(name="n")), "spec.unschedulable=false", True),
         (core_v1.Secret, core_v1.Secret(metadata=ObjectMeta(name="s"), type="Opaque"), "type=Opaque", True),
         (core_v1.ConfigMap, core_v1.ConfigMap(metadata=ObjectMeta(name="a,b")), "metadata.name=a\\,b", True),
+        (resource_v1.ResourceSlice, SLICE, "spec.driver=d,spec.nodeName=", True),
     ],
 )
 def test_what_a_field_selector_matches(kind: type[Any], obj: Any, selector: str, matches: bool) -> None:
