@@ -146,6 +146,7 @@ class OciDriver(RealDriver):
         super().__init__(directory)
         self._machine = machine
         self._layouts = layouts
+        self._groups: set[str] = set()
 
     def _new(self) -> OciRuntime:
         images = ImageStore(system_world(), self._layouts / "store", registries={"docker.io": Registry(blocked=True)})
@@ -156,10 +157,9 @@ class OciDriver(RealDriver):
             ["runc", "--root", str(self._directory / "runc"), "list", "-q"], capture_output=True, text=True, check=False
         )
         bundles = {path.name[:32] for path in self._directory.glob("sandboxes/*/containers/*")}
-        self._groups = getattr(self, "_groups", set()) | bundles
-        groups = [
-            str(path) for path in Path("/sys/fs/cgroup").glob("**/antei/*") if path.name in self._groups - bundles
-        ]
+        self._groups |= bundles
+        gone = self._groups - bundles
+        groups = [str(path) for path in Path("/sys/fs/cgroup").glob("*/antei/*") if path.name in gone]
         return [*super().leftovers(), *listed.stdout.split(), *groups]
 
 

@@ -38,7 +38,7 @@ def find_controllers(root: Path = _ROOT) -> Controllers:
         with contextlib.suppress(OSError):
             own.mkdir(exist_ok=True)
         enabled = [name for name in _WANTED if _enable(root, name)]
-        return Controllers(True, frozenset(enabled), swap=True)
+        return Controllers(True, frozenset(enabled), swap=(own / "memory.swap.max").exists())
     usable = [name for name in _WANTED if _can_make(root / name)]
     swap = (root / "memory" / "memory.memsw.limit_in_bytes").exists()
     return Controllers(False, frozenset(usable), swap)
