@@ -24,7 +24,6 @@ class Catalog:
         self._items: tuple[Stored, ...] = ()
         self._known: dict[str, tuple[int, CustomKind]] = {}
         self._generation = 0
-        self._kinds: dict[str, CustomKind] = {}  # by bucket
         self._by_name: dict[tuple[str, str, str], ServedVersion] = {}
         self._by_kind: dict[tuple[str, str], Resource] = {}
         self._resources: tuple[Resource, ...] = all_resources()
@@ -58,11 +57,6 @@ class Catalog:
     def schema_of(self, resource: Resource) -> Mapping[str, Any] | None:
         """The openAPIV3Schema of a custom kind in that version; None for a built-in one."""
         return resource.definition.schema if resource.definition is not None else None
-
-    def custom_kinds(self) -> Mapping[str, CustomKind]:
-        """By bucket, in the order of their CRDs' names."""
-        self._follow()
-        return self._kinds
 
     def current(self, resource: Resource) -> Resource | None:
         """A custom kind's Resource as it is now, whatever its CRD was when `resource` was made of it."""
@@ -103,7 +97,6 @@ class Catalog:
     def _rebuild(self) -> None:
         self._generation += 1
         established = [kind for _, kind in self._known.values() if condition_of(kind.crd, "Established") == "True"]
-        self._kinds = {kind.storage.bucket: kind for kind in established}
         self._by_name, self._by_kind, custom = {}, {}, []
         for kind in established:
             for resource in kind.served:

@@ -68,10 +68,6 @@ class CustomKind:
         """Those that are served, in the order in which the CRD has them."""
         return tuple(self.resources[version.name] for version in self.crd.spec.versions if version.served)
 
-    @property
-    def storage(self) -> Resource:
-        return next(resource for resource in self.resources.values() if resource.is_storage_version)
-
 
 def condition_of(crd: CustomResourceDefinition, condition_type: str) -> str:
     """The status of a condition; "Unknown" where there is none."""

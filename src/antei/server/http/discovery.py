@@ -11,19 +11,18 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import msgspec
 
 from antei.api.resources import Subresource
-from antei.api.retired import ServedVersion, served_versions
+from antei.api.retired import ServedVersion
 from antei.server.catalog import Catalog
 from antei.server.http.exchange import Exchange
 from antei.server.http.negotiation import accepted_media, negotiate
 from antei.server.http.routes import SERVED_SUBRESOURCES
 
-__all__ = ["Discovery", "group_versions", "versions_of"]
+__all__ = ["Discovery", "versions_of"]
 
 #: The order in which Kubernetes lists groups, which decides whose kind an unqualified name means
 #: (cmd/kube-apiserver/app/aggregator.go); those of retired versions alone come last.
@@ -54,12 +53,6 @@ _LAST_GROUPS = ("extensions",)
 _AGGREGATED_VERSIONS = ("v2", "v2beta1")
 _VERSION = re.compile(r"v([1-9]\d*)(?:(alpha|beta)([1-9]\d*))?", re.ASCII)
 _Versions = Mapping[str, Mapping[str, Sequence[ServedVersion]]]
-
-
-@cache
-def group_versions() -> _Versions:
-    """As `versions_of`, of what is built in."""
-    return versions_of(served_versions())
 
 
 def versions_of(kinds: Iterable[ServedVersion]) -> _Versions:
