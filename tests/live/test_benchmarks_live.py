@@ -33,7 +33,7 @@ def test_benchmarks_on_a_cluster_find_all_their_figures(tmp_path: Path) -> None:
     names = NAMES if _find_helm() is None else (*NAMES, "applying")
     chosen = [option for name in names for option in ("--only", name)]
     command = [sys.executable, str(RUN), "--smallest", "--runs", "1", *chosen, "--json", str(report)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     written = json.loads(report.read_text())
     assert {figure["measurement"] for figure in written["figures"].values()} == set(names)
