@@ -31,6 +31,7 @@ MEASUREMENTS = (
     "probes",
     "containers",
     "simulated",
+    "fleet",
 )
 _CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 130)
 

@@ -13,6 +13,7 @@ from antei.rehearse.observe import Seen
 from antei.rehearse.stage import StepFailed
 from antei.rehearse.verdict import judge
 from antei.runtime import RuntimeFailure
+from antei.simulate.behaviour import BehaviourError
 from antei.simulate.loop import run_virtual
 from antei.simulate.outcome import Outcome, WorkloadOutcome
 from antei.simulate.plan import BadPlan, Plan
@@ -54,8 +55,8 @@ def play(
         return run_virtual(_play(plan, play_of(plan), seed, with_results, tell, skips_calm))
     except ExceptionGroup as group:
         # The cluster's tasks are a group, and so is what ends them.
-        if (bad := group.subgroup(BadPlan)) is not None:
-            raise _first(bad) from group
+        if (bad := group.subgroup((BadPlan, BehaviourError))) is not None:
+            raise BadPlan(str(_first(bad))) from group
         raise
 
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 RUN = Path(__file__).parents[3] / "bench/run.py"
-NAMES = ("probes", "simulated")
+NAMES = ("probes", "simulated", "fleet")
 
 
 def test_a_benchmark_finds_all_its_figures(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from antei.rehearse.model import Budget, Cause, Objectives, RequestCounts, ScenarioResult, Times
+from antei.rehearse.report.profile import lives, profile
 
 __all__ = ["SCHEMA_VERSION", "as_data", "to_json"]
 
@@ -24,6 +25,7 @@ def as_data(results: Sequence[ScenarioResult], meta: Mapping[str, Any] | None = 
     return {
         "schemaVersion": SCHEMA_VERSION,
         "meta": dict(meta or {}),
+        "profile": dict(profile(results)),
         "scenarios": [_scenario(result) for result in results],
     }
 
@@ -42,6 +44,7 @@ def _scenario(result: ScenarioResult) -> dict[str, Any]:
         "times": _times(result.times),
         "lowestReady": result.lowest_ready,
         "restarts": result.restarts,
+        "lives": lives(result.run) if result.run is not None else [],
     }
 
 

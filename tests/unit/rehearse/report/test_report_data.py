@@ -34,6 +34,7 @@ def test_the_json_has_its_documented_shape() -> None:
     assert data == {
         "schemaVersion": 1,
         "meta": {"antei": "1.0", "rate": 50},
+        "profile": {},
         "scenarios": [
             {
                 "name": "drain",
@@ -89,6 +90,7 @@ def test_the_json_has_its_documented_shape() -> None:
                 },
                 "lowestReady": 1,
                 "restarts": 0,
+                "lives": [],
             }
         ],
     }
@@ -129,5 +131,5 @@ def test_what_xml_cannot_hold_is_replaced() -> None:
 
 
 def test_no_results_make_an_empty_report() -> None:
-    assert json.loads(to_json([])) == {"schemaVersion": 1, "meta": {}, "scenarios": []}
+    assert json.loads(to_json([])) == {"schemaVersion": 1, "meta": {}, "profile": {}, "scenarios": []}
     assert ElementTree.fromstring(to_junit([]))[0].get("tests") == "0"
