@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from real_images import busybox_layer, layer, missing, write_layout
+from real_images import busybox_layer, layer, missing, write_index, write_layout
 from registry import needs_registry, push, registry, spoiling
 
 from antei.runtime import Credential, ImageError
@@ -108,6 +108,23 @@ def test_what_the_registry_does_not_have_is_said(served: str, tmp_path: Path) ->
     assert "connection refused" in failure(images, "127.0.0.1:1/box:1")
     assert "blocked" in failure(store(tmp_path, registries={"docker.io": Registry(blocked=True)}), "nginx")
     assert leftovers(images) == []
+
+
+@needs_registry()
+def test_of_an_image_for_many_machines_the_own_one_is_taken(served: str, tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    foreign = write_layout(layout, "x", [layer(lambda archive: None)], {"Cmd": ["foreign"]}, "s390x")
+    own = write_layout(layout, "x", [busybox_layer()], {"Cmd": ["own"]})
+    write_index(layout, "many", [foreign, own])
+    push(layout, "many", f"{served}/many:1")
+    write_index(layout, "other", [foreign])
+    push(layout, "other", f"{served}/other:1")
+    images = store(tmp_path)
+    found = pull(images, f"{served}/many:1")
+    assert found.image.config.command == ("own",)
+    assert found.repo_digest != f"{served}/many@{own['digest']}"  # a pod's status tells the index
+    assert pull(images, found.repo_digest).rootfs == found.rootfs
+    assert "architecture" in failure(images, f"{served}/other:1")
 
 
 @needs_registry()

@@ -14,7 +14,7 @@ from typing import Any
 
 from antei.runtime.images.config import machine_architecture
 
-__all__ = ["BUSYBOX", "busybox_layer", "layer", "missing", "write_layout"]
+__all__ = ["BUSYBOX", "busybox_layer", "layer", "missing", "write_index", "write_layout"]
 
 BUSYBOX = Path("/bin/busybox")
 _APPLETS = (
@@ -76,18 +76,21 @@ def layer(fill: Callable[[tarfile.TarFile], None]) -> bytes:
     return buffer.getvalue()
 
 
-def write_layout(directory: Path, name: str, layers: Sequence[bytes], config: Mapping[str, Any] | None = None) -> str:
-    """An OCI layout with one image of that name; its manifest's digest."""
-    blobs = directory / "blobs" / "sha256"
-    blobs.mkdir(parents=True, exist_ok=True)
+def write_layout(
+    directory: Path,
+    name: str,
+    layers: Sequence[bytes],
+    config: Mapping[str, Any] | None = None,
+    architecture: str = "",
+) -> dict[str, Any]:
+    """An OCI layout with one image of that name; how an index describes it."""
+    (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
 
     def blob(data: bytes, kind: str) -> dict[str, Any]:
-        digest = hashlib.sha256(data).hexdigest()
-        (blobs / digest).write_bytes(data)
-        return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+        return _blob(directory, data, kind)
 
     document = {
-        "architecture": machine_architecture(),
+        "architecture": architecture or machine_architecture(),
         "os": "linux",
         "config": dict(config or {}),
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in layers]},
@@ -100,10 +103,27 @@ def write_layout(directory: Path, name: str, layers: Sequence[bytes], config: Ma
         "layers": [blob(each, "layer.v1.tar+gzip") for each in compressed],
     }
     described = blob(json.dumps(manifest).encode(), "manifest.v1+json")
-    described["annotations"] = {"org.opencontainers.image.ref.name": name}
+    _name(directory, name, described)
+    return {**described, "platform": {"architecture": document["architecture"], "os": "linux"}}
+
+
+def write_index(directory: Path, name: str, described: Sequence[Mapping[str, Any]]) -> None:
+    """Makes several images of a layout one of that name, for several architectures."""
+    kind = "index.v1+json"
+    document = {"schemaVersion": 2, "mediaType": f"application/vnd.oci.image.{kind}", "manifests": list(described)}
+    _name(directory, name, _blob(directory, json.dumps(document).encode(), kind))
+
+
+def _blob(directory: Path, data: bytes, kind: str) -> dict[str, Any]:
+    digest = hashlib.sha256(data).hexdigest()
+    (directory / "blobs" / "sha256" / digest).write_bytes(data)
+    return {"mediaType": f"application/vnd.oci.image.{kind}", "digest": f"sha256:{digest}", "size": len(data)}
+
+
+def _name(directory: Path, name: str, described: Mapping[str, Any]) -> None:
+    named = {**described, "annotations": {"org.opencontainers.image.ref.name": name}}
     (directory / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
-    return str(described["digest"])
+    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [named]}))
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes, mode: int) -> None:

@@ -59,7 +59,7 @@ def push(layout: Path, name: str, target: str, credentials: str = "") -> None:
     options = ["--dest-creds", credentials] if credentials else []
     subprocess.run(
         [
-            *("skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false", *options),
+            *("skopeo", "--insecure-policy", "copy", "--quiet", "--all", "--dest-tls-verify=false", *options),
             *(f"oci:{layout}:{name}", f"docker://{target}"),
         ],
         check=True,
