@@ -39,7 +39,16 @@ from antei.api.objects import meta, replace_meta, to_time
 from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
 from antei.api.resources import Resource
 from antei.api.retired import served_versions
-from antei.server.admission import Admission, Operation, Options, Request, write_options
+from antei.server.admission import Admission, Options, Request, write_options
+from antei.server.admitted import (
+    after_admission,
+    change_of,
+    command_on,
+    connection_to,
+    creation_of,
+    deletion_of,
+    shown_to_judges,
+)
 from antei.server.allocation import ServiceAllocator
 from antei.server.apply import ServerSideApply
 from antei.server.authorization import Rbac
@@ -54,7 +63,6 @@ from antei.server.deletion import (
     Deletion,
     Step,
     is_finished,
-    options_shown,
     plan_deletion,
     validate_options,
 )
@@ -231,19 +239,7 @@ class Registry:
             raise bad_request("resourceVersion should not be set on objects to be created")
         strategy = strategy_of(stored_resource(resource))
         obj = apply_defaults(strategy.normalise(to_stored(resource, obj)))
-        request = Request(
-            Operation.CREATE,
-            resource,
-            "",
-            # A namespace counts as being in itself (Kubernetes: handlers/create.go).
-            (meta(obj).name or "") if resource.bucket == "/namespaces" else namespace,
-            meta(obj).name or "",
-            obj,
-            None,
-            caller(),
-            dry_run,
-            options,
-        )
+        request = creation_of(resource, namespace, obj, options, dry_run)
         given = obj
         obj = await self._admission.mutate(request)
         name, prefix = meta(obj).name, meta(obj).generateName
@@ -485,8 +481,8 @@ class Registry:
                 new = apply_defaults(new)
             request = None
             if options is not None:
-                request = self._update_request(resource, new, current, subresource, options, dry_run)
-                new = self._admitted(request, new, await self._admission.mutate(request))
+                request = change_of(resource, new, current, subresource, options, dry_run)
+                new = after_admission(request, new, await self._admission.mutate(request))
             new = self._prepared(resource, new, current, subresource)
             new, release = strategy.allocate(new, current.object, self._context)
             is_stored = False
@@ -494,7 +490,7 @@ class Registry:
                 if entries_of is not None:
                     new = replace_meta(new, managedFields=entries_of(given, current, new))
                 if request is not None:
-                    request.object = scale_of(new) if subresource == "scale" else new
+                    request.object = shown_to_judges(request, new)
                     await self._admission.validate(request)
                 stored = await self._commit(resource, current, new, dry_run)
                 is_stored = True
@@ -511,23 +507,6 @@ class Registry:
                 if request is not None and request.charge is not None:
                     await self._admission.settle(request, is_stored=is_stored)
         raise conflict(resource.plural, name, MODIFIED, resource.group)
-
-    def _update_request(
-        self, resource: Resource, new: Any, current: Stored, subresource: str, options: Options, dry_run: bool
-    ) -> Request:
-        namespace, name = current.key.namespace, current.key.name
-        old = current.object
-        if subresource == "scale":
-            new, old = scale_of(new), scale_of(old)
-        if resource.bucket == "/namespaces":
-            namespace = name
-        return Request(Operation.UPDATE, resource, subresource, namespace, name, new, old, caller(), dry_run, options)
-
-    def _admitted(self, request: Request, new: Any, mutated: Any) -> Any:
-        """What is to be written after admission: of a Scale that it has changed, the object with its replicas."""
-        if request.subresource == "scale":
-            return scaled(request.resource, new, mutated, request.name)
-        return mutated
 
     def _prepared(self, resource: Resource, new: Any, current: Stored, subresource: str) -> Any:
         strategy = strategy_of(stored_resource(resource))
@@ -617,7 +596,9 @@ class Registry:
                 if plan.step is Step.PENDING:
                     return Deletion(answered(resource, current), False, strategy.returns_deleted_object)
                 if not is_admitted:
-                    await self._admit_deletion(resource, current, options, is_of_collection, dry_run)
+                    request = deletion_of(resource, current, options, dry_run, is_of_collection=is_of_collection)
+                    await self._admission.mutate(request)
+                    await self._admission.validate(request)
                 if plan.step is Step.REMOVE:
                     removed = current if dry_run else await self._removed(resource, current)
                     return Deletion(answered(resource, removed), True, strategy.returns_deleted_object)
@@ -630,24 +611,6 @@ class Registry:
             except StoreError as error:
                 _fail(error)
         raise conflict(resource.plural, name, MODIFIED, resource.group)
-
-    async def _admit_deletion(
-        self, resource: Resource, current: Stored, options: DeleteOptions, is_of_collection: bool, dry_run: bool
-    ) -> None:
-        request = Request(
-            Operation.DELETE,
-            resource,
-            "",
-            current.key.name if resource.bucket == "/namespaces" else current.key.namespace,
-            "" if is_of_collection else current.key.name,
-            None,
-            current.object,
-            caller(),
-            dry_run,
-            options_shown(options, dry_run),
-        )
-        await self._admission.mutate(request)
-        await self._admission.validate(request)
 
     async def delete_collection(
         self,
@@ -684,9 +647,7 @@ class Registry:
         self, resource: Resource, namespace: str, name: str, subresource: str, options: Options
     ) -> None:
         """Asks admission about a connection to `pods/NAME/exec` and the like. Raises ApiError for what is refused."""
-        request = Request(
-            Operation.CONNECT, resource, subresource, namespace, name, options, None, caller(), False, None
-        )
+        request = connection_to(resource, subresource, namespace, name, options)
         await self._admission.mutate(request)
         await self._admission.validate(request)
 
@@ -700,18 +661,7 @@ class Registry:
         if subresource not in ("binding", "eviction"):
             raise method_not_supported(f"{resource.plural}/{subresource}", "create", resource.group)
         body = command_of(served, body)
-        request = Request(
-            Operation.CREATE,
-            resource,
-            subresource,
-            namespace,
-            name,
-            body,
-            None,
-            caller(),
-            dry_run,
-            write_options("CreateOptions", "", dry_run),
-        )
+        request = command_on(resource, subresource, namespace, name, body, dry_run)
         request.object = body = await self._admission.mutate(request)
         await self._admission.validate(request)
         if subresource == "eviction":
