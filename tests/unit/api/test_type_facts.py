@@ -76,6 +76,11 @@ def test_what_is_said_of_a_field_comes_before_what_is_said_of_its_type() -> None
     assert fields_of(apps_v1.DeploymentSpec)["strategy"].strategy.retain_keys
 
 
+def test_the_fields_of_every_kind_can_be_told_for_a_strategic_merge() -> None:
+    for resource in all_resources():
+        assert {"apiVersion", "kind"} <= fields_of(resource.type).keys()
+
+
 def test_a_resource_class_counts_as_its_model() -> None:
     assert model_of(Pod) is core_v1.Pod
     assert type_facts(Pod) is type_facts(core_v1.Pod)

@@ -53,7 +53,7 @@ def _struct_in(annotation: Any) -> type[Any] | None:
         return annotation if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct) else None
     arguments = get_args(annotation)
     if origin is dict:
-        return _struct_in(arguments[1])
+        return _struct_in(arguments[1]) if arguments else None  # a bare Dict holds anything
     if origin in (list, Union) or str(origin) == "<class 'types.UnionType'>":
         for argument in arguments:
             inner = _struct_in(argument)

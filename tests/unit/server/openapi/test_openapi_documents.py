@@ -144,6 +144,12 @@ def test_a_field_is_described_as_kubernetes_describes_it(name: str, field: str, 
     assert described == expected
 
 
+def test_a_time_that_go_writes_as_null_may_be_null() -> None:
+    assert _schema("io.k8s.api.events.v1.Event")["properties"]["eventTime"]["nullable"]
+    assert _schema("io.k8s.api.events.v1.Event", "v2")["properties"]["eventTime"].keys() == {"$ref", "description"}
+    assert "nullable" not in _schema("io.k8s.api.core.v1.Event")["properties"]["eventTime"]
+
+
 def test_a_type_says_what_it_is_as_a_whole() -> None:
     pod = _schema("io.k8s.api.core.v1.Pod")
     assert pod["x-kubernetes-group-version-kind"] == [{"group": "", "version": "v1", "kind": "Pod"}]

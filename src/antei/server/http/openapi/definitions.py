@@ -170,6 +170,8 @@ class Definitions:
         default = _DEFAULTS.get((struct.__name__, name))
         if default is None and is_held and (field.is_required or value.kind is Kind.STRUCT):
             default = _ZEROS.get(value.kind)
+        if field.is_required and value.kind is Kind.TIME:
+            described["nullable"] = True  # as Go writes a time that is not set (eventTime)
         if default is not None:
             described["default"] = default
         key = f"{struct.__module__.rpartition('.')[2]}.{struct.__name__}"
