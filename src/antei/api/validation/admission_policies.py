@@ -6,6 +6,7 @@ Kubernetes: pkg/apis/admissionregistration/validation/validation.go.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from antei.api import names
@@ -118,7 +119,7 @@ def _match_resources(resources: Any, path: str) -> list[FieldError]:
     return errors
 
 
-def _validation(validation: Any, path: str, declared: dict[str, bool]) -> list[FieldError]:
+def _validation(validation: Any, path: str, declared: Mapping[str, Any]) -> list[FieldError]:
     errors = expression(
         validation.expression, f"{path}.expression", detail="expression is not specified", result="bool", **declared
     )

@@ -20,7 +20,7 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from hyperframe.frame import Frame, GoAwayFrame
 

@@ -15,7 +15,7 @@ from antei.api.errors import invalid
 from antei.api.objects import meta
 from antei.server.admission.podsecurity.baseline import BASELINE
 from antei.server.admission.podsecurity.checks import Check, PodParts, Violation
-from antei.server.admission.podsecurity.levels import LATEST, LevelVersion, Policy, is_stricter, policy_of
+from antei.server.admission.podsecurity.levels import LevelVersion, Policy, is_stricter, policy_of
 from antei.server.admission.podsecurity.restricted import OVERRIDES, RESTRICTED
 from antei.server.admission.request import Operation, Plugin, Request
 from antei.server.caller import annotate, warn
@@ -44,7 +44,7 @@ _NEWEST = int(KUBERNETES_MINOR.partition(".")[2])
 def violations_of(wanted: LevelVersion, annotations: dict[str, str] | None, spec: PodSpec) -> list[Violation]:
     if wanted.level == "privileged":
         return []
-    version = _NEWEST if wanted.version is LATEST else min(wanted.version, _NEWEST)
+    version = _NEWEST if wanted.version is None else min(wanted.version, _NEWEST)
     parts = PodParts(annotations or {}, spec, version)
     return [found for check in _checks(wanted.level, version) if (found := check.check(parts)) is not None]
 

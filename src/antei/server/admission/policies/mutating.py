@@ -149,8 +149,9 @@ def _applied(obj: Any, resource: Resource, patch_type: str, patch: Any) -> Any:
     if not isinstance(seen, resource.type):
         raise _Failed("an ApplyConfiguration needs an object of a kind, not a command or a Scale")
     config = {key: value for key, value in patch.items() if key not in ("apiVersion", "kind")}
+    struct: type[msgspec.Struct] = resource.type
     try:
-        data = merged(live, config, shape_of(resource.type))
+        data = merged(live, config, shape_of(struct))
     except OutOfSchema as error:
         raise _Failed(f"error applying patch: {error}") from error
     return decoded(seen, resource, data)
