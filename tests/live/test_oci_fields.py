@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from antei_process import Antei, Kubectl, containers_of, needs_namespaces, until
+from antei_process import Antei, Kubectl, containers_of, deployment, needs_namespaces, until
 from real_images import busybox_layer, missing, write_layout
+
+from antei.cluster import Settings
 
 pytestmark = [
     pytest.mark.live,
@@ -333,6 +336,17 @@ def test_a_shared_process_namespace(kubectl: Kubectl) -> None:
     assert root.code != 0  # nothing of the host is to be had through the pod's first process
 
 
+def test_a_container_to_debug_another_sees_its_processes(kubectl: Kubectl) -> None:
+    kubectl.wait("condition=Ready", "pod/neighbour")
+    command = ("--", "/bin/sh", "-c", "ps; ls /proc/1/root/bin/sh")
+    kubectl("debug", "neighbour", "--image=app:1", "-c", "look", "--target=main", "--profile=sysadmin", *command)
+    ended = "jsonpath={.status.ephemeralContainerStatuses[0].state.terminated.exitCode}=0"
+    kubectl.wait(ended, "pod/neighbour")
+    seen = kubectl("logs", "neighbour", "-c", "look").out
+    assert re.search(r"^\s+1 .*sleep", seen, re.MULTILINE)
+    assert kubectl.get("pod", "neighbour")["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
 def test_terminal_token_environment_and_init_containers(printed: dict[str, str]) -> None:
     assert printed["terminal"].replace("\r", "").splitlines() == ["/dev/pts/0", "xterm"]
     assert "No such file" in printed["no-token"]
@@ -378,6 +392,37 @@ def test_containers_outlive_antei_and_leave_nothing_when_they_go(antei: Antei, k
     assert str(antei.data) not in mounts
     assert list((antei.data / "oci/sandboxes").iterdir()) == []
     assert not (antei.data / "oci/runc").exists() or list((antei.data / "oci/runc").iterdir()) == []
+
+
+def test_many_pods_come_and_go_and_leave_nothing(antei: Antei, kubectl: Kubectl) -> None:
+    until("no pod is left", lambda: not kubectl.items("pods"))
+    replicas = int(os.environ.get("ANTEI_MANY_PODS", "12"))
+    before = _left(antei)
+    kubectl.apply(deployment("many", replicas, "box:1", command=["/bin/sh", "-c", FOREVER]))
+    kubectl.rolled_out("deployment/many")
+    assert len(_containers(antei)) == replicas
+    kubectl("delete", "deployment", "many")
+    until("no pod is left", lambda: not kubectl.items("pods"))
+    until("nothing is left", lambda: _left(antei) == before)
+
+
+def _left(antei: Antei) -> dict[str, list[str]]:
+    """Whatever a pod has on the machine, by kind."""
+    cluster = f"antei-{Settings(antei.data).cluster_id}"
+    in_network = ["nsenter", f"--net=/run/netns/{cluster}"]
+
+    def lines(*command: str) -> list[str]:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    directories = ("oci/runc", "oci/sandboxes", "runtime/sandboxes", "nodes/node-1/pods", "nodes/node-1/logs")
+    return {
+        "processes": _containers(antei),
+        "mounts": [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(antei.data) in line],
+        "files": [str(path) for name in directories for path in (antei.data / name).glob("*")],
+        "namespaces": [path.name for path in Path("/run/netns").glob(f"{cluster}*")],
+        "links": [line.split()[0] for line in lines(*in_network, "ip", "-brief", "link")],
+        "rules": sorted(lines(*in_network, "nft", "-s", "list", "ruleset")),
+    }
 
 
 def _containers(antei: Antei) -> list[str]:
