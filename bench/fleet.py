@@ -8,7 +8,6 @@ brought up first, for the growth.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import resource
 import time
@@ -25,7 +24,7 @@ from antei.control.nodelifecycle import index_pods_by_node
 from antei.rehearse.drain import cordon, empty_node
 from antei.runtime.simulated import ContainerProfile
 from antei.simulate.cluster import SimulatedCluster
-from antei.simulate.loop import run_virtual
+from antei.simulate.loop import run_virtual, spare_collector
 
 _BRING_UP, _UPGRADE = "1,000 nodes, 10,000 pods brought up, simulated", "their upgrade of 24 h, simulated"
 _GROWTH, _RATE, _EVENTS = "cost of a pod, 10,000 to 1,000", "pods to Ready on 1,000 nodes", "writes a second, simulated"
@@ -44,8 +43,7 @@ _DAY_SECONDS = 86_400.0
 
 def measure(smallest: bool) -> dict[str, float]:
     logging.disable(logging.CRITICAL)
-    # Nothing that lives here is garbage, and there are millions of it.
-    gc.set_threshold(200_000, 50, 1_000)
+    spare_collector()
     nodes, pods = (4, 8) if smallest else (1_000, 10_000)
     small_seconds, _, _ = run_virtual(_life(max(2, nodes // 10), max(4, pods // 10), upgrades=False))
     seconds, upgrade_seconds, writes = run_virtual(_life(nodes, pods, upgrades=True))

@@ -22,6 +22,7 @@ from antei.client.manifests import ManifestError
 from antei.simulate.behaviour import BehaviourError
 from antei.simulate.distribution import Distribution, parse_distribution
 from antei.simulate.learn import learn
+from antei.simulate.loop import spare_collector
 from antei.simulate.outcome import Outcome
 from antei.simulate.plan import BadPlan, Plan, read_scenario, with_replicas
 from antei.simulate.run import play
@@ -145,6 +146,7 @@ def simulate(
     logging.basicConfig(
         level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s"
     )
+    spare_collector()
     if not paths and compare is None:
         raise click.UsageError("PATH is missing")
     changes = {

@@ -9,6 +9,7 @@ Deadlines are exact rather than polled every 5 s. (Kubernetes: pkg/controller/no
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -151,7 +152,8 @@ class NodeLifecycleController:
         self._nodes: Informer[Node] = informers.of(Node)
         self._leases: Informer[Lease] = informers.of(Lease)
         self._pods: Informer[Pod] = informers.of(Pod)
-        self._heard: dict[str, datetime] = {}
+        # By the loop's clock: when the wall's is set, no node has been silent for it (Kubernetes: monotonic time).
+        self._heard: dict[str, float] = {}
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
         index_pods_by_node(self._pods)
@@ -164,7 +166,7 @@ class NodeLifecycleController:
             if old is not None:
                 self._heard.pop(name_of(old), None)
         elif old is None or _is_heartbeat(old, new):
-            self._heard[name_of(new)] = self._world.clock.now()
+            self._heard[name_of(new)] = asyncio.get_running_loop().time()
 
     def _lease_seen(self, old: Lease | None, new: Lease | None) -> None:
         """Only noted: the timer that is set for the node finds out that it has been heard of since."""
@@ -172,14 +174,16 @@ class NodeLifecycleController:
             return
         before = old.spec.renewTime if old is not None and old.spec else None
         if new.spec is not None and new.spec.renewTime != before:
-            self._heard[name_of(new)] = self._world.clock.now()
+            self._heard[name_of(new)] = asyncio.get_running_loop().time()
 
     async def reconcile(self, key: Key) -> Requeue | None:
         node = self._nodes.get(*key)
         if node is None:
             return None
         now = self._world.clock.now()
-        wanted = plan(Snapshot(node, self._heard.get(key[1], now), self._lease_seconds(key[1])), now)
+        loop_time = asyncio.get_running_loop().time()
+        silence = timedelta(seconds=loop_time - self._heard.get(key[1], loop_time))
+        wanted = plan(Snapshot(node, now - silence, self._lease_seconds(key[1])), now)
         try:
             if wanted.conditions is not None:
                 node = await self._report(node, wanted.conditions)

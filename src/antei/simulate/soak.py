@@ -31,7 +31,7 @@ from antei.simulate.distribution import Distribution
 from antei.simulate.faults import Fault, Faults, schedule
 from antei.simulate.invariants import Broken, Ground, Watchman
 from antei.simulate.invariants.watchman import LIVENESS
-from antei.simulate.loop import Deadlock, Livelock, run_virtual
+from antei.simulate.loop import Deadlock, Livelock, run_virtual, spare_collector
 from antei.simulate.plan import apply_documents
 from antei.simulate.record import EventLog
 from antei.simulate.weather import Weather, WeatheredClient
@@ -203,6 +203,7 @@ def soak(what: Soak, seeds: Sequence[int], *, workers: int = 0) -> Iterator[Held
 def _quiet() -> None:
     """Failed requests are what it is about, and nothing to tell."""
     logging.disable(logging.CRITICAL)
+    spare_collector()
 
 
 def shrink(what: Soak, seed: int, rule: str, *, tries: int = 200) -> tuple[Fault, ...]:

@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
+from antei.simulate.loop import spare_collector
 from antei.simulate.outcome import Outcome
 from antei.simulate.plan import BadPlan, Plan
 from antei.simulate.run import run_seed
@@ -56,6 +57,7 @@ def _on_dask(plan: Plan, seeds: Sequence[int], address: str) -> Iterator[Outcome
         else {"address": address}
     )
     with Client(**options) as client:
+        client.run(_quiet)
         futures = client.map(partial(_outcome, plan), list(seeds), pure=False)
         for future in futures:
             yield _raised(future.result())
@@ -64,6 +66,7 @@ def _on_dask(plan: Plan, seeds: Sequence[int], address: str) -> Iterator[Outcome
 def _quiet() -> None:
     """What goes wrong in a simulation is meant to."""
     logging.disable(logging.CRITICAL)
+    spare_collector()
 
 
 def _outcome(plan: Plan, seed: int) -> Outcome | str:
