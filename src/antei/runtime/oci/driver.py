@@ -184,7 +184,10 @@ class OciRuntime:
         machine, _ = await self._opened()
         asked = {"memory": spec.memory_limit_bytes is not None, "cpu": spec.cpu_limit_millis is not None}
         missing = unlimited(machine.controllers, asked)
-        messages = [
+        messages = []
+        if spec.target and self._target_of(spec) is None:
+            messages.append(f"targetContainerName: {spec.target} does not run as a real container")
+        messages += [
             f"resources.limits.{name}: counted by the scheduler, not enforced: this machine has no {name} cgroup"
             for name in missing
         ]
@@ -371,7 +374,16 @@ class OciRuntime:
                 bundle=bundle,
                 pids_limit=self._pids_limit,
                 seccomp_directory=self._seccomp_directory,
+                target=self._target_of(spec),
             )
+
+    def _target_of(self, spec: ContainerSpec) -> processes.Process | None:
+        """The first process of the container that targetContainerName names, where it runs in this runtime."""
+        for run in self._runs.values():
+            record = run.stored.record
+            if (record.sandbox_id, record.name) == (spec.sandbox_id, spec.target) and not run.ended.is_set():
+                return run.stored.main
+        return None
 
     async def _image(self, spec: ContainerSpec) -> FoundImage:
         try:

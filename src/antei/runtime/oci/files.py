@@ -23,6 +23,7 @@ from antei.runtime.oci.machine import Machine
 from antei.runtime.oci.pause import PauseFailure, start_pause
 from antei.runtime.oci.seccomp import seccomp_of
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, write
+from antei.runtime.process import processes
 from antei.runtime.process.command import container_hosts
 
 __all__ = ["cgroup_path", "joined_by", "make_sandbox", "remove_container", "remove_sandbox", "start_container"]
@@ -113,8 +114,12 @@ def start_container(
     bundle: Path,
     pids_limit: int,
     seccomp_directory: Path,
+    target: processes.Process | None = None,
 ) -> StoredContainer:
-    """Lays out the bundle and runs it; raises StartError, and then nothing of it is left."""
+    """Lays out the bundle and runs it; raises StartError, and then nothing of it is left.
+
+    `target`: the first process of the container whose processes this one is to see.
+    """
     identity = _identity(spec, image)
     stored = StoredContainer(
         record=record,
@@ -123,10 +128,12 @@ def start_container(
         gid=identity.gid,
         tty=spec.tty,
         stdin=spec.stdin,
-        has_own_pids=not (sandbox.host_pid or sandbox.share_process_namespace),
+        has_own_pids=not (sandbox.host_pid or sandbox.share_process_namespace or target),
     )
     try:
         joined = joined_by(sandbox_directory, sandbox, machine, runc)
+        if target is not None:
+            joined = dataclasses.replace(joined, pid=f"/proc/{target.pid}/ns/pid")
         for name in ("upper", "work", "rootfs"):
             (bundle / name).mkdir(parents=True)
         shutil.copymode(image.rootfs, bundle / "upper")
