@@ -173,7 +173,7 @@ def test_without_namespaces_containers_are_plain_processes_on_loopback(pytester:
         def _nothing_allowed(monkeypatch):
             async def detect(directory):
                 return Capabilities(mode="plain", refusals=("not here",))
-            monkeypatch.setattr("antei.cluster.detect", detect)
+            monkeypatch.setattr("antei.runtime.chosen.detect", detect)
         """
     )
     pytester.makepyfile(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -22,6 +24,15 @@ def api_client(cluster: AnteiCluster) -> Any:
     configuration = kubernetes.client.Configuration()
     kubernetes.config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
     return kubernetes.client.ApiClient(configuration)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _leavings() -> Iterator[None]:
+    """It leaves connections to the garbage collector, whose warning would hit whichever test comes next."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +204,7 @@ def test_it_forwards_ports(streamed: Any) -> None:
 @pytest.mark.live
 @needs_namespaces()
 def test_it_follows_logs(streamed: Any) -> None:
-    command = ["/bin/sh", "-c", "echo one; echo two; echo three"]
+    command = ["/bin/sh", "-c", "echo one; echo two; echo three; exec sleep 3600"]
     streamed.create_namespaced_pod("default", {**pod("talking", command=command)})
 
     def has_run() -> bool:
