@@ -33,7 +33,7 @@ from antei.world.system import system_world
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Schemathesis' own, about what it makes up
 
-_REQUESTS = int(os.environ.get("ANTEI_REQUESTS", "400"))
+_REQUESTS = int(os.environ.get("ANTEI_REQUESTS", "600"))
 _ABOUT = os.environ.get("ANTEI_ABOUT", "")  # a part of the paths to ask
 _SHARE = os.environ.get("ANTEI_SHARE", "0/1")  # the second of four: 1/4
 
