@@ -57,7 +57,8 @@ def _on_dask(plan: Plan, seeds: Sequence[int], address: str) -> Iterator[Outcome
         else {"address": address}
     )
     with Client(**options) as client:
-        client.run(_quiet)
+        if address == "local":
+            client.run(_quiet)
         futures = client.map(partial(_outcome, plan), list(seeds), pure=False)
         for future in futures:
             yield _raised(future.result())

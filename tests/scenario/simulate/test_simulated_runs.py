@@ -197,6 +197,10 @@ def test_faults_too_are_a_pure_function_of_their_seed() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_dask_gives_what_a_pool_gives() -> None:
-    pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed")
     here = encoded(sweep(plan("drain"), SEEDS, workers=1))
-    assert here == encoded(sweep(plan("drain"), SEEDS, dask="local"))
+    # A worker in a thread: one in a process of its own may take longer to come up than Dask waits on a busy machine.
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        assert here == encoded(sweep(plan("drain"), SEEDS, dask=cluster.scheduler_address))
