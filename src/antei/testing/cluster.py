@@ -18,7 +18,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import lightkube
 import uvloop
@@ -27,12 +27,14 @@ from lightkube.config.kubeconfig import KubeConfig
 from antei.api.resources import resource_for_kind
 from antei.api.rollout_status import RolloutState, rollout_status
 from antei.client.apply import Applier
-from antei.client.http import HttpClient
 from antei.testing.documents import read
 from antei.testing.inside import Inside, opened
 from antei.testing.options import Manifest, Options
 from antei.testing.story import Section, story
 from antei.world.system import system_world
+
+if TYPE_CHECKING:
+    from antei.client.http import HttpClient
 
 __all__ = ["AnteiCluster", "NotReady", "start_cluster"]
 
@@ -119,7 +121,7 @@ class AnteiCluster:
         documents = read(manifests, self._base)
 
         async def work() -> None:
-            client = await asyncio.to_thread(HttpClient.from_kubeconfig, self.kubeconfig)
+            client = await asyncio.to_thread(_http_client, self.kubeconfig)
             try:
                 applied = await Applier(client).apply(documents)
             finally:
@@ -209,6 +211,13 @@ class AnteiCluster:
                 failed.cancel()
             if failed.done():
                 failed.result()
+
+
+def _http_client(kubeconfig: Path) -> HttpClient:
+    """Reads files. Imported here: tests that apply nothing do without an HTTP client, which is 10 MB and 80 ms."""
+    from antei.client.http import HttpClient
+
+    return HttpClient.from_kubeconfig(kubeconfig)
 
 
 async def _awaited(function: Callable[[], Awaitable[None]]) -> None:

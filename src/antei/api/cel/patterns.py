@@ -5,19 +5,21 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from cel_expr_python import cel
-
 __all__ = ["check_pattern", "find", "find_all", "matches"]
 
 
 @cache
 def _program(expression: str) -> Any:
+    from cel_expr_python import cel  # loaded by the first pattern or expression, as the package says
+
     config = cel.NewEnvConfigFromYaml("name: patterns\nextensions:\n  - name: optional\n  - name: regex\n")
     environment = cel.NewEnv(config=config, variables={"text": cel.Type.STRING, "pattern": cel.Type.STRING})
     return environment.compile(expression)
 
 
 def _evaluate(expression: str, text: str, pattern: str) -> Any:
+    from cel_expr_python import cel
+
     value = _program(expression).eval(data={"text": text, "pattern": pattern})
     if value.type() == cel.Type.ERROR:
         problem = str(value.value()).partition(": ")[2].removeprefix("invalid regular expression: ")

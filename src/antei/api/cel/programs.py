@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import Any
-
-from cel_expr_python import cel
+from typing import TYPE_CHECKING, Any
 
 from antei.api.cel.cost import COST_EXCEEDED, Growth, growth_of, is_affordable
-from antei.api.cel.environment import Declarations, FunctionDecl, environment
+
+if TYPE_CHECKING:
+    from cel_expr_python import cel
+
+    from antei.api.cel.environment import Declarations, FunctionDecl
 
 __all__ = ["CelError", "Program", "compile"]
 
@@ -48,6 +50,8 @@ class Program:
 
         Values are None, bool, int, float, str, bytes, lists, dicts with string keys, and what `values` makes.
         """
+        from cel_expr_python import cel  # there is an expression, so it has been loaded
+
         if self._growth is not None and not is_affordable(self._growth, variables):
             raise CelError(COST_EXCEEDED)
         try:
@@ -79,6 +83,9 @@ def compile(
 
 @lru_cache(maxsize=4096)
 def _compiled(expression: str, declarations: Declarations, functions: tuple[FunctionDecl, ...]) -> Program:
+    # The runtime: it is loaded by the first expression, as the package says.
+    from antei.api.cel.environment import environment
+
     try:
         compiled = environment(declarations, functions).compile(expression)
     except RuntimeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from antei.api.admission_expressions import Check
+from antei.api.authorizing import Check
 from antei.server.admission.request import Request
 from antei.server.authorization import Attributes, Rbac
 from antei.server.caller import User

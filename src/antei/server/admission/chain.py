@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from antei.api.admission_expressions import authorizing
+from antei.api.authorizing import authorizing
 from antei.api.resources import Resource
 from antei.server.admission.authorizer import check_of
 from antei.server.admission.in_version import CustomVersions, InVersion
