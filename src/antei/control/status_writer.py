@@ -38,12 +38,14 @@ async def write_status(client: Client, obj: T, status: Any) -> T:
     return await client.update(replace(fresh, status=status), "status")
 
 
-async def patch_pod_condition(client: Client, pod: Pod, condition: Any) -> None:
+async def patch_pod_condition(client: Client, pod: Pod, condition: Any, **others: Any) -> None:
     """Adds the PodCondition (or its mapping) or puts it in the place of the one of its type, and leaves all else.
+
+    `others` are fields of the status that change with it; None empties one.
 
     Raises ApiError 404 when the pod is gone, 409 when it is another one by now.
     """
-    patch = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition]}}
+    patch = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": [condition], **others}}
     await client.patch(
         Pod, name_of(pod), namespace_of(pod), patch, patch_type=PatchType.STRATEGIC, subresource="status"
     )

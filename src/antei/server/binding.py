@@ -51,7 +51,11 @@ def bound(pod: Pod, binding: Binding, now: datetime) -> Pod:
     changed = replace(
         pod,
         spec=replace(spec, nodeName=binding.target.name),
-        status=replace(status, conditions=with_condition(status.conditions, scheduled, now)),
+        status=replace(
+            status,
+            conditions=with_condition(status.conditions, scheduled, now),
+            nominatedNodeName=None,  # it has its node (ClearingNominatedNodeNameAfterBinding)
+        ),
     )
     if asked is None or not (asked.annotations or asked.labels):
         return changed

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
-from lightkube.models.core_v1 import ObjectReference
+from lightkube.models.core_v1 import ObjectReference, PodCondition
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.apps_v1 import ReplicaSet, StatefulSet
 from lightkube.resources.core_v1 import (
@@ -24,6 +24,7 @@ from lightkube.resources.core_v1 import (
     ReplicationController,
     Service,
 )
+from lightkube.resources.policy_v1 import PodDisruptionBudget
 from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api import conditions, pods
@@ -39,13 +40,15 @@ from antei.api.objects import (
     uid_of,
 )
 from antei.api.selectors import Requirement, Selector, selector_of, selector_of_map
-from antei.client import Client
+from antei.client import Client, PatchType
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue
-from antei.control.scheduler.decision import Chosen, decide
+from antei.control.removal import remove
+from antei.control.scheduler.decision import Chosen, Unschedulable, decide
 from antei.control.scheduler.pending import PendingPods
-from antei.control.scheduler.pod_facts import PodSet, facts_of
+from antei.control.scheduler.pod_facts import PodFacts, PodSet, facts_of
+from antei.control.scheduler.preemption import PREEMPTED, Preemption, Sacrifice
 from antei.control.scheduler.state import ClusterState
 from antei.control.scheduler.volumes import SELECTED_NODE, VolumeLookup, volumes_of
 from antei.control.status_writer import patch_pod_condition
@@ -71,6 +74,8 @@ class SchedulerController:
         self._start = 0
         self._queue: WorkQueue | None = None
         self._services: Informer[Service] = informers.of(Service)
+        self._pods: Informer[Pod] = informers.of(Pod)
+        self._budgets: Informer[PodDisruptionBudget] = informers.of(PodDisruptionBudget)
         self._owners: Mapping[str, Informer[Any]] = {
             "ReplicaSet": informers.of(ReplicaSet),
             "StatefulSet": informers.of(StatefulSet),
@@ -84,7 +89,7 @@ class SchedulerController:
         self._queue = queue
         informers.of(Namespace).add_handler(self._namespace_changed)
         informers.of(Node).add_handler(self._node_changed)
-        informers.of(Pod).add_handler(self._pod_changed)
+        self._pods.add_handler(self._pod_changed)
         self._claims.add_handler(self._storage_changed)
         self._volumes.add_handler(self._storage_changed)
         self._classes.add_handler(self._storage_changed)
@@ -96,8 +101,9 @@ class SchedulerController:
             gone = new if new is not None else old
             if gone is None:
                 return
-            had_room = self._state.node_of(uid_of(gone)) is not None
+            had_room = self._state.node_of(uid_of(gone)) or self._state.nominated_node(uid_of(gone))
             self._state.remove_pod(uid_of(gone))
+            self._state.withdraw(uid_of(gone))
             self._pending.remove(uid_of(gone))
             if had_room:
                 self._wake()
@@ -111,6 +117,7 @@ class SchedulerController:
 
     def _assigned(self, old: Pod | None, pod: Pod) -> None:
         self._pending.remove(uid_of(pod))
+        self._state.withdraw(uid_of(pod))
         node_name = (pod.spec.nodeName if pod.spec else None) or ""
         was_assumed = self._state.node_of(uid_of(pod)) == node_name
         self._state.set_pod(pod, node_name)
@@ -120,7 +127,11 @@ class SchedulerController:
     def _unassigned(self, old: Pod | None, pod: Pod) -> None:
         if not _is_ours(pod):
             self._pending.remove(uid_of(pod))
+            self._state.withdraw(uid_of(pod))
             return
+        nominated = pod.status.nominatedNodeName if pod.status else None
+        if nominated and uid_of(pod) not in self._pending:
+            self._state.nominate(pod, nominated)  # by an earlier life of this scheduler, or by somebody else
         if uid_of(pod) in self._pending and not _looks_different(old, pod):
             self._pending.refresh(pod)
             return
@@ -171,11 +182,12 @@ class SchedulerController:
 
     def _schedule(self, pod: Pod, group: asyncio.TaskGroup) -> None:
         volumes = volumes_of(pod, self._lookup())
-        decision = decide(facts_of(pod), self._state, volumes, self._siblings(pod), self._start)
+        facts = facts_of(pod)
+        sacrifice = Sacrifice(tuple(self._budgets.items()), self._newest)
+        decision = decide(facts, self._state, volumes, self._siblings(pod), self._start, sacrifice)
         if not isinstance(decision, Chosen):
             self._pending.park(uid_of(pod), _now(), waits_for_storage=bool(volumes.problem))
-            self._recorder.event(pod, "Warning", "FailedScheduling", decision.message)
-            group.create_task(self._or_retry(pod, self._set_condition(pod, "Unschedulable", decision.message)))
+            self._refuse(facts, decision, group)
             return
         self._start = (self._start + decision.examined) % len(self._state.nodes)
         if volumes.waiting:
@@ -185,6 +197,61 @@ class SchedulerController:
             return
         self._state.set_pod(pod, decision.node_name)
         group.create_task(self._bind(pod, decision.node_name))
+
+    def _refuse(self, facts: PodFacts, decision: Unschedulable, group: asyncio.TaskGroup) -> None:
+        """Says why no node takes the pod, and has others go for it where that helps."""
+        pod = facts.pod
+        self._recorder.event(pod, "Warning", "FailedScheduling", decision.message)
+        preemption = decision.preemption
+        if preemption is not None:
+            losers = self._state.nominated_below(facts, preemption.node_name)
+            self._state.nominate(pod, preemption.node_name)
+            for loser in losers:
+                self._state.withdraw(uid_of(loser))
+                group.create_task(self._or_retry(loser, self._forget_nomination(loser)))
+            for victim in preemption.victims:
+                group.create_task(self._or_retry(pod, self._evict(victim, pod, preemption)))
+        elif decision.is_hopeless:
+            self._state.withdraw(uid_of(pod))
+        group.create_task(self._or_retry(pod, self._set_condition(pod, "Unschedulable", decision.message)))
+
+    async def _evict(self, victim: Pod, preemptor: Pod, preemption: Preemption) -> None:
+        """Has a pod go within its grace period; one that goes already is let go."""
+        if is_terminating(victim):
+            return
+        scheduler = (preemptor.spec.schedulerName if preemptor.spec else None) or DEFAULT_SCHEDULER
+        condition = PodCondition(
+            type="DisruptionTarget",
+            status="True",
+            reason=PREEMPTED,
+            message=f"{scheduler}: preempting to accommodate a higher priority pod",
+            lastTransitionTime=to_time(self._world.clock.now()),
+            observedGeneration=meta(victim).generation,
+        )
+        try:
+            await patch_pod_condition(self._client, victim, condition)
+            await remove(self._client, victim)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return
+        text = f"Preempted by pod {uid_of(preemptor)} on node {preemption.node_name}"
+        self._recorder.event(victim, "Normal", "Preempted", text)
+
+    async def _forget_nomination(self, pod: Pod) -> None:
+        """Its node has been promised to a more important pod."""
+        patch = {"metadata": {"uid": uid_of(pod)}, "status": {"nominatedNodeName": None}}
+        try:
+            await self._client.patch(
+                Pod, name_of(pod), namespace_of(pod), patch, patch_type=PatchType.STRATEGIC, subresource="status"
+            )
+        except ApiError as error:
+            if error.code not in (404, 409):
+                raise
+
+    def _newest(self, pod: Pod) -> Pod:
+        found = self._pods.get(namespace_of(pod), name_of(pod))
+        return found if found is not None and uid_of(found) == uid_of(pod) else pod
 
     async def _or_retry(self, pod: Pod, request: Coroutine[Any, Any, None]) -> None:
         """A request that fails is made again with the pod's next attempt; those of other pods go on."""
@@ -226,7 +293,9 @@ class SchedulerController:
 
     async def _set_condition(self, pod: Pod, reason: str, message: str) -> None:
         known = conditions.find(pod.status.conditions if pod.status else None, "PodScheduled")
-        if known is not None and (known.status, known.reason, known.message) == ("False", reason, message):
+        nominated = self._state.nominated_node(uid_of(pod))
+        is_said = known is not None and (known.status, known.reason, known.message) == ("False", reason, message)
+        if is_said and nominated == (pod.status.nominatedNodeName if pod.status else None):
             return
         condition: dict[str, Any] = {
             "type": "PodScheduled",
@@ -239,7 +308,7 @@ class SchedulerController:
         if known is None or known.status != "False":
             condition["lastTransitionTime"] = to_time(self._world.clock.now())
         try:
-            await patch_pod_condition(self._client, pod, condition)
+            await patch_pod_condition(self._client, pod, condition, nominatedNodeName=nominated)
         except ApiError as error:
             if error.code not in (404, 409):
                 raise

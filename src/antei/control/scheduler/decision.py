@@ -6,10 +6,12 @@ Source: pkg/scheduler/schedule_one.go, pkg/scheduler/framework/types.go (FitErro
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from antei.control.scheduler.filters import Filter, Rejection, filters_for
-from antei.control.scheduler.pod_facts import PodFacts, PodSet, priority_of
+from antei.control.scheduler.pod_facts import PodFacts, PodSet
+from antei.control.scheduler.preemption import Hopeless, Preemption, Sacrifice, preempt
 from antei.control.scheduler.scores import best_node
 from antei.control.scheduler.state import ClusterState, NodeState
 from antei.control.scheduler.volumes import PodVolumes
@@ -28,41 +30,70 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class Unschedulable:
+    """`preemption`: who goes for it. `is_hopeless`: nobody could, and no node is kept for the pod any longer."""
+
     message: str
+    preemption: Preemption | None = None
+    is_hopeless: bool = False
 
 
 Decision = Chosen | Unschedulable
 
 
 def decide(
-    facts: PodFacts, state: ClusterState, volumes: PodVolumes, siblings: PodSet | None = None, start: int = 0
+    facts: PodFacts,
+    state: ClusterState,
+    volumes: PodVolumes,
+    siblings: PodSet | None = None,
+    start: int = 0,
+    sacrifice: Sacrifice | None = None,
 ) -> Decision:
-    """Looks at nodes from the `start`-th on, until enough of them are feasible for the best to be good."""
+    """Looks at nodes from the `start`-th on, until enough of them are feasible for the best to be good.
+
+    The node that others are leaving for this pod is looked at first, and taken if it will do.
+    """
     if not state.nodes:
         return Unschedulable("no nodes available to schedule pods")
     nodes = list(state.nodes.values())
     if volumes.problem:
         final = {node.name: Rejection((volumes.problem,), is_final=True) for node in nodes}
-        return Unschedulable(_message(facts, nodes, final, f"{volumes.problem}."))
-    filters = filters_for(facts, state, volumes)
-    wanted = nodes_to_find(len(nodes))
+        return _unschedulable(facts, state, volumes, final, f"{volumes.problem}.", sacrifice, start)
+    nominated = state.nodes.get(state.nominated_node(facts.uid) or "")
+    if nominated is not None and not _look(facts, state, volumes, [nominated], 1)[1]:
+        return Chosen(nominated.name, 0)
+    in_turn = [nodes[(start + offset) % len(nodes)] for offset in range(len(nodes))]
+    feasible, rejections = _look(facts, state, volumes, in_turn, nodes_to_find(len(nodes)))
+    if feasible:
+        chosen = best_node(facts, feasible, state, siblings, volumes.chosen_node())
+        return Chosen(chosen.name, len(feasible) + len(rejections))
+    return _unschedulable(facts, state, volumes, rejections, _histogram(rejections), sacrifice, start)
+
+
+def _look(
+    facts: PodFacts, state: ClusterState, volumes: PodVolumes, nodes: Sequence[NodeState], wanted: int
+) -> tuple[list[NodeState], dict[str, Rejection]]:
+    """The first `wanted` feasible nodes, and why those before them are not: with the pods that are to come counted,
+    and also without them, since they need not come (RunFilterPluginsWithNominatedPods)."""
     feasible: list[NodeState] = []
     rejections: dict[str, Rejection] = {}
-    examined = 0
-    for offset in range(len(nodes)):
-        node = nodes[(start + offset) % len(nodes)]
-        examined += 1
+    with state.with_nominated(facts) as are_some_coming:
+        filters = filters_for(facts, state, volumes)
+        for node in nodes:
+            rejection = _rejection(filters, node)
+            if rejection is not None:
+                rejections[node.name] = rejection
+                continue
+            feasible.append(node)
+            if len(feasible) >= wanted:
+                break
+    if not are_some_coming:
+        return feasible, rejections
+    filters = filters_for(facts, state, volumes)
+    for node in feasible:
         rejection = _rejection(filters, node)
         if rejection is not None:
             rejections[node.name] = rejection
-            continue
-        feasible.append(node)
-        if len(feasible) >= wanted:
-            break
-    if feasible:
-        chosen = best_node(facts, feasible, state, siblings, volumes.chosen_node())
-        return Chosen(chosen.name, examined)
-    return Unschedulable(_message(facts, nodes, rejections, _histogram(rejections)))
+    return [node for node in feasible if node.name not in rejections], rejections
 
 
 def nodes_to_find(node_count: int) -> int:
@@ -86,25 +117,22 @@ def _histogram(rejections: dict[str, Rejection]) -> str:
     return ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items())) + "."
 
 
-def _message(facts: PodFacts, nodes: list[NodeState], rejections: dict[str, Rejection], reasons: str) -> str:
-    head = f"0/{len(nodes)} nodes are available: {reasons}"
-    preemption = _preemption(facts, nodes, rejections)
-    return f"{head} {preemption}" if preemption else head
+def _unschedulable(
+    facts: PodFacts,
+    state: ClusterState,
+    volumes: PodVolumes,
+    rejections: dict[str, Rejection],
+    reasons: str,
+    sacrifice: Sacrifice | None,
+    start: int,
+) -> Unschedulable:
+    """Says why, and what comes of having others go; where some are to go, Kubernetes says nothing of it here."""
 
+    def fits(node: NodeState) -> Rejection | None:
+        return _look(facts, state, volumes, [node], 1)[1].get(node.name)
 
-def _preemption(facts: PodFacts, nodes: list[NodeState], rejections: dict[str, Rejection]) -> str:
-    """What kube-scheduler adds where no pod can be evicted for this one.
-
-    Empty where there would be victims: pods of lower priority are left alone, and it must not say that there are none.
-    """
-    counts: Counter[str] = Counter()
-    for node in nodes:
-        if rejections[node.name].is_final:
-            counts["Preemption is not helpful for scheduling"] += 1
-            continue
-        lowest = node.lowest_priority()
-        if lowest is not None and lowest < priority_of(facts.pod):
-            return ""
-        counts["No preemption victims found for incoming pod"] += 1
-    text = ", ".join(sorted(f"{count} {reason}" for reason, count in counts.items()))
-    return f"preemption: 0/{len(nodes)} nodes are available: {text}."
+    head = f"0/{len(state.nodes)} nodes are available: {reasons}"
+    outcome = preempt(facts, state, rejections, fits, sacrifice or Sacrifice(), start)
+    if isinstance(outcome, Preemption):
+        return Unschedulable(head, outcome)
+    return Unschedulable(f"{head} {outcome.message}", is_hopeless=isinstance(outcome, Hopeless))

@@ -8,7 +8,8 @@ moment ago count at once (Kubernetes: pkg/scheduler/backend/cache).
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from lightkube.resources.core_v1 import Namespace, Node, Pod
@@ -38,9 +39,6 @@ class NodeState:
     def name(self) -> str:
         return name_of(self.node)
 
-    def lowest_priority(self) -> int | None:
-        return min((priority_of(facts.pod) for facts in self.pods.values()), default=None)
-
     def add(self, facts: PodFacts, sign: int = 1) -> None:
         if sign > 0:
             self.pods[facts.uid] = facts
@@ -62,6 +60,7 @@ class ClusterState:
         self._positions = 0
         self._pods: dict[str, tuple[PodFacts, str]] = {}  # uid → facts and node name
         self._of_lost_nodes: dict[str, dict[str, PodFacts]] = {}  # node name → pods on a node that is not known (yet)
+        self._nominated: dict[str, tuple[PodFacts, str]] = {}  # uid → facts and the node that is being emptied for it
         self._counts: OrderedDict[PodSet, Counter[str]] = OrderedDict()
         self._namespaces: dict[str, Mapping[str, str]] = {}  # name → labels
         #: Terms of pods that are assigned, with how many pods on which node have them.
@@ -111,7 +110,10 @@ class ClusterState:
             if known[1] == node_name and not _differs(known[0], pod):
                 return
             self.remove_pod(uid_of(pod))
-        facts = facts_of(pod)
+        self.place(facts_of(pod), node_name)
+
+    def place(self, facts: PodFacts, node_name: str) -> None:
+        """The pod, which is on no node, takes room on that one."""
         self._pods[facts.uid] = (facts, node_name)
         self._account(facts, node_name, 1)
 
@@ -119,6 +121,45 @@ class ClusterState:
         entry = self._pods.pop(uid, None)
         if entry is not None:
             self._account(entry[0], entry[1], -1)
+
+    # Pods for which others make room, and which are not there yet.
+
+    def nominate(self, pod: Pod, node_name: str) -> None:
+        self._nominated[uid_of(pod)] = (facts_of(pod), node_name)
+
+    def withdraw(self, uid: str) -> None:
+        self._nominated.pop(uid, None)
+
+    def nominated_node(self, uid: str) -> str | None:
+        entry = self._nominated.get(uid)
+        return entry[1] if entry is not None else None
+
+    def nominated_below(self, facts: PodFacts, node_name: str) -> list[Pod]:
+        """Less important pods that hoped for the same node."""
+        own = priority_of(facts.pod)
+        return [
+            other.pod for other, name in self._nominated.values() if name == node_name and priority_of(other.pod) < own
+        ]
+
+    @contextmanager
+    def with_nominated(self, facts: PodFacts) -> Iterator[bool]:
+        """The state as it will be once those that are no less important have come. Yields whether there are any.
+
+        So the room that is being made for a pod goes to no other of its priority or below.
+        """
+        own = priority_of(facts.pod)
+        coming = [
+            (other, name)
+            for uid, (other, name) in self._nominated.items()
+            if uid != facts.uid and uid not in self._pods and priority_of(other.pod) >= own
+        ]
+        for other, name in coming:
+            self.place(other, name)
+        try:
+            yield bool(coming)
+        finally:
+            for other, _ in coming:
+                self.remove_pod(other.uid)
 
     def _account(self, facts: PodFacts, node_name: str, sign: int) -> None:
         state = self.nodes.get(node_name)
