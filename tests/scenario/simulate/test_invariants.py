@@ -156,7 +156,7 @@ def caches_that_keep_the_dead(patch: pytest.MonkeyPatch) -> None:
 #: With the first seed that finds it, as it was when this was written: from there on few are needed.
 MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], int]] = {
     "budget-kept": (granting_without_counting, 0),
-    "max-unavailable": (rounding_up, 0),
+    "max-unavailable": (rounding_up, 3),
     "max-surge": (one_pod_too_many, 0),
     "stable-identity": (all_ordinals_at_once, 13),
     "only-ready-served": (serving_whoever_is_there, 0),
