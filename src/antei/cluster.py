@@ -67,6 +67,7 @@ from antei.control.scheduler import SchedulerController
 from antei.control.serviceaccount import ServiceAccountController
 from antei.control.statefulset import StatefulSetController
 from antei.control.tainteviction import TaintEvictionController
+from antei.network.links import load_netlink
 from antei.network.network import ClusterNetwork, remove_network
 from antei.network.proxy import Lag
 from antei.network.publishing import connect
@@ -185,7 +186,11 @@ class Cluster:
         self.informers = Informers(self.client)
         self._recorder = EventRecorder(self.client, self.world, "antei")
         image_map = await asyncio.to_thread(load_maps, settings.maps)
-        chosen = await choose_runtime(self.world, directory, image_map, settings.runtime, settings.images_directory)
+        # What asks the machine what it allows waits for programs: time enough to load what the network needs.
+        chosen, _ = await asyncio.gather(
+            choose_runtime(self.world, directory, image_map, settings.runtime, settings.images_directory),
+            asyncio.to_thread(load_netlink),
+        )
         self.runtime = chosen.runtime
         self.notes += chosen.notes
         started.push_async_callback(self.runtime.aclose)

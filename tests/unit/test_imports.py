@@ -43,12 +43,12 @@ _OF_THE_API = {
             _RARE | _OF_CLUSTERS | _OF_THE_API,
             id="help",
         ),
-        pytest.param("antei check", "import antei.cli.check", _RARE | _OF_CLUSTERS, id="check"),
+        pytest.param("antei check", "import antei.cli.check", _RARE | _OF_CLUSTERS | {"cryptography"}, id="check"),
         pytest.param("antei up", "import antei.cli.up", _RARE, id="up"),
         pytest.param(
             "the fixtures", "import antei.pytest_plugin", {"antei.cluster", "antei.api", "lightkube"}, id="plugin"
         ),
-        pytest.param("a test's cluster", "import antei.testing.cluster", _RARE, id="testing"),
+        pytest.param("a test's cluster", "import antei.testing.cluster", _RARE | {"pyroute2"}, id="testing"),
     ],
 )
 def test_what_few_need_is_not_loaded_by_everybody(what: str, code: str, unloaded: set[str]) -> None:

@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from antei.network.addresses import ClusterAddresses
-from antei.network.conntrack import forget_udp
 from antei.network.services import Endpoint, ServicePort, ServiceTable
 from antei.world import namespaces
 
@@ -228,7 +227,7 @@ class NftablesBackend:
         gone = self._udp_endpoints - udp_endpoints
         self._udp_endpoints = udp_endpoints
         if gone:
-            await self._run(partial(forget_udp, gone))
+            await self._run(partial(_forget_udp, gone))
 
     def close(self) -> None:
         """Ends the thread. The table stays in force."""
@@ -236,6 +235,13 @@ class NftablesBackend:
 
     async def _run(self, function: Callable[[], object]) -> None:
         await asyncio.get_running_loop().run_in_executor(self._thread, function)
+
+
+def _forget_udp(endpoints: frozenset[Endpoint]) -> None:
+    """Imported here: netlink is loaded in the thread, and by clusters with namespaces alone."""
+    from antei.network.conntrack import forget_udp
+
+    forget_udp(endpoints)
 
 
 def _nft(text: str) -> None:

@@ -6,7 +6,8 @@ and in its add-ons. What exists is left as it is, but for the addresses, which f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 from lightkube.models.apiregistration_v1 import APIServiceCondition, APIServiceSpec, APIServiceStatus
@@ -30,7 +31,7 @@ from antei.server.caller import STARTING, calling
 from antei.server.registry import Registry
 from antei.store import Key
 
-__all__ = ["API_SERVICE_ADDRESS", "DNS_SERVICE_ADDRESS", "bootstrap"]
+__all__ = ["API_SERVICE_ADDRESS", "DNS_SERVICE_ADDRESS", "bootstrap", "together"]
 
 #: The first and the tenth address of the Service range, where every cluster has them.
 API_SERVICE_ADDRESS = "10.96.0.1"
@@ -47,13 +48,29 @@ async def bootstrap(registry: Registry, *, provisioner: str, api_endpoints: Sequ
 
 
 async def _bootstrap(registry: Registry, provisioner: str, api_endpoints: Sequence[tuple[str, int]]) -> None:
-    for name in SYSTEM_NAMESPACES:
-        await _ensure(registry, Namespace(apiVersion="v1", kind="Namespace", metadata=ObjectMeta(name=name)))
-    for obj in (*_priority_classes(), _storage_class(provisioner), _ingress_class(), _api_service(), _dns_service()):
-        await _ensure(registry, obj)
-    for obj in (_api_slice(api_endpoints), _api_endpoints(api_endpoints)):
-        await _ensure(registry, obj, replace_fields=("endpoints", "ports", "subsets"))
-    await _ensure_metrics_service(registry)
+    await together(
+        _ensure(registry, Namespace(apiVersion="v1", kind="Namespace", metadata=ObjectMeta(name=name)))
+        for name in SYSTEM_NAMESPACES
+    )
+    plain = (*_priority_classes(), _storage_class(provisioner), _ingress_class(), _api_service(), _dns_service())
+    addresses = (_api_slice(api_endpoints), _api_endpoints(api_endpoints))
+    await together(
+        [
+            *(_ensure(registry, obj) for obj in plain),
+            *(_ensure(registry, obj, replace_fields=("endpoints", "ports", "subsets")) for obj in addresses),
+            _ensure_metrics_service(registry),
+        ]
+    )
+
+
+async def together(writes: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """All of them at once, begun in this order: a store on disk makes a commit of them where it made one of each.
+
+    Returns when all have ended, and raises what the first of those raised that failed.
+    """
+    for ended in await asyncio.gather(*writes, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 async def _ensure(registry: Registry, obj: Any, replace_fields: Sequence[str] = ()) -> None:

@@ -13,6 +13,7 @@ from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import resource_of
 from antei.server.authorization.default_roles import AUTOUPDATE, default_objects
 from antei.server.authorization.rules import uncovered
+from antei.server.bootstrap import together
 from antei.server.caller import STARTING, calling
 from antei.server.registry import Registry
 from antei.store import Key
@@ -22,25 +23,24 @@ __all__ = ["reconcile_default_roles"]
 
 async def reconcile_default_roles(registry: Registry) -> None:
     with calling(STARTING):
-        await _reconcile(registry)
+        await together(_reconcile(registry, wanted) for wanted in default_objects())
 
 
-async def _reconcile(registry: Registry) -> None:
-    for wanted in default_objects():
-        resource = resource_of(type(wanted))
-        metadata = meta(wanted)
-        namespace, name = metadata.namespace or "", metadata.name or ""
-        stored = registry.store.get(Key(resource.bucket, namespace, name))
-        if stored is None:
-            await registry.create(resource, namespace, wanted)
-            continue
-        mended = _mended(stored.object, wanted)
-        if mended is not None:
-            try:
-                await registry.update(resource, namespace, name, mended)
-            except ApiError as error:
-                if error.code not in (404, 409):  # somebody was faster, which is as good
-                    raise
+async def _reconcile(registry: Registry, wanted: Any) -> None:
+    resource = resource_of(type(wanted))
+    metadata = meta(wanted)
+    namespace, name = metadata.namespace or "", metadata.name or ""
+    stored = registry.store.get(Key(resource.bucket, namespace, name))
+    if stored is None:
+        await registry.create(resource, namespace, wanted)
+        return
+    mended = _mended(stored.object, wanted)
+    if mended is not None:
+        try:
+            await registry.update(resource, namespace, name, mended)
+        except ApiError as error:
+            if error.code not in (404, 409):  # somebody was faster, which is as good
+                raise
 
 
 def _mended(known: Any, wanted: Any) -> Any | None:

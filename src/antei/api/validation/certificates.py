@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import TYPE_CHECKING
 
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from lightkube.resources.certificates_v1 import CertificateSigningRequest
 
 from antei.api import names
 from antei.api.errors import FieldError
 from antei.api.validation.fields import duplicate, forbidden, invalid, messages, not_supported, required
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 __all__ = ["parse_request", "signing_request", "signing_request_update"]
 
@@ -53,6 +55,10 @@ def parse_request(encoded: str) -> x509.CertificateSigningRequest:
         raise ValueError(f"illegal base64 data: {error}") from error
     if b"-----BEGIN CERTIFICATE REQUEST-----" not in pem and b"-----BEGIN NEW CERTIFICATE REQUEST-----" not in pem:
         raise ValueError("PEM block type must be CERTIFICATE REQUEST")
+    # Here, for this is the one kind that needs it: 9 MB that who only reads manifests does without.
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+
     try:
         request = x509.load_pem_x509_csr(pem)
         if not request.is_signature_valid:
@@ -141,6 +147,9 @@ def signing_request_update(new: CertificateSigningRequest, old: CertificateSigni
     if before and after != before:
         errors.append(forbidden("status.certificate", "updates may not modify the certificate"))
     elif after and not before:
+        from cryptography import x509
+        from cryptography.exceptions import UnsupportedAlgorithm
+
         try:
             x509.load_pem_x509_certificates(base64.b64decode(after, validate=True))
         except (ValueError, UnsupportedAlgorithm) as error:
