@@ -250,11 +250,11 @@ async def test_a_reader_that_falls_behind_gets_all_of_it_or_the_newest(
 ) -> None:
     monkeypatch.setattr("antei.runtime.process.logs._LAG_BYTES", 200_000)
     monkeypatch.setattr("antei.runtime.oci.attached._KEPT_BYTES", 200_000)
-    script = "read go; yes 0123456789 | head -c 3000000; echo last; sleep 1"
+    script = "read go; yes 0123456789 | head -c 3000000; echo last"
     async with running(make, tmp_path, script, stdin=True) as (runtime, record):  # noqa: SIM117
         async with aclosing(await runtime.open_attach(record.id, stdin=True)) as streams:
             await streams.write_stdin(b"go\n")
-            await asyncio.sleep(1)
+            await runtime.wait(record.id)
             shown = await everything(streams.read_stdout)
             assert shown.endswith(b"last\n")
             assert len(shown) < 1_000_000

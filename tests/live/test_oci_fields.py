@@ -66,15 +66,15 @@ ENDING = [
     box("privileged", f"{STATUS}; ls /dev | wc -l; touch /proc/sys/vm/x 2>&1", securityContext={"privileged": True}),
     box(
         "read-only",
-        "touch /x || echo refused; touch /data/x /dev/shm/x /vol/x && cat /vol/kept",
+        "touch /x 2>/dev/null || echo refused; touch /data/x /dev/shm/x /vol/x && cat /vol/kept",
         "volume:1",
         {"volumes": [EMPTY]},
         volumeMounts=[{"name": "data", "mountPath": "/data"}],
         securityContext={"readOnlyRootFilesystem": True},
     ),
     box("no-new-privileges", STATUS, securityContext={"allowPrivilegeEscalation": False}),
-    secured("seccomp", f"{STATUS}; unshare -U true || echo refused", {"seccompProfile": {"type": "RuntimeDefault"}}),
-    box("masked", "cat /proc/keys | wc -c; echo 1 >/proc/sys/vm/drop_caches || echo refused; mount"),
+    secured("seccomp", f"{STATUS}; unshare -U true 2>/dev/null || echo refused", {"seccompProfile": {"type": "RuntimeDefault"}}),
+    box("masked", "cat /proc/keys | wc -c; (echo 1 >/proc/sys/vm/drop_caches) 2>/dev/null || echo refused; mount"),
     secured(
         "sysctl",
         "cat /proc/sys/net/ipv4/ip_local_port_range",
