@@ -48,6 +48,7 @@ from antei.control.deployment import DeploymentController
 from antei.control.disruption import DisruptionController
 from antei.control.endpoints import EndpointsController
 from antei.control.endpointslice import EndpointSliceController
+from antei.control.ephemeralvolume import EphemeralVolumeController
 from antei.control.garbagecollector import GarbageCollectorController
 from antei.control.job import JobController, TtlAfterFinishedController
 from antei.control.namespace import NamespaceController
@@ -464,6 +465,7 @@ def make_controllers(
         EndpointsController,
         DisruptionController,
         VolumeProtectionController,
+        EphemeralVolumeController,
         GarbageCollectorController,
         NamespaceController,
         CustomResourceCleanupController,

@@ -11,13 +11,14 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from lightkube.models.core_v1 import Container, PodSpec
-from lightkube.resources.core_v1 import Pod
+from lightkube.resources.core_v1 import PersistentVolumeClaim, Pod
 
 from antei.api import conditions
-from antei.api.objects import is_terminating
+from antei.api.objects import is_terminating, meta, name_of, namespace_of, uid_of
 from antei.api.quantity import to_decimal
 
 __all__ = [
+    "ephemeral_misfit",
     "find_container_port",
     "find_port",
     "is_active",
@@ -54,6 +55,18 @@ def is_terminal(pod: Pod) -> bool:
 def is_active(pod: Pod) -> bool:
     """Neither ended nor being deleted: what a ReplicaSet counts."""
     return not is_terminal(pod) and not is_terminating(pod)
+
+
+def ephemeral_misfit(pod: Pod, claim: PersistentVolumeClaim) -> str:
+    """Why a claim is not that of the pod's generic ephemeral volume, in spite of its name; empty where it is.
+
+    (component-helpers/storage/ephemeral, VolumeIsForPod.)
+    """
+    owners = meta(claim).ownerReferences or ()
+    if any(owner.controller and owner.uid == uid_of(pod) for owner in owners):
+        return ""
+    where = f"{namespace_of(pod)}/{name_of(pod)}"
+    return f"PVC {namespace_of(claim)}/{name_of(claim)} was not created for pod {where} (pod is not owner)"
 
 
 def is_sidecar(container: Container) -> bool:

@@ -142,6 +142,7 @@ def _storage_class(provisioner: str) -> StorageClass:
         provisioner=provisioner,
         reclaimPolicy="Delete",
         volumeBindingMode="Immediate",
+        allowVolumeExpansion=True,
     )
 
 

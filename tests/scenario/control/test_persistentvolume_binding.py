@@ -229,3 +229,42 @@ def test_a_claim_that_waits_for_its_first_consumer_is_made_when_the_pod_has_a_no
         assert len(directories.paths) == 1
 
     play(main, [*controllers, SchedulerController])
+
+
+def test_a_claim_grows_with_its_volume_where_its_class_lets_it(play: Any, controllers: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.client.create(storage_class())
+        await stage.client.create(storage_class("grows", allowVolumeExpansion=True))
+        await asyncio.sleep(0.01)
+        await stage.client.create(claim("fixed"))
+        await stage.client.create(claim("data", storageClassName="grows"))
+        await asyncio.sleep(0.1)
+        more = {"spec": {"resources": {"requests": {"storage": "3Gi"}}}}
+        with pytest.raises(ApiError, match="only dynamically provisioned pvc can be resized"):
+            await stage.client.patch(PersistentVolumeClaim, "fixed", "default", more)
+        await stage.client.patch(PersistentVolumeClaim, "data", "default", more)
+        await asyncio.sleep(0.1)
+        grown = await stage.client.get(PersistentVolumeClaim, "data", "default")
+        assert (grown.status.phase, grown.status.capacity) == ("Bound", {"storage": "3Gi"})
+        made = await stage.client.get(PersistentVolume, grown.spec.volumeName)
+        assert made.spec.capacity == {"storage": "3Gi"}
+        assert await stage.events("VolumeResizeSuccessful") == ["Resize volume succeeded"]
+
+    play(main, controllers)
+
+
+def test_a_static_volume_does_not_grow_by_itself(play: Any, controllers: Any) -> None:
+    async def main(stage: Any) -> None:
+        await stage.client.create(storage_class("manual", provisioner="kubernetes.io/nfs", allowVolumeExpansion=True))
+        await stage.client.create(volume("share", storageClassName="manual"))
+        await asyncio.sleep(0.01)
+        await stage.client.create(claim("data", storageClassName="manual", accessModes=["ReadWriteMany"]))
+        await asyncio.sleep(0.1)
+        more = {"spec": {"resources": {"requests": {"storage": "20Gi"}}}}
+        await stage.client.patch(PersistentVolumeClaim, "data", "default", more)
+        await asyncio.sleep(0.1)
+        same = await stage.client.get(PersistentVolumeClaim, "data", "default")
+        assert (same.status.phase, same.status.capacity) == ("Bound", {"storage": "10Gi"})
+        assert "waiting for an external controller to expand this PVC" in await stage.events("ExternalExpanding")
+
+    play(main, controllers)

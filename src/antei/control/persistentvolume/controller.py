@@ -38,6 +38,7 @@ from antei.control.persistentvolume.decision import (
     AssignClass,
     Bind,
     ClaimSnapshot,
+    Expand,
     Lost,
     Provision,
     Reclaim,
@@ -137,6 +138,8 @@ class PersistentVolumeController:
         match decide_claim(snapshot):
             case Bind(volume):
                 await self._bind(claim, volume)
+            case Expand(volume, is_ours):
+                await self._bind(claim, await self._expand(claim, volume, is_ours))
             case Provision(storage_class):
                 return await self._provision(claim, storage_class)
             case AssignClass(storage_class):
@@ -184,6 +187,22 @@ class PersistentVolumeController:
             capacity={"storage": (volume.spec.capacity or {}).get("storage", "0")},
         )
         await self._set_claim_status(claim, status)
+
+    async def _expand(self, claim: PersistentVolumeClaim, volume: PersistentVolume, is_ours: bool) -> PersistentVolume:
+        """The volume as large as the claim asks. A directory has no size of its own: it is the numbers that grow.
+
+        (Kubernetes: pkg/controller/volume/expand; kubernetes-csi/external-resizer.)
+        """
+        if not is_ours or claim.spec is None or claim.spec.resources is None or volume.spec is None:
+            text = "waiting for an external controller to expand this PVC"
+            self._recorder.event(claim, "Normal", "ExternalExpanding", text)
+            return volume
+        asked = (claim.spec.resources.requests or {})["storage"]
+        capacity = {**(volume.spec.capacity or {}), "storage": asked}
+        volume = await self._client.update(replace(volume, spec=replace(volume.spec, capacity=capacity)))
+        self._known_volumes.assume(volume)
+        self._recorder.event(claim, "Normal", "VolumeResizeSuccessful", "Resize volume succeeded")
+        return volume
 
     async def _claim_volume(self, claim: PersistentVolumeClaim, volume: PersistentVolume) -> PersistentVolume:
         reference = volume.spec.claimRef if volume.spec else None

@@ -16,7 +16,14 @@ from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolume
 from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api.objects import meta, name_of, uid_of
-from antei.control.persistentvolume.matching import best_match, class_of, is_claimed_by, mismatch
+from antei.control.persistentvolume.matching import (
+    best_match,
+    capacity_bytes,
+    class_of,
+    is_claimed_by,
+    mismatch,
+    requested_bytes,
+)
 from antei.control.persistentvolume.provision import PROVISIONER
 
 __all__ = [
@@ -24,6 +31,7 @@ __all__ = [
     "Bind",
     "ClaimDecision",
     "ClaimSnapshot",
+    "Expand",
     "Lost",
     "Provision",
     "Reclaim",
@@ -85,7 +93,15 @@ class Lost:
     message: str
 
 
-ClaimDecision = Bind | Provision | AssignClass | Wait | Lost
+@dataclass(frozen=True, slots=True)
+class Expand:
+    """The claim asks for more than its volume has; `is_ours`: this provisioner can let it grow."""
+
+    volume: PersistentVolume
+    is_ours: bool
+
+
+ClaimDecision = Bind | Expand | Provision | AssignClass | Wait | Lost
 
 
 def decide_claim(snapshot: ClaimSnapshot) -> ClaimDecision:
@@ -167,6 +183,9 @@ def _bound_claim(snapshot: ClaimSnapshot) -> ClaimDecision:
     if volume is None or volume.spec is None:
         return Lost("ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!")
     if volume.spec.claimRef is None or is_claimed_by(volume.spec.claimRef, claim):
+        # Only a class that lets volumes grow gets here: admission refuses all others.
+        if requested_bytes(claim) > capacity_bytes(volume) and volume.spec.claimRef is not None:
+            return Expand(volume, (meta(volume).annotations or {}).get(PROVISIONED_BY) == PROVISIONER)
         return Bind(volume)
     text = "Two claims are bound to the same volume, this one is bound incorrectly"
     return Lost("ClaimMisbound", text)

@@ -18,7 +18,7 @@ from antei.client.informer import Informer, Informers
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key
 from antei.world import World
 
-__all__ = ["VolumeProtectionController", "claims_of"]
+__all__ = ["VolumeProtectionController", "claims_of", "index_pods_by_claim"]
 
 CLAIM_FINALIZER = "kubernetes.io/pvc-protection"
 VOLUME_FINALIZER = "kubernetes.io/pv-protection"
@@ -36,7 +36,7 @@ class VolumeProtectionController:
         self._pods: Informer[Pod] = informers.of(Pod)
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
-        self._pods.add_index("claim", _claim_entries)
+        index_pods_by_claim(self._pods)
         self._claims.add_handler(enqueue_key(queue))
         self._volumes.add_handler(enqueue_key(queue))
 
@@ -90,6 +90,11 @@ class VolumeProtectionController:
         is_used = volume.status is not None and volume.status.phase == "Bound"
         if VOLUME_FINALIZER in finalizers and not is_used:
             await self._client.update(replace_meta(volume, finalizers=_without(finalizers, VOLUME_FINALIZER)))
+
+
+def index_pods_by_claim(pods: Informer[Pod]) -> None:
+    """Keeps pods findable by NAMESPACE/CLAIM as "claim"."""
+    pods.add_index("claim", _claim_entries)
 
 
 def claims_of(pod: Pod) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolume
 from lightkube.resources.storage_v1 import StorageClass
 
 from antei.api.objects import is_terminating, meta, name_of, namespace_of
+from antei.api.pods import ephemeral_misfit
 from antei.control.node_match import selects_node
 
 __all__ = ["SELECTED_NODE", "PodVolumes", "VolumeLookup", "claim_names", "is_bound", "volumes_of"]
@@ -63,6 +64,11 @@ def claim_names(pod: Pod) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _ephemeral_names(pod: Pod) -> set[str]:
+    volumes = (pod.spec.volumes if pod.spec else None) or ()
+    return {f"{name_of(pod)}-{volume.name}" for volume in volumes if volume.ephemeral is not None}
+
+
 def is_bound(claim: PersistentVolumeClaim) -> bool:
     return bool(claim.spec and claim.spec.volumeName) and BIND_COMPLETED in (meta(claim).annotations or {})
 
@@ -70,8 +76,14 @@ def is_bound(claim: PersistentVolumeClaim) -> bool:
 def volumes_of(pod: Pod, lookup: VolumeLookup) -> PodVolumes:
     bound: list[PersistentVolume] = []
     waiting: list[PersistentVolumeClaim] = []
+    own = _ephemeral_names(pod)
     for name in claim_names(pod):
         claim = lookup.claim(namespace_of(pod), name)
+        if claim is None and name in own:
+            what = f'persistentvolumeclaim "{name}"'
+            return PodVolumes(problem=f"waiting for ephemeral volume controller to create the {what}")
+        if claim is not None and name in own and (misfit := ephemeral_misfit(pod, claim)):
+            return PodVolumes(problem=misfit)
         if claim is None:
             return PodVolumes(problem=f'persistentvolumeclaim "{name}" not found')
         if claim.status is not None and claim.status.phase == "Lost":

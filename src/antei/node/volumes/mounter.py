@@ -29,6 +29,7 @@ from lightkube.resources.core_v1 import ConfigMap, PersistentVolume, PersistentV
 
 from antei.api.errors import ApiError
 from antei.api.objects import name_of, namespace_of, uid_of
+from antei.api.pods import ephemeral_misfit
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.environment import expand
@@ -143,7 +144,7 @@ class VolumeMounter:
         if volume.persistentVolumeClaim is not None:
             return await self._claim(pod, volume.persistentVolumeClaim.claimName)
         if volume.ephemeral is not None:
-            return await self._claim(pod, f"{name_of(pod)}-{volume.name}")
+            return await self._claim(pod, f"{name_of(pod)}-{volume.name}", is_own=True)
         raise self._unmountable(_source_of(volume), volume.name)
 
     async def _stand_in(self, directory: Path) -> Path:
@@ -179,10 +180,13 @@ class VolumeMounter:
             raise MissingSource(f"hostPath type check failed: {path} is not a {what}")
         return path
 
-    async def _claim(self, pod: Pod, name: str) -> Path:
+    async def _claim(self, pod: Pod, name: str, *, is_own: bool = False) -> Path:
+        """`is_own`: a generic ephemeral volume's, which must be this pod's."""
         claim = await self._get(PersistentVolumeClaim, name, namespace_of(pod))
         if claim is None:
             raise VolumeError(f'persistentvolumeclaim "{name}" not found')
+        if is_own and (misfit := ephemeral_misfit(pod, claim)):
+            raise VolumeError(misfit)
         volume_name = claim.spec.volumeName if claim.spec else None
         if not volume_name or claim.status is None or claim.status.phase != "Bound":
             raise VolumeError(f'persistentvolumeclaim "{name}" is not bound')
