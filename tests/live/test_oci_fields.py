@@ -73,7 +73,11 @@ ENDING = [
         securityContext={"readOnlyRootFilesystem": True},
     ),
     box("no-new-privileges", STATUS, securityContext={"allowPrivilegeEscalation": False}),
-    secured("seccomp", f"{STATUS}; unshare -U true 2>/dev/null || echo refused", {"seccompProfile": {"type": "RuntimeDefault"}}),
+    secured(
+        "seccomp",
+        f"{STATUS}; unshare -U true 2>/dev/null || echo refused",
+        {"seccompProfile": {"type": "RuntimeDefault"}},
+    ),
     box("masked", "cat /proc/keys | wc -c; (echo 1 >/proc/sys/vm/drop_caches) 2>/dev/null || echo refused; mount"),
     secured(
         "sysctl",
