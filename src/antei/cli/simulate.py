@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -149,7 +150,7 @@ def simulate(
     spare_collector()
     if not paths and compare is None:
         raise click.UsageError("PATH is missing")
-    changes = {
+    changes: dict[str, Any] = {
         "nodes": nodes,
         "zones": zones,
         "load": rate,
@@ -181,8 +182,7 @@ def simulate(
             watch_faults(console, one, range(replay, replay + 1) if replay is not None else chosen, workers, replay)
         )
     plans = [
-        _or_fail(lambda more=more: plan_of(more))
-        for more in ([[a] for a in compare] if compare is not None else [[]])  # type: ignore[misc]
+        _or_fail(partial(plan_of, more)) for more in ([[path] for path in compare] if compare is not None else [[]])
     ]
     if replay is not None:
         _or_fail(lambda: play(plans[0], replay, tell=click.echo))
@@ -210,9 +210,7 @@ def simulate(
             for number, (plan, part) in enumerate(zip(plans, found, strict=True)):
                 at = report if len(plans) == 1 else report.with_stem(f"{report.stem}-{'ab'[number]}")
                 look = worst(part).seed
-                write_page(
-                    console, at, plan, _or_fail(lambda plan=plan, look=look: play(plan, look, with_results=True))
-                )  # type: ignore[misc]
+                write_page(console, at, plan, _or_fail(partial(play, plan, look, with_results=True)))
     sys.exit(0 if all(outcome.is_finished for outcome in outcomes) else 1)
 
 

@@ -401,8 +401,8 @@ class Faults:
         if not budgets:
             raise LookupError("no budget")
         budget = _picked(budgets, fault.pick)
-        wanted = _picked(({"maxUnavailable": 1}, {"maxUnavailable": "50%"}, {"maxUnavailable": 2}), fault.amount)
-        patch = {"spec": {"minAvailable": None, **wanted}}
+        allowed = _picked((1, "50%", 2), fault.amount)
+        patch = {"spec": {"minAvailable": None, "maxUnavailable": allowed}}
         await self._cluster.client.patch(PodDisruptionBudget, name_of(budget), namespace_of(budget), patch)
 
     async def _pause_rollout(self, fault: Fault) -> None:

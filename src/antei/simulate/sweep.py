@@ -56,7 +56,7 @@ def _on_dask(plan: Plan, seeds: Sequence[int], address: str) -> Iterator[Outcome
         if address == "local"
         else {"address": address}
     )
-    with Client(**options) as client:
+    with Client(**options) as client:  # type: ignore[no-untyped-call]
         if address == "local":
             client.run(_quiet)
         futures = client.map(partial(_outcome, plan), list(seeds), pure=False)
