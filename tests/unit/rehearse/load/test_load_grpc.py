@@ -22,6 +22,10 @@ from antei.rehearse.model import Outcome
 from antei.world.sockets import HostSockets
 
 
+#: grpcio ends its threads with the last of its servers, and waits for them, wherever that is collected.
+_KEPT: list[grpc.aio.Server] = []
+
+
 async def _run(port: int, count: int, **more: object) -> LoadClient:
     fields: dict[str, object] = {"rate": 200.0, "timeout_seconds": 5.0, "connections": 2} | more
     spec = LoadSpec(name="grpc", kind=Kind.GRPC, url=f"grpc://127.0.0.1:{port}", **fields)  # type: ignore[arg-type]
@@ -49,6 +53,7 @@ class _Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 async def _grpc_server() -> AsyncIterator[tuple[int, _Health]]:
     health = _Health()
     server = grpc.aio.server()
+    _KEPT.append(server)
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
