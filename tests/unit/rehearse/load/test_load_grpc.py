@@ -21,7 +21,6 @@ from antei.rehearse.load.accounting import count_requests
 from antei.rehearse.model import Outcome
 from antei.world.sockets import HostSockets
 
-
 #: grpcio ends its threads with the last of its servers, and waits for them, wherever that is collected.
 _KEPT: list[grpc.aio.Server] = []
 
