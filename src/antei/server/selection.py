@@ -99,29 +99,35 @@ class SelectedWatch:
         self._answer = answer
         self._after_revision = after_revision
         self._convert = convert
+        self._unconverted: tuple[ChangeType, Stored] | None = None  # by one who was cancelled as it was asked for
 
     @property
     def is_idle(self) -> bool:
         """Whether all that the store has written has been seen."""
-        return getattr(self._changes, "is_idle", False)
+        return self._unconverted is None and getattr(self._changes, "is_idle", False)
 
     def __aiter__(self) -> SelectedWatch:
         return self
 
     async def __anext__(self) -> tuple[str, Stored]:
         while True:
-            try:
-                change = await anext(self._changes)
-            except Expired as error:
-                raise expired(f"too old resource version: {self._after_revision} ({_oldest_of(error)})") from error
-            except StoreError as error:
-                raise _unavailable(error) from error
-            seen = self._seen(change)
+            seen = self._unconverted
+            if seen is None:
+                try:
+                    change = await anext(self._changes)
+                except Expired as error:
+                    raise expired(f"too old resource version: {self._after_revision} ({_oldest_of(error)})") from error
+                except StoreError as error:
+                    raise _unavailable(error) from error
+                seen = self._seen(change)
             if seen is not None:
                 if self._answer is not None:
                     return seen[0].value, self._answer(seen[1])
                 assert self._convert is not None  # it is one or the other
-                return seen[0].value, await self._convert(seen[1])
+                self._unconverted = seen
+                converted = await self._convert(seen[1])
+                self._unconverted = None
+                return seen[0].value, converted
 
     def _seen(self, change: Change) -> tuple[ChangeType, Stored] | None:
         wanted = self._wanted

@@ -18,7 +18,9 @@ from antei.server.http.streams import Streams
 from antei.server.http.tables import Tabulator
 from antei.server.http.watch import Watches
 from antei.server.registry import Registry
+from antei.server.selection import SelectedWatch
 from antei.simulate.loop import run_virtual
+from antei.store import Stored
 from antei.store.memory import MemoryStore
 from antei.world.measures import Measures
 from antei.world.virtual import virtual_world
@@ -29,10 +31,11 @@ PATH = "/api/v1/namespaces/default/configmaps"
 class Client:
     """An ASGI client that notes when each line came, and may stop reading."""
 
-    def __init__(self, query: str, reads_lines: int | None = None) -> None:
+    def __init__(self, query: str, reads_lines: int | None = None, pauses: tuple[float, float] = (0, 0)) -> None:
         self.lines: list[tuple[float, dict[str, Any]]] = []
         self.has_ended = False
         self._reads_lines = reads_lines
+        self._pauses = pauses
         scope = {"method": "GET", "path": PATH, "headers": [], "query_string": query.encode()}
         self.exchange = Exchange(scope, self._receive, self._send)
 
@@ -43,6 +46,8 @@ class Client:
     async def _send(self, message: Any) -> None:
         if self._reads_lines is not None and len(self.lines) >= self._reads_lines:
             await asyncio.Event().wait()
+        if self._pauses[0] <= asyncio.get_running_loop().time() < self._pauses[1]:
+            await asyncio.sleep(self._pauses[1] - asyncio.get_running_loop().time())
         now = asyncio.get_running_loop().time()
         body = message.get("body", b"")
         self.lines += [(now, json.loads(line)) for line in body.splitlines()]
@@ -123,3 +128,40 @@ def test_a_client_that_reads_nothing_is_cut() -> None:
         return asyncio.get_running_loop().time() - began
 
     assert run_virtual(session()) == pytest.approx(30)
+
+
+def test_a_change_that_a_slow_client_makes_wait_beyond_a_bookmark_is_sent_once_and_first() -> None:
+    async def session() -> list[tuple[float, str]]:
+        registry = await _registry()
+        client = Client("watch=1&allowWatchBookmarks=true&timeoutSeconds=100&resourceVersion=1", pauses=(45, 70))
+        watching = asyncio.create_task(_serve(registry, client))
+        await asyncio.sleep(50)
+        for name in ("a", "b"):
+            await _create(registry, name)
+        await watching
+        return [(at, line["object"]["metadata"].get("name", line["type"])) for at, line in client.lines]
+
+    assert run_virtual(session()) == [(70, "a"), (70, "b"), (70, "BOOKMARK"), (98, "BOOKMARK")]
+
+
+def test_a_change_that_is_converted_while_a_bookmark_is_due_is_not_lost() -> None:
+    async def session() -> list[str]:
+        registry = await _registry()
+        seen: list[str] = []
+
+        async def convert(stored: Stored) -> Stored:
+            await asyncio.sleep(10)
+            return stored
+
+        changes = SelectedWatch(registry.store.watch(resource_of(ConfigMap).bucket, None, 1), None, None, 0, convert)
+        await _create(registry, "a")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(5):
+                await anext(changes)
+        assert not changes.is_idle
+        async with asyncio.timeout(15):
+            seen.append((await anext(changes))[1].key.name)
+        assert changes.is_idle
+        return seen
+
+    assert run_virtual(session()) == ["a"]

@@ -15,10 +15,11 @@ from urllib.parse import parse_qsl
 import msgspec
 import yaml
 from lightkube.models.meta_v1 import Status
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from antei.api.errors import ApiError, bad_request, request_entity_too_large
 from antei.server.http.negotiation import Media
-from antei.server.http.upgrade import SCOPE_KEY, RawConnection, UpgradableProtocol
+from antei.server.http.upgrade import FLOW_KEY, SCOPE_KEY, RawConnection, UpgradableProtocol
 from antei.server.tokens import ANONYMOUS, User
 
 __all__ = ["BODY_LIMIT_BYTES", "Exchange", "Receive", "Scope", "Send"]
@@ -58,6 +59,7 @@ class Exchange:
     """Reads a request and writes one response: all at once, or as a stream."""
 
     __slots__ = (
+        "_flow",
         "_receive",
         "_send",
         "_upgradable",
@@ -79,6 +81,7 @@ class Exchange:
     )
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._flow: FlowControl | None = scope.get(FLOW_KEY)
         self._receive = receive
         self._send = send
         self.method: str = scope["method"]
@@ -266,6 +269,17 @@ class Exchange:
 
     async def write(self, chunk: bytes) -> None:
         await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    async def write_within(self, seconds: float, chunk: bytes) -> None:
+        """Raises TimeoutError when the client takes too long to take what was sent before, and then none of this is.
+
+        No timer runs where nothing is waited for: a thousand watches are told of each change.
+        """
+        if self._flow is not None and not self._flow.write_paused:
+            await self.write(chunk)
+            return
+        async with asyncio.timeout(seconds):
+            await self.write(chunk)
 
     async def end_stream(self) -> None:
         await self._send({"type": "http.response.body", "body": b""})

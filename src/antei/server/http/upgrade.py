@@ -19,12 +19,14 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-__all__ = ["CERTIFICATE_KEY", "HEAD_SECONDS", "SCOPE_KEY", "Heads", "RawConnection", "UpgradableProtocol"]
+__all__ = ["CERTIFICATE_KEY", "FLOW_KEY", "HEAD_SECONDS", "SCOPE_KEY", "Heads", "RawConnection", "UpgradableProtocol"]
 
 #: Where the scope of a request has its `UpgradableProtocol`, if it asks for an upgrade.
 SCOPE_KEY = "antei.upgrade"
 #: Where it has the certificate that the client has shown (DER), if it has shown one that TLS accepts.
 CERTIFICATE_KEY = "antei.certificate"
+#: Where it has the connection's flow control: whether the client takes what it is sent.
+FLOW_KEY = "antei.flow"
 _READ_AHEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 32.0
 _HEAD_BYTES = 1024 * 1024
@@ -155,9 +157,10 @@ class UpgradableProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         super().on_headers_complete()
+        scope: Any = self.scope
+        scope[FLOW_KEY] = self.flow
         if self.parser.should_upgrade():
             self.cycle.keep_alive = False
-            scope: Any = self.scope
             scope[SCOPE_KEY] = self
 
     def data_received(self, data: bytes) -> None:

@@ -64,6 +64,7 @@ class Watches:
         )
         self._tabulator = tabulator
         self._streams = streams
+        self._lines = _Lines()
 
     async def serve(self, exchange: Exchange, route: Route) -> None:
         options = list_options_of(exchange)
@@ -83,7 +84,7 @@ class Watches:
             start = options.minimum_revision or self._registry.store.revision
         # Opened before the answer begins, so that bad selectors are a 400.
         changes = self._registry.watch(resource, route.namespace, after_revision=start, **selectors)
-        writer = _EventWriter(exchange, route.served, media, self._tabulator, start, self._events)
+        writer = _EventWriter(exchange, route.served, media, self._tabulator, start, self._events, self._lines)
         seconds = self._seconds(exchange)
         bookmarks = _Bookmarks(seconds) if exchange.flag("allowWatchBookmarks") else None
         ends_beginning = bool(options.send_initial_events) and bookmarks is not None
@@ -126,19 +127,24 @@ class Watches:
             await changes.aclose()
 
     async def _follow(self, writer: _EventWriter, changes: SelectedWatch, bookmarks: _Bookmarks) -> None:
+        """One timer until the next bookmark: one for each change would cost as much as to send it."""
         while True:
+            unsent: tuple[str, Stored] | None = None
             try:
-                async with asyncio.timeout_at(bookmarks.due):
-                    change_type, stored = await anext(changes)
+                async with asyncio.timeout_at(bookmarks.due) as until_due:
+                    async for unsent in changes:
+                        await writer.change(*unsent)
+                        unsent = None
+                    return
             except TimeoutError:
+                if not until_due.expired():
+                    raise
+                if unsent is not None:  # the client was slow to take those before it
+                    await writer.change(*unsent)
                 # Changes are told to watches the moment they are made: who has nothing waiting has seen all.
                 if changes.is_idle:
                     await writer.bookmark(max(writer.revision, self._registry.store.revision))
                     bookmarks.advance()
-            except StopAsyncIteration:
-                return
-            else:
-                await writer.change(change_type, stored)
 
 
 class _Bookmarks:
@@ -166,6 +172,28 @@ def _of_name(name: str, field_selector: str) -> str:
     return ",".join([*terms, f"metadata.name={name}"])
 
 
+class _Lines:
+    """The line of a change, encoded once for all watches that are told of it in the same form, one after the other."""
+
+    def __init__(self) -> None:
+        self._stored: Stored | None = None
+        self._form: tuple[str, ServedVersion, Media] | None = None
+        self._line = b""
+
+    def of(self, change_type: str, stored: Stored, served: ServedVersion, media: Media) -> bytes:
+        form = (change_type, served, media)
+        if stored is not self._stored or form != self._form:
+            is_whole = media.form is Form.OBJECT
+            body = object_bytes(served, stored) if is_whole else metadata_of(stored, media.version)
+            self._line = _line(change_type, body)
+            self._stored, self._form = stored, form
+        return self._line
+
+
+def _line(change_type: str, body: bytes) -> bytes:
+    return b'{"type":"%s","object":%s}\n' % (change_type.encode(), body)
+
+
 class _EventWriter:
     def __init__(
         self,
@@ -175,7 +203,9 @@ class _EventWriter:
         tabulator: Tabulator,
         revision: int,
         events: Counter,
+        lines: _Lines,
     ) -> None:
+        self._lines = lines
         self._events = events
         self._labels = (served.group, served.version, served.plural)
         self._exchange = exchange
@@ -186,10 +216,8 @@ class _EventWriter:
         self.revision = revision  # of the last change that was sent
 
     async def change(self, change_type: str, stored: Stored) -> None:
-        if self._media.form is Form.OBJECT:
-            body = object_bytes(self._served, stored)
-        elif self._media.form is Form.METADATA:
-            body = metadata_of(stored, self._media.version)
+        if self._media.form is not Form.TABLE:
+            line = self._lines.of(change_type, stored, self._served, self._media)
         else:
             body = self._tabulator.table(
                 self._exchange,
@@ -199,8 +227,9 @@ class _EventWriter:
                 self._media,
                 with_columns=not self._has_columns,
             )
-            self._has_columns = True
-        await self._write(b'{"type":"%s","object":%s}\n' % (change_type.encode(), body))
+            line = _line(change_type, body)
+        await self._write(line)
+        self._has_columns = True
         self.revision = max(self.revision, stored.revision)
 
     async def bookmark(self, revision: int, *, ends_beginning: bool = False) -> None:
@@ -217,6 +246,5 @@ class _EventWriter:
         await self._write(msgspec.json.encode({"type": "BOOKMARK", "object": body}) + b"\n")
 
     async def _write(self, line: bytes) -> None:
+        await self._exchange.write_within(_STUCK_SECONDS, line)
         self._events.add(self._labels)
-        async with asyncio.timeout(_STUCK_SECONDS):
-            await self._exchange.write(line)
