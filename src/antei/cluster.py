@@ -78,6 +78,7 @@ from antei.node.fleet import FleetLogs, FleetStreams
 from antei.node.kubelets import NodeKubelets
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.transport import SocketProbeTransport
+from antei.node.volumes.memory import remove_memory_volumes
 from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.chosen import choose_runtime, runtime_of_leftovers
 from antei.runtime.image_map import load_maps
@@ -506,6 +507,7 @@ async def end_containers(runtime: Runtime, grace_seconds: float = _DOWN_SECONDS)
             wait.cancel()
     for sandbox in await runtime.sandboxes():
         await runtime.remove_sandbox(sandbox.id)
+        await asyncio.to_thread(remove_memory_volumes, sandbox.pod_uid)
 
 
 async def remove_leftovers(directory: Path) -> int:

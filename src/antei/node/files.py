@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
+from antei.node.volumes.memory import DIRECTORY
+from antei.node.volumes.ownership import give_to_group, usage
+
 __all__ = ["DiskFiles", "FileContent", "Files", "MemoryFiles"]
 
 
@@ -39,8 +42,28 @@ class Files(Protocol):
         """An empty file, its directory included; no error when it exists."""
         ...
 
-    async def write_payload(self, directory: Path, payload: Mapping[str, FileContent], stamp: str) -> bool:
-        """Makes the relative paths of `payload` the content of the directory, atomically; False if they are already."""
+    async def write_payload(
+        self, directory: Path, payload: Mapping[str, FileContent], stamp: str, group: int | None = None
+    ) -> bool:
+        """Makes the relative paths of `payload` the content of the directory, atomically; False if they are already.
+
+        With `group` they are that group's.
+        """
+        ...
+
+    async def give_to_group(self, path: Path, group: int, *, only_on_mismatch: bool) -> bool:
+        """The tree's files to a group that may read and write them (`only_on_mismatch`: unless the top is so already).
+
+        False where this machine does not let us.
+        """
+        ...
+
+    async def usage(self, path: Path) -> int:
+        """Bytes on the disk of all that is in a tree; 0 where there is none."""
+        ...
+
+    async def memory_directory(self) -> Path | None:
+        """Where what is written takes memory in place of disk; None where there is no such place."""
         ...
 
     async def remove_tree(self, path: Path) -> None:
@@ -80,8 +103,19 @@ class DiskFiles:
     async def make_file(self, path: Path, mode: int = 0o644) -> None:
         await asyncio.to_thread(_make_file, path, mode)
 
-    async def write_payload(self, directory: Path, payload: Mapping[str, FileContent], stamp: str) -> bool:
-        return await asyncio.to_thread(_write_payload, directory, payload, stamp)
+    async def write_payload(
+        self, directory: Path, payload: Mapping[str, FileContent], stamp: str, group: int | None = None
+    ) -> bool:
+        return await asyncio.to_thread(_write_payload, directory, payload, stamp, group)
+
+    async def give_to_group(self, path: Path, group: int, *, only_on_mismatch: bool) -> bool:
+        return await asyncio.to_thread(give_to_group, path, group, only_on_mismatch=only_on_mismatch)
+
+    async def usage(self, path: Path) -> int:
+        return await asyncio.to_thread(usage, path)
+
+    async def memory_directory(self) -> Path | None:
+        return DIRECTORY if await asyncio.to_thread(os.access, DIRECTORY, os.W_OK) else None
 
     async def remove_tree(self, path: Path) -> None:
         await asyncio.to_thread(_remove_tree, path)
@@ -109,6 +143,8 @@ class MemoryFiles:
         self.payloads: dict[Path, dict[str, FileContent]] = {}
         self.files: dict[Path, bytes] = {}
         self.directories: set[Path] = set()
+        self.groups: dict[Path, int] = {}
+        self.used: dict[Path, int] = {}  # bytes by path, for tests to set
 
     async def make_directory(self, path: Path, mode: int = 0o755) -> None:
         self.directories.add(path)
@@ -116,11 +152,25 @@ class MemoryFiles:
     async def make_file(self, path: Path, mode: int = 0o644) -> None:
         self.files.setdefault(path, b"")
 
-    async def write_payload(self, directory: Path, payload: Mapping[str, FileContent], stamp: str) -> bool:
+    async def write_payload(
+        self, directory: Path, payload: Mapping[str, FileContent], stamp: str, group: int | None = None
+    ) -> bool:
+        if group is not None:
+            self.groups[directory] = group
         if self.payloads.get(directory) == dict(payload):
             return False
         self.payloads[directory] = dict(payload)
         return True
+
+    async def give_to_group(self, path: Path, group: int, *, only_on_mismatch: bool) -> bool:
+        self.groups[path] = group
+        return True
+
+    async def usage(self, path: Path) -> int:
+        return sum(used for place, used in self.used.items() if place == path or path in place.parents)
+
+    async def memory_directory(self) -> Path | None:
+        return DIRECTORY
 
     async def remove_tree(self, path: Path) -> None:
         self.directories = {d for d in self.directories if d != path and path not in d.parents}
@@ -161,7 +211,7 @@ def _make_file(path: Path, mode: int) -> None:
         path.chmod(mode)
 
 
-def _write_payload(directory: Path, payload: Mapping[str, FileContent], stamp: str) -> bool:
+def _write_payload(directory: Path, payload: Mapping[str, FileContent], stamp: str, group: int | None) -> bool:
     directory.mkdir(parents=True, exist_ok=True)
     current = directory / "..data"
     if _holds(current, payload):
@@ -173,6 +223,8 @@ def _write_payload(directory: Path, payload: Mapping[str, FileContent], stamp: s
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content.data)
         target.chmod(content.mode)
+    if group is not None:
+        give_to_group(fresh, group, writable=False, only_on_mismatch=False)  # before anybody can see it
     old = os.readlink(current) if current.is_symlink() else None
     link = directory / "..data_tmp"
     link.unlink(missing_ok=True)

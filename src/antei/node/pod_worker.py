@@ -32,6 +32,7 @@ from antei.api.pods import is_terminal
 from antei.node.container import Adopted, ContainerWorker
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
+from antei.node.local_storage import EVICTION_GRACE_SECONDS, exceeded
 from antei.node.restarts import Role, ephemeral_containers, roles
 from antei.node.sandbox import sandbox_spec
 from antei.node.status import PodFacts, pod_status, waiting_to_be_created
@@ -76,6 +77,7 @@ class PodWorker:
         self._deleted = asyncio.Event()  # the object has a deletionTimestamp
         self._gone = asyncio.Event()  # the object is no more
         self._touched = asyncio.Event()  # its labels or annotations have changed
+        self._deadline_moved = asyncio.Event()  # activeDeadlineSeconds is another
         spec = self._spec
         has_init = bool(spec.initContainers)
         self._containers: dict[str, ContainerWorker] = {
@@ -133,7 +135,10 @@ class PodWorker:
 
     def update(self, pod: Pod) -> None:
         """The object has changed. A deletion ends the pod; another, with a shorter grace period, sooner."""
-        before, self._pod = meta(self._pod), pod
+        deadline, before = self._spec.activeDeadlineSeconds, meta(self._pod)
+        self._pod = pod
+        if self._spec.activeDeadlineSeconds != deadline:
+            self._deadline_moved.set()
         if (before.labels, before.annotations) != (meta(pod).labels, meta(pod).annotations):
             self._touched.set()
         for container, _ in roles(self._spec):
@@ -211,6 +216,7 @@ class PodWorker:
             self.changed()
             helpers = [
                 group.create_task(self._watch_deadline()),
+                group.create_task(self._watch_storage()),
                 group.create_task(self._follow_objects()),
                 group.create_task(self._start_ephemeral(group)),
             ]
@@ -338,18 +344,35 @@ class PodWorker:
         return turn
 
     async def _watch_deadline(self) -> None:
-        """activeDeadlineSeconds, counted from the pod's start time."""
-        seconds = self._spec.activeDeadlineSeconds
-        if seconds is None:
-            return
-        ends: datetime = self._start_time + timedelta(seconds=seconds)
-        await asyncio.sleep(max(0.0, (ends - self._context.world.clock.now()).total_seconds()))
+        """activeDeadlineSeconds, counted from the pod's start time; it can be set and lowered while the pod runs."""
+        while True:
+            self._deadline_moved.clear()
+            seconds = self._spec.activeDeadlineSeconds
+            left = None
+            if seconds is not None:
+                ends: datetime = self._start_time + timedelta(seconds=seconds)
+                left = max(0.0, (ends - self._context.world.clock.now()).total_seconds())
+            try:
+                async with asyncio.timeout(left):
+                    await self._deadline_moved.wait()
+            except TimeoutError:
+                break
+        message = "Pod was active on the node longer than the specified deadline"
+        self._fail("Normal", "DeadlineExceeded", message, pod_grace(self._spec))
+
+    async def _watch_storage(self) -> None:
+        """Evicts the pod when it takes more room than its limits let it."""
+        message = await exceeded(self._context, self._pod, self._volumes)
+        if message:
+            self._fail("Warning", "Evicted", message, EVICTION_GRACE_SECONDS)
+
+    def _fail(self, event_type: str, reason: str, message: str, grace_seconds: float) -> None:
+        """The node ends the pod; unless that is under way for another reason, this is the one that its status tells."""
         if self._end_asked.is_set():
             return
-        message = "Pod was active on the node longer than the specified deadline"
-        self._context.event(self._pod, "Normal", "DeadlineExceeded", message)
-        self._failure = ("DeadlineExceeded", message)
-        self._stop(pod_grace(self._spec))
+        self._context.event(self._pod, event_type, reason, message)
+        self._failure = (reason, message)
+        self._stop(grace_seconds)
 
     async def _give_back(self) -> None:
         uid = uid_of(self._pod)

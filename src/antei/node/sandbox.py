@@ -7,13 +7,14 @@ from lightkube.resources.core_v1 import Pod
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.node.context import NodeContext
 from antei.node.security import sysctls_of
-from antei.runtime import HostAlias, SandboxSpec
+from antei.runtime import HostAlias, RuntimeFailure, SandboxSpec
 from antei.world.sockets import PodAddress
 
 __all__ = ["hostname_of", "sandbox_spec"]
 
 _CLUSTER_DOMAIN = "cluster.local"
 _HOSTNAME_LIMIT = 63
+_KERNEL_LIMIT = 64
 
 
 def hostname_of(pod: Pod) -> str:
@@ -25,7 +26,19 @@ def hostname_of(pod: Pod) -> str:
     return given[:_HOSTNAME_LIMIT].rstrip("-.")
 
 
+def _for_the_kernel(name: str) -> str:
+    """Kubernetes: pkg/kubelet/util/util.go (GetNodenameForKernel). Raises RuntimeFailure for one that is too long."""
+    if len(name) <= _KERNEL_LIMIT:
+        return name
+    raise RuntimeFailure(
+        "FailedCreatePodSandBox",
+        f"failed to construct FQDN from pod hostname and cluster domain, FQDN {name} is too long "
+        f"({_KERNEL_LIMIT} characters is the max, {len(name)} characters requested)",
+    )
+
+
 def sandbox_spec(context: NodeContext, pod: Pod, address: PodAddress, resolv_conf: str) -> SandboxSpec:
+    """Raises RuntimeFailure where the pod asks for a host name that cannot be."""
     spec = pod.spec
     hostname = hostname_of(pod)
     names: tuple[str, ...] = (hostname,)
@@ -33,7 +46,7 @@ def sandbox_spec(context: NodeContext, pod: Pod, address: PodAddress, resolv_con
         qualified = f"{hostname}.{spec.subdomain}.{namespace_of(pod)}.svc.{_CLUSTER_DOMAIN}"
         names = (qualified, hostname)
         if spec.setHostnameAsFQDN:
-            hostname = qualified
+            hostname = _for_the_kernel(qualified)
     aliases = [
         HostAlias(alias.ip, tuple(alias.hostnames or ())) for alias in (spec.hostAliases if spec else None) or ()
     ]

@@ -189,3 +189,68 @@ def test_what_is_the_pods_own_goes_with_the_pod(on_node: Any) -> None:
         assert (node.files.payloads, node.files.files, node.files.directories) == ({}, {}, set())
 
     on_node(main)
+
+
+def test_an_empty_dir_beyond_its_limit_evicts_the_pod(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(pod({"name": "tmp", "emptyDir": {"sizeLimit": "1Mi"}}) | {"restartPolicy": "Always"})
+        await node.at(15)
+        (directory,) = [path for path in node.files.directories if path.name == "tmp"]
+        node.files.used[directory / "file"] = 1024 * 1024
+        await node.at(25)
+        assert await node.phase() == "Running"
+        node.files.used[directory / "file"] += 1
+        await node.at(45)
+        assert node.times("signalled", "SIGTERM") == [30]
+        message = 'Usage of EmptyDir volume "tmp" exceeds the limit "1Mi". '
+        assert await node.events("Evicted") == [("Evicted", message)]
+        ended = await node.get()
+        assert (ended.status.phase, ended.status.reason, ended.status.message) == ("Failed", "Evicted", message)
+        assert node.times("started") == [0]
+
+    on_node(main)
+
+
+def test_an_empty_dir_in_memory_is_there_and_goes_with_the_pod(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        created = await node.create(pod({"name": "tmp", "emptyDir": {"medium": "Memory"}}))
+        await node.at(5)
+        directory = Path(f"/dev/shm/antei-volume-{created.metadata.uid}-tmp")
+        assert directory in node.files.directories
+        await node.delete(grace_seconds=1)
+        await node.at(40)
+        assert directory not in node.files.directories
+
+    on_node(main)
+
+
+def test_volumes_are_the_groups_but_the_hosts_paths_stay_the_hosts(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.client.create(config_map(key="value"))
+        volumes = (
+            {"name": "tmp", "emptyDir": {}},
+            {"name": "conf", "configMap": {"name": "settings", "defaultMode": 0o400}},
+            {"name": "host", "hostPath": {"path": "/srv"}},
+        )
+        await node.create(pod(*volumes) | {"securityContext": {"fsGroup": 2000}})
+        await node.at(5)
+        assert {path.name: group for path, group in node.files.groups.items()} == {"tmp": 2000, "conf": 2000}
+        (payload,) = node.files.payloads.values()
+        assert payload["key"].mode == 0o440
+
+    on_node(main)
+
+
+def test_a_host_name_that_is_too_long_for_the_kernel_is_said(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(pod() | {"hostname": "h" * 40, "subdomain": "sub", "setHostnameAsFQDN": True})
+        await node.at(5)
+        assert node.times("started") == []
+        ((_, message),) = await node.events("FailedCreatePodSandBox")
+        name = "h" * 40 + ".sub.default.svc.cluster.local"
+        assert message == (
+            "Failed to create pod sandbox: failed to construct FQDN from pod hostname and cluster domain, "
+            f"FQDN {name} is too long (64 characters is the max, {len(name)} characters requested)"
+        )
+
+    on_node(main)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lightkube.resources.core_v1 import Pod
 
 from antei.runtime.simulated import ContainerProfile, ExecAnswer
 
@@ -295,5 +296,19 @@ def test_active_deadline_seconds_fails_the_pod(on_node: Any) -> None:
         assert (pod.status.phase, pod.status.reason) == ("Failed", "DeadlineExceeded")
         assert pod.status.message == "Pod was active on the node longer than the specified deadline"
         assert (await node.status()).restartCount == 0
+
+    on_node(main, IGNORES)
+
+
+def test_a_deadline_that_is_set_and_lowered_while_the_pod_runs_counts_from_its_start(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(app() | {"terminationGracePeriodSeconds": 5})
+        await node.at(10)
+        for seconds in (100, 30):
+            await node.client.patch(Pod, "web", "default", {"spec": {"activeDeadlineSeconds": seconds}})
+            await node.at(20)
+        await node.at(40)
+        assert node.times("signalled", "SIGTERM") == [30]
+        assert (await node.get()).status.reason == "DeadlineExceeded"
 
     on_node(main, IGNORES)

@@ -1,6 +1,6 @@
 """Makes a pod's volumes and keeps those that follow an object up to date.
 
-    volume ─► emptyDir                               a directory of the pod's own
+    volume ─► emptyDir                               a directory of the pod's own, on disk or in memory
            ─► configMap, secret, downwardAPI, projected   files, swapped atomically when the object changes
            ─► hostPath                               the path, checked or made by its type
            ─► persistentVolumeClaim ─► PersistentVolume: hostPath, local, or by the volume map nfs and csi
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -34,6 +34,7 @@ from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.environment import expand
 from antei.node.files import FileContent
+from antei.node.volumes.memory import memory_volume
 from antei.node.volumes.projection import MissingSource, Payload, of_config_map, of_downward_api, of_secret
 from antei.runtime import Mount
 
@@ -43,6 +44,8 @@ T = TypeVar("T", ConfigMap, Secret, PersistentVolumeClaim)
 _TOKEN_SECONDS = 3600
 #: The part of its life after which a token is replaced (kubelet: pkg/kubelet/token/token_manager.go).
 _TOKEN_RENEWAL = 0.8
+#: What fsGroup adds to files that only the node writes.
+_GROUP_READS = 0o440
 
 
 class VolumeError(Exception):
@@ -112,8 +115,33 @@ class VolumeMounter:
             )
         return tuple(result)
 
+    async def empty_directories(self, pod: Pod) -> Mapping[str, Path]:
+        """Where the pod's emptyDirs are, by the volume's name, whether or not they have been made."""
+        volumes = (pod.spec.volumes if pod.spec else None) or ()
+        return {
+            volume.name: await self._empty_directory(pod, volume.name, volume.emptyDir.medium or "")
+            for volume in volumes
+            if volume.emptyDir is not None
+        }
+
+    async def _empty_directory(self, pod: Pod, name: str, medium: str) -> Path:
+        memory = await self._context.files.memory_directory() if medium == "Memory" else None
+        if memory is not None:
+            return memory_volume(memory, uid_of(pod), name)
+        return self._context.pod_directory(uid_of(pod)) / "volumes" / name
+
+    async def _give_to_group(self, pod: Pod, path: Path) -> None:
+        group = fs_group(pod)
+        context = pod.spec.securityContext if pod.spec else None
+        if group is None or context is None:
+            return
+        is_enough = context.fsGroupChangePolicy == "OnRootMismatch"
+        await self._context.files.give_to_group(path, group, only_on_mismatch=is_enough)
+
     async def unmount_all(self, pod: Pod) -> None:
         """Removes what is the pod's own; claims, host paths and mapped directories stay."""
+        for directory in (await self.empty_directories(pod)).values():
+            await self._context.files.remove_tree(directory)
         await self._context.files.remove_tree(self._context.pod_directory(uid_of(pod)))
         self._paths.clear()
 
@@ -131,10 +159,15 @@ class VolumeMounter:
             payload = await self._payload(pod, volume, node)
             await self._context.files.make_directory(own)
             stamp = self._context.world.clock.now().strftime("%Y_%m_%d_%H_%M_%S.%f")
-            await self._context.files.write_payload(own, payload, stamp)
+            group = fs_group(pod)
+            if group is not None:
+                payload = {path: replace(each, mode=each.mode | _GROUP_READS) for path, each in payload.items()}
+            await self._context.files.write_payload(own, payload, stamp, group)
             return own
         if volume.emptyDir is not None:
+            own = await self._empty_directory(pod, volume.name, volume.emptyDir.medium or "")
             await self._context.files.make_directory(own, 0o777)
+            await self._give_to_group(pod, own)
             return own
         mapped = self._context.volume_map.local_directory(_source_of(volume))
         if mapped is not None:
@@ -196,7 +229,10 @@ class VolumeMounter:
             raise VolumeError(f'failed to get PersistentVolume "{volume_name}": {error}') from error
         if volume.spec is None:
             raise VolumeError(f'PersistentVolume "{volume_name}" has no spec')
-        return await self._persistent_volume(volume.spec, volume_name)
+        path = await self._persistent_volume(volume.spec, volume_name)
+        if volume.spec.local is not None:
+            await self._give_to_group(pod, path)
+        return path
 
     async def _persistent_volume(self, spec: PersistentVolumeSpec, name: str) -> Path:
         mapped = self._context.volume_map.local_directory(_source_of(spec))
@@ -279,6 +315,12 @@ class VolumeMounter:
             if error.code == 404:
                 return None
             raise MissingSource(str(error)) from error
+
+
+def fs_group(pod: Pod) -> int | None:
+    """The group whose the pod's volumes are; a hostPath's owner is the host's business and stays."""
+    context = pod.spec.securityContext if pod.spec else None
+    return context.fsGroup if context is not None else None
 
 
 def _source_of(volume: Volume | PersistentVolumeSpec) -> object:

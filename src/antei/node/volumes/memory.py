@@ -1,0 +1,21 @@
+"""emptyDirs of medium Memory: directories in the machine's shared memory, named so that they can be found again."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+__all__ = ["DIRECTORY", "memory_volume", "remove_memory_volumes"]
+
+#: Where what is written takes memory in place of disk.
+DIRECTORY = Path("/dev/shm")
+
+
+def memory_volume(directory: Path, pod_uid: str, name: str) -> Path:
+    return directory / f"antei-volume-{pod_uid}-{name}"
+
+
+def remove_memory_volumes(pod_uid: str) -> None:
+    """Those of a pod whose containers are gone, and whose node does not run any more."""
+    for path in DIRECTORY.glob(f"antei-volume-{pod_uid}-*"):
+        shutil.rmtree(path, ignore_errors=True)
