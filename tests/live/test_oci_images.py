@@ -216,7 +216,7 @@ def test_images_are_loaded_from_what_other_tools_write(layout: Path, tmp_path: P
     assert asyncio.run(store(tmp_path).find("example/box:7")) is not None
 
 
-@pytest.mark.parametrize("data", [b"", b"no archive", gzip.compress(b"x" * 5000)])
+@pytest.mark.parametrize("data", [b"", b"no archive", gzip.compress(b"x" * 5000)], ids=["empty", "words", "compressed"])
 def test_what_is_no_archive_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "file").write_bytes(data)
     with pytest.raises(ImageError):
