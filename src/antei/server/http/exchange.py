@@ -19,7 +19,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from antei.api.errors import ApiError, bad_request, request_entity_too_large
 from antei.server.http.negotiation import Media
-from antei.server.http.upgrade import FLOW_KEY, SCOPE_KEY, RawConnection, UpgradableProtocol
+from antei.server.http.upgrade import FLOW_KEY, OUTGOING_KEY, SCOPE_KEY, Outgoing, RawConnection, UpgradableProtocol
 from antei.server.tokens import ANONYMOUS, User
 
 __all__ = ["BODY_LIMIT_BYTES", "Exchange", "Receive", "Scope", "Send"]
@@ -60,6 +60,7 @@ class Exchange:
 
     __slots__ = (
         "_flow",
+        "_outgoing",
         "_receive",
         "_send",
         "_upgradable",
@@ -82,6 +83,7 @@ class Exchange:
 
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._flow: FlowControl | None = scope.get(FLOW_KEY)
+        self._outgoing: Outgoing | None = scope.get(OUTGOING_KEY)
         self._receive = receive
         self._send = send
         self.method: str = scope["method"]
@@ -175,6 +177,8 @@ class Exchange:
         self.has_started = True
         self.status = status
         self.sent_bytes = len(body)
+        if self._outgoing is not None and self.method != "HEAD":  # its answer has no body that would follow
+            self._outgoing.hold_head()
         await self._send({"type": "http.response.start", "status": status, "headers": sent})
         await self._send({"type": "http.response.body", "body": body})
 
