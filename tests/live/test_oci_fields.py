@@ -5,6 +5,7 @@ All pods are made at once; a test reads what its pod has printed, or how it ende
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -48,8 +49,15 @@ def box(name: str, script: str, image: str = "box:1", spec: dict[str, Any] | Non
     }
 
 
-def secured(name: str, script: str, of_pod: dict[str, Any], image: str = "box:1", **own: Any) -> dict[str, Any]:
-    return box(name, script, image, {"securityContext": of_pod}, **own)
+def secured(
+    name: str,
+    script: str,
+    of_pod: dict[str, Any],
+    image: str = "box:1",
+    spec_volumes: list[dict[str, Any]] | None = None,
+    **own: Any,
+) -> dict[str, Any]:
+    return box(name, script, image, {"securityContext": of_pod, "volumes": spec_volumes or []}, **own)
 
 
 ENDING = [
@@ -59,6 +67,13 @@ ENDING = [
     secured("run-as", "id", {"runAsUser": 1234, "runAsGroup": 2345}),
     secured("run-as-own", "id", {"runAsUser": 1234}, securityContext={"runAsUser": 1000}),
     secured("groups", "id", {"supplementalGroups": [41, 42], "fsGroup": 43}, "app:1"),
+    secured(
+        "group-owned",
+        "stat -c '%g %A' /data; touch /data/new && stat -c %g /data/new",
+        {"fsGroup": 43, "runAsUser": 1234},
+        spec_volumes=[EMPTY],
+        volumeMounts=[{"name": "data", "mountPath": "/data"}],
+    ),
     secured("groups-strict", "id", {"supplementalGroups": [41], "supplementalGroupsPolicy": "Strict"}, "app:1"),
     box("capabilities", STATUS),
     box("capabilities-set", STATUS, securityContext={"capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]}}),
@@ -151,6 +166,7 @@ STAYING = [
     ]}},
     box("user-unknown", "true", "stranger:1"),
     box("neighbour", FOREVER, resources={"limits": {"memory": "24Mi"}}),
+    box("resized", FOREVER, resources={"limits": {"memory": "24Mi", "cpu": "200m"}}),
     box("shared", FOREVER, spec={
         "shareProcessNamespace": True,
         "containers": [
@@ -283,6 +299,26 @@ def test_limits_are_set(printed: dict[str, str]) -> None:
     assert int(limit) == 48 * 1024 * 1024
     assert quota.split()[0] == "25000"
     assert printed["pids"].split() == ["4096"]
+
+
+def test_a_volume_is_the_group_s(printed: dict[str, str]) -> None:
+    directory, new = printed["group-owned"].splitlines()
+    assert directory.split()[0] == new == "43"
+    assert directory.split()[1].startswith("drwxrws")
+
+
+def test_limits_are_changed_under_a_container_that_runs(printed: dict[str, str], kubectl: Kubectl) -> None:
+    limits = {"memory": "48Mi", "cpu": "400m"}
+    patch = {"spec": {"containers": [{"name": "main", "resources": {"limits": limits, "requests": limits}}]}}
+    kubectl("patch", "pod", "resized", "--subresource", "resize", "--patch", json.dumps(patch))
+
+    def changed() -> bool:
+        status = kubectl.get("pod", "resized")["status"]["containerStatuses"][0]
+        return bool(status["resources"]["limits"] == limits and status["restartCount"] == 0)
+
+    until("resized", changed)
+    found = kubectl("exec", "resized", "--", "/bin/sh", "-c", f"{LIMIT}; {QUOTA}; true").out.splitlines()
+    assert (int(found[0]), found[1].split()[0]) == (48 * 1024 * 1024, "40000")
 
 
 def test_a_memory_hog_is_killed_and_its_neighbour_is_not(printed: dict[str, str], kubectl: Kubectl) -> None:

@@ -11,7 +11,7 @@ from antei.api.pods import is_terminal, pod_requests
 from antei.api.quantity import to_decimal
 from antei.node.security import forbidden_sysctl
 
-__all__ = ["rejection"]
+__all__ = ["rejection", "resize_refusal"]
 
 _CHECKED = ("cpu", "memory", "ephemeral-storage")
 
@@ -37,6 +37,22 @@ def rejection(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -
         if amount > 0 and used.get(name, Decimal(0)) + amount > capacity:
             return _out_of(name, amount, used.get(name, Decimal(0)), capacity)
     return None
+
+
+def resize_refusal(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -> tuple[str, str] | None:
+    """(Infeasible or Deferred, message) of a pod whose new size does not fit beside `others`; None: it does.
+
+    Kubernetes: pkg/kubelet/allocation/allocation_manager.go (canResizePod).
+    """
+    wanted = pod_requests(pod)
+    for name in ("cpu", "memory"):
+        amount, capacity = wanted.get(name, Decimal(0)), to_decimal(allocatable.get(name))
+        if amount > capacity:
+            factor = 1000 if name == "cpu" else 1
+            numbers = f"requested: {int(amount * factor)}, capacity: {int(capacity * factor)}"
+            return "Infeasible", f"Node didn't have enough capacity: {name}, {numbers}"
+    refused = rejection(pod, others, {name: allocatable[name] for name in ("cpu", "memory") if name in allocatable})
+    return ("Deferred", refused[1].removeprefix("Pod was rejected: ")) if refused is not None else None
 
 
 def _out_of(name: str, wanted: Decimal, used: Decimal, capacity: Decimal) -> tuple[str, str]:

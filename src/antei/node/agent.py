@@ -18,12 +18,12 @@ from pathlib import Path
 from lightkube.resources.core_v1 import Pod, Service
 
 from antei.api.errors import ApiError
-from antei.api.objects import name_of, uid_of
+from antei.api.objects import meta, name_of, uid_of
 from antei.api.pods import is_terminal
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer
-from antei.node.admission import rejection
+from antei.node.admission import rejection, resize_refusal
 from antei.node.context import NodeContext, TokenSource, VolumeMap, as_it_says
 from antei.node.files import Files
 from antei.node.logs import PodLogs
@@ -161,14 +161,24 @@ class NodeAgent:
         worker = self._workers.get(uid_of(new))
         if worker is not None:
             worker.update(new)
+            if old is not None and meta(old).generation != meta(new).generation:
+                self._reconsider()  # it may be smaller now
         else:
             self._admit(new)
+
+    def _reconsider(self) -> None:
+        for worker in self._workers.values():
+            worker.reconsider()
+
+    def _room(self, pod: Pod) -> tuple[str, str] | None:
+        others = [worker.allocated for uid, worker in self._workers.items() if uid != uid_of(pod)]
+        return resize_refusal(pod, others, self._context.allocatable)
 
     def _admit(self, pod: Pod) -> None:
         assert self._group is not None
         left_over = self._left_over.pop(uid_of(pod), None)
-        others = [worker.pod for worker in self._workers.values()]
-        worker = PodWorker(self._context, pod, left_over)
+        others = [worker.allocated for worker in self._workers.values()]
+        worker = PodWorker(self._context, pod, left_over, self._room)
         is_new = left_over is None and not is_terminal(pod) and not (pod.status and pod.status.startTime)
         refused = rejection(pod, others, self._context.allocatable) if is_new else None
         if refused is not None:
@@ -187,6 +197,7 @@ class NodeAgent:
             await asyncio.sleep(_WORKER_RETRY_SECONDS)
             worker = self._workers[uid] = worker.successor((await self._find_left_over()).get(uid))
         del self._workers[uid]
+        self._reconsider()
         self._context.measures.forget(worker.pod)
 
     # --- what an earlier life left ---

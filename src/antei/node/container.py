@@ -24,13 +24,14 @@ from lightkube.models.core_v1 import (
     ContainerStateRunning,
     ContainerStateTerminated,
     ContainerStatus,
+    ResourceRequirements,
 )
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import ApiError
-from antei.api.objects import name_of, namespace_of, to_time, uid_of
+from antei.api.objects import name_of, namespace_of, replace, to_time, uid_of
 from antei.node.backoff import Backoff, after_restart, restart_delay
-from antei.node.container_config import container_spec, fetch_environment, log_path
+from antei.node.container_config import container_spec, fetch_environment, limits_of, log_path
 from antei.node.container_end import describe_end
 from antei.node.container_run import ContainerRun, PriorVerdicts, Turn
 from antei.node.context import NodeContext
@@ -39,6 +40,7 @@ from antei.node.environment import ConfigError
 from antei.node.image_pull import ImagePull
 from antei.node.interruption import Interruption
 from antei.node.pull_secrets import pull_credentials
+from antei.node.resizing import needs_restart
 from antei.node.restarts import Role, field_path, should_restart
 from antei.node.status import ContainerFacts, waiting
 from antei.node.termination import pod_grace
@@ -121,7 +123,8 @@ class ContainerWorker:
         self._run: ContainerRun | None = None
         self._backoff = Backoff()
         self._stop: _StopOrder | None = None
-        self._is_replaced = False  # the run ends for one of another image
+        self._is_replaced = False  # the run ends for one of another image or size
+        self._actual = container.resources  # what the run has
         self._interruption = Interruption()
         self._image = ImagePull(
             runtime=context.runtime,
@@ -156,6 +159,8 @@ class ContainerWorker:
             has_started=run is not None and run.has_started,
             is_ready=is_ready,
             is_replaced=self._is_replaced,
+            resources=self._actual,
+            allocated=self._container.resources,
         )
 
     @property
@@ -175,15 +180,42 @@ class ContainerWorker:
         self._stop_run()
 
     def redefine(self, container: Container) -> None:
-        """Of a pod's containers only the image may change: a run of another one is replaced, whatever the policy."""
+        """A run of another image is replaced, whatever the policy; of other resources `allocate` tells."""
         if container.image == self._container.image:
             return
-        self._container = container
+        self._container = replace(container, resources=self._container.resources)
         self._backoff = Backoff()
         if self._run is not None:
             self._replace_run()
         else:
             self._interruption.wake()
+
+    @property
+    def resources(self) -> ResourceRequirements | None:
+        return self._container.resources
+
+    @property
+    def is_being_resized(self) -> bool:
+        return self._run is not None and self._actual != self._container.resources
+
+    def allocate(self, resources: ResourceRequirements | None) -> None:
+        """The node has given the container these; the next run begins with them, this one gets them."""
+        self._container = replace(self._container, resources=resources)
+
+    async def apply_size(self) -> str:
+        run, wanted = self._run, self._container.resources
+        if run is None or self._actual == wanted or self._is_replaced:
+            return ""
+        if needs_restart(self._container, self._actual):
+            self._restart_run(run, f"Container {self.name} resize requires restart")
+            return ""
+        try:
+            await self._context.runtime.resize(run.record.id, limits_of(self._container))
+        except (RuntimeFailure, OSError) as error:
+            return f"container {self.name}: {error}"
+        if self._run is run:
+            self._actual = wanted
+        return ""
 
     def adopt(self, adopted: Adopted) -> None:
         """Takes over what is left from before a restart of the node; to be called before `run`, if at all."""
@@ -193,6 +225,7 @@ class ContainerWorker:
             self._container_id = status.containerID or ""
             self._image_id = status.imageID
             self._last_end = status.lastState.terminated if status.lastState else None
+            self._actual = status.resources or self._actual
         if adopted.records:
             self._adopt_run(adopted.records[-1], status)
         elif status is not None and (status.containerID or status.restartCount):
@@ -284,7 +317,9 @@ class ContainerWorker:
         if self._attempt == 0:
             for message in (*image.warnings, *await self._context.runtime.unsupported(spec)):
                 self._event("Warning", "NotHonoured", message)
+        resources = self._container.resources
         record = await self._context.runtime.start(spec)
+        self._actual = resources
         self._event("Normal", "Created", "Container created")
         self._event("Normal", "Started", "Container started")
         before, self._record = self._record, record
@@ -351,10 +386,12 @@ class ContainerWorker:
         run = self._run
         if run is None or self.role is Role.INIT or run.record.image == (self._container.image or ""):
             return
+        what = "Container" if self.role is Role.MAIN else "Init container"
+        self._restart_run(run, f"{what} {self.name} definition changed, will be restarted")
+
+    def _restart_run(self, run: ContainerRun, message: str) -> None:
         spec = self._home.pod.spec
         assert spec is not None
-        what = "Container" if self.role is Role.MAIN else "Init container"
-        message = f"{what} {self.name} definition changed, will be restarted"
         self._is_replaced = True
         run.stop(asyncio.get_running_loop().time() + pod_grace(spec), message)
 

@@ -17,9 +17,9 @@ from antei.node.downward import NodeFacts
 from antei.node.environment import Environment, Sources, expand_all, references, resolve
 from antei.node.security import identity_of, security_of
 from antei.node.termination import stop_signal
-from antei.runtime import ContainerSpec, Image, Mount
+from antei.runtime import ContainerSpec, Image, Limits, Mount
 
-__all__ = ["container_spec", "fetch_environment", "log_path", "termination_log_path"]
+__all__ = ["container_spec", "fetch_environment", "limits_of", "log_path", "termination_log_path"]
 
 T = TypeVar("T", ConfigMap, Secret)
 
@@ -64,8 +64,7 @@ def container_spec(
     """Raises ConfigError where the pod's security rules forbid to run it."""
     run_as_user, run_as_group = identity_of(pod, container, image)
     security = container.securityContext
-    limits = (container.resources.limits if container.resources else None) or {}
-    requests = (container.resources.requests if container.resources else None) or {}
+    limits = limits_of(container)
     return ContainerSpec(
         sandbox_id=sandbox_id,
         name=container.name,
@@ -88,10 +87,20 @@ def container_spec(
         run_as_user=run_as_user,
         run_as_group=run_as_group,
         read_only_root=bool(security and security.readOnlyRootFilesystem),
-        memory_limit_bytes=to_bytes(limits["memory"]) if "memory" in limits else None,
-        cpu_limit_millis=to_millis(limits["cpu"]) if "cpu" in limits else None,
-        cpu_request_millis=to_millis(requests["cpu"]) if "cpu" in requests else None,
+        memory_limit_bytes=limits.memory_bytes,
+        cpu_limit_millis=limits.cpu_millis,
+        cpu_request_millis=limits.cpu_request_millis,
         security=security_of(pod, container),
+    )
+
+
+def limits_of(container: Container) -> Limits:
+    limits = (container.resources.limits if container.resources else None) or {}
+    requests = (container.resources.requests if container.resources else None) or {}
+    return Limits(
+        memory_bytes=to_bytes(limits["memory"]) if "memory" in limits else None,
+        cpu_millis=to_millis(limits["cpu"]) if "cpu" in limits else None,
+        cpu_request_millis=to_millis(requests["cpu"]) if "cpu" in requests else None,
     )
 
 

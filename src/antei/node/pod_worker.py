@@ -33,6 +33,7 @@ from antei.node.container import Adopted, ContainerWorker
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.local_storage import EVICTION_GRACE_SECONDS, exceeded
+from antei.node.resizing import PodResizer, Room
 from antei.node.restarts import Role, ephemeral_containers, roles
 from antei.node.sandbox import sandbox_spec
 from antei.node.status import PodFacts, pod_status, waiting_to_be_created
@@ -60,8 +61,12 @@ class LeftOver:
 
 
 class PodWorker:
-    def __init__(self, context: NodeContext, pod: Pod, left_over: LeftOver | None = None) -> None:
+    def __init__(
+        self, context: NodeContext, pod: Pod, left_over: LeftOver | None = None, room: Room = lambda pod: None
+    ) -> None:
+        """`room` says whether the node has it for the pod with other resources."""
         self._context = context
+        self._room = room
         self._pod = pod
         self._left_over = left_over or LeftOver()
         self._sandbox = self._left_over.sandbox
@@ -84,6 +89,7 @@ class PodWorker:
             c.name: ContainerWorker(context, self, c, role, waiting_to_be_created(role, has_init))
             for c, role in roles(spec)
         }
+        self._resizer = PodResizer(self._containers, lambda: self._pod, room, self.changed)
         self._added = asyncio.Event()  # containers to look around in the running pod
         self._add_ephemeral()
         self._predecessors = predecessors(spec)
@@ -110,6 +116,11 @@ class PodWorker:
     def volumes(self) -> VolumeMounter:
         return self._volumes
 
+    @property
+    def allocated(self) -> Pod:
+        """The pod with what it has been given of the node, while it may want something else."""
+        return self._resizer.allocated()
+
     async def wait_prepared(self) -> None:
         await self._prepared.wait()
 
@@ -127,6 +138,7 @@ class PodWorker:
             is_over=self._is_over,
             # The phase is not Failed before the last container has ended (Kubernetes: mergePodStatus).
             failure=self._failure if self._is_over else None,
+            resize=self._resizer.facts,
         )
         now = self._context.world.clock.now()
         self._status.publish(pod_status(self._pod, facts, self._status.latest, now))
@@ -147,8 +159,16 @@ class PodWorker:
         if is_terminating(pod):
             self._deleted.set()
             self._stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
+        elif not self._is_over and before.generation != meta(pod).generation:
+            self._resizer.review()
         if self._lives and not self._is_over:
             self._status.observe(pod)
+            self.changed()
+
+    def reconsider(self) -> None:
+        """Another pod has left or shrunk: there may be room for a size that there was none for."""
+        if self._resizer.is_waiting and self._lives and not self._is_over:
+            self._resizer.review()
             self.changed()
 
     def _add_ephemeral(self) -> None:
@@ -174,7 +194,7 @@ class PodWorker:
 
     def successor(self, left_over: LeftOver | None) -> PodWorker:
         """A worker that takes the pod up from what the API and the runtime say, in the place of one that failed."""
-        worker = PodWorker(self._context, self._pod, left_over)
+        worker = PodWorker(self._context, self._pod, left_over, self._room)
         if self._gone.is_set():
             worker.removed()
         return worker
@@ -217,6 +237,7 @@ class PodWorker:
             helpers = [
                 group.create_task(self._watch_deadline()),
                 group.create_task(self._watch_storage()),
+                group.create_task(self._resizer.run()),
                 group.create_task(self._follow_objects()),
                 group.create_task(self._start_ephemeral(group)),
             ]

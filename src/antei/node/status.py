@@ -21,18 +21,28 @@ from lightkube.models.core_v1 import (
     PodIP,
     PodSpec,
     PodStatus,
+    ResourceRequirements,
 )
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.conditions import find
 from antei.api.objects import meta, to_time
 from antei.api.pods import qos_class
+from antei.node.resizing import ResizeFacts
 from antei.node.restarts import Role, roles, should_restart
 
 __all__ = ["OWN_CONDITIONS", "ContainerFacts", "PodFacts", "pod_status", "waiting", "waiting_to_be_created"]
 
 #: The conditions that are the node's; all others on a pod belong to somebody else and are left alone.
-OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
+OWN_CONDITIONS = (
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    "PodResizePending",
+    "PodResizeInProgress",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,7 @@ class ContainerFacts:
     last_end: how the run before this state's ended. restart_count: the attempt of the latest run.
     has_started: startup probe (or, without one, running) said so. is_ready: the readiness verdict, or running.
     is_replaced: the run has another image than the container by now, so another one follows whatever the policy.
+    resources: what the run has; allocated: what the container has been given, and will have.
     """
 
     name: str
@@ -55,6 +66,8 @@ class ContainerFacts:
     has_started: bool = False
     is_ready: bool = False
     is_replaced: bool = False
+    resources: ResourceRequirements | None = None
+    allocated: ResourceRequirements | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +84,7 @@ class PodFacts:
     has_sandbox: bool = False
     is_over: bool = False
     failure: tuple[str, str] | None = None
+    resize: ResizeFacts = field(default_factory=ResizeFacts)
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -131,6 +145,8 @@ def _container_status(facts: ContainerFacts) -> ContainerStatus:
         lastState=ContainerState(terminated=facts.last_end) if facts.last_end else ContainerState(),
         started=facts.has_started,
         ready=facts.is_ready,
+        allocatedResources=(facts.allocated.requests if facts.allocated else None) or None,
+        resources=facts.resources,
     )
 
 
@@ -200,6 +216,7 @@ def _conditions(
         _ready(spec, containers_ready, others),
         containers_ready,
         PodCondition(type="PodScheduled", status="True"),
+        *_resizing(facts.resize),
     ]
     known = [
         *((pod.status.conditions if pod.status else None) or ()),
@@ -217,6 +234,19 @@ def _conditions(
             )
         )
     return dated
+
+
+def _resizing(resize: ResizeFacts) -> list[PodCondition]:
+    found = []
+    if resize.pending is not None:
+        reason, message = resize.pending
+        found.append(PodCondition(type="PodResizePending", status="True", reason=reason, message=message))
+    if resize.is_in_progress:
+        reason, message = ("Error", resize.error) if resize.error else ("", "")
+        found.append(
+            PodCondition(type="PodResizeInProgress", status="True", reason=reason or None, message=message or None)
+        )
+    return found
 
 
 def _initialized(spec: PodSpec, statuses: Mapping[str, ContainerStatus], phase: str) -> PodCondition:

@@ -100,7 +100,7 @@ class StatusWriter:
                 self._settled.set()
 
     async def _write(self, status: PodStatus) -> None:
-        patch = {"metadata": {"uid": self._uid}, "status": _as_patch(status)}
+        patch = {"metadata": {"uid": self._uid}, "status": _as_patch(status, self._written)}
         written = await self._client.patch(
             Pod, self._name, self._namespace, patch, patch_type=PatchType.STRATEGIC, subresource="status"
         )
@@ -118,12 +118,16 @@ def _is_another_pod(error: ApiError) -> bool:
     return error.code in (409, 422) and "uid" in error.message.lower()
 
 
-def _as_patch(status: PodStatus) -> dict[str, Any]:
+def _as_patch(status: PodStatus, written: PodStatus | None) -> dict[str, Any]:
     fields: dict[str, Any] = _without_none(msgspec.to_builtins(status))
     # Conditions are merged by their type: without a null a ready pod would still say why it once was not.
     for part in (fields, *fields.get("conditions", ())):
         for name in _CLEARED:
             part.setdefault(name, None)
+    kept = {condition.type for condition in status.conditions or ()}
+    for condition in (written.conditions if written is not None else None) or ():
+        if condition.type in OWN_CONDITIONS and condition.type not in kept:
+            fields.setdefault("conditions", []).append({"type": condition.type, "$patch": "delete"})
     return fields
 
 

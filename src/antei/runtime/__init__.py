@@ -25,6 +25,7 @@ __all__ = [
     "HostAlias",
     "Image",
     "ImageError",
+    "Limits",
     "Mount",
     "Runtime",
     "RuntimeFailure",
@@ -125,6 +126,15 @@ class ContainerSpec:
     cpu_limit_millis: int | None = None
     cpu_request_millis: int | None = None
     security: Security = Security()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may have and, `cpu_request_millis`, its share of a busy machine. None: no limit."""
+
+    memory_bytes: int | None = None
+    cpu_millis: int | None = None
+    cpu_request_millis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +243,13 @@ class Runtime(Protocol):
 
     async def signal(self, container_id: str, signal: str) -> None:
         """Sends e.g. "SIGTERM" to the container's PID 1 only ("SIGKILL" ends all of it). No error when it has ended."""
+        ...
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        """Changes the limits of a running container under it; what the machine cannot limit is passed over.
+
+        Raises RuntimeFailure for what the kernel refuses: less memory than it has in use.
+        """
         ...
 
     async def pause(self, container_id: str) -> None:

@@ -17,6 +17,7 @@ from antei.runtime import (
     Exit,
     Image,
     ImageError,
+    Limits,
     Runtime,
     Sandbox,
     SandboxSpec,
@@ -85,6 +86,9 @@ class MixedRuntime:
 
     async def signal(self, container_id: str, signal: str) -> None:
         await (await self._of(container_id)).signal(container_id, signal)
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        await (await self._of(container_id)).resize(container_id, limits)
 
     async def pause(self, container_id: str) -> None:
         await (await self._of(container_id)).pause(container_id)

@@ -22,6 +22,7 @@ from antei.api.validation import validate_create, validate_update
 from antei.api.validation.events import event, event_of_its_group, event_of_its_group_update
 from antei.api.validation.metadata import object_meta, object_meta_update
 from antei.api.validation.pod import ephemeral_update
+from antei.api.validation.resize import resize_update
 from antei.server.caller import warn
 from antei.store import Stored
 
@@ -147,6 +148,8 @@ def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> N
         return
     if subresource == "ephemeralcontainers":
         errors = [*ephemeral_update(new, old), *object_meta_update(meta(new), meta(old))]
+    elif subresource == "resize":
+        errors = [*resize_update(new, old), *object_meta_update(meta(new), meta(old))]
     elif subresource:
         errors = [*object_meta_update(meta(new), meta(old)), *object_meta(resource, meta(new))]
     else:

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from antei.runtime.process.cgroups import Cgroups, find_cgroups, limit_container, oom_kills, remove_groups
+from antei.runtime.process.cgroups import (
+    Cgroups,
+    change_limits,
+    find_cgroups,
+    limit_container,
+    oom_kills,
+    remove_groups,
+)
 
 
 def group_with(directory: Path, *files: str) -> Path:
@@ -54,3 +61,15 @@ def test_groups_are_found_where_they_can_be_made(tmp_path: Path) -> None:
     unified = group_with(tmp_path / "unified", "cgroup.controllers", "cgroup.procs")
     group_with(unified / "antei", "cgroup.procs", "cgroup.subtree_control")
     assert find_cgroups(unified) == Cgroups(unified / "antei", unified / "antei") or find_cgroups(unified) is None
+
+
+def test_limits_are_changed_in_the_groups_that_a_container_is_in(tmp_path: Path) -> None:
+    for name in ("memory.max", "cpu.max"):
+        (tmp_path / name).write_text("old")
+    assert change_limits([tmp_path], 4096, 400) == ""
+    assert ((tmp_path / "memory.max").read_text(), (tmp_path / "cpu.max").read_text()) == ("4096", "40000 100000")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cpu.max", "memory.max"]
+    assert change_limits([], 4096, 400) == ""
+    (tmp_path / "memory.max").unlink()
+    (tmp_path / "memory.max").mkdir()
+    assert change_limits([tmp_path], 4096, 400).startswith("memory.max: ")

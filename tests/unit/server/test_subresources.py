@@ -186,4 +186,4 @@ async def test_commands_that_are_not_served(registry: Registry, subresource: str
 
 async def test_subresources_that_cannot_be_written_are_refused(registry: Registry) -> None:
     pod = await add_pod(registry)
-    assert (await refusal(registry.update(PODS, "default", "p", pod, subresource="resize"))).code == 405
+    assert (await refusal(registry.update(PODS, "default", "p", pod, subresource="log"))).code == 405

@@ -9,10 +9,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from antei.runtime import Limits
 from antei.runtime.process.processes import Process, identify
 from antei.runtime.usage import Usage
 
-__all__ = ["Controllers", "find_controllers", "groups_of", "members", "resources", "unlimited", "usage_of"]
+__all__ = [
+    "Controllers",
+    "find_controllers",
+    "groups_of",
+    "members",
+    "resources",
+    "unlimited",
+    "update_options",
+    "usage_of",
+]
 
 _ROOT = Path("/sys/fs/cgroup")
 _PARENT = "antei"
@@ -70,6 +80,28 @@ def resources(
     if pids_limit > 0 and "pids" in controllers.names:
         found["pids"] = {"limit": pids_limit}
     return found
+
+
+def update_options(controllers: Controllers, limits: Limits) -> list[str]:
+    """`runc update`'s options for these limits; those that this machine cannot set are left out."""
+    wanted = resources(
+        controllers,
+        memory_limit_bytes=limits.memory_bytes,
+        cpu_limit_millis=limits.cpu_millis,
+        cpu_request_millis=limits.cpu_request_millis,
+        pids_limit=0,
+        privileged=False,
+    )
+    options = []
+    if "memory" in controllers.names:
+        memory = wanted.get("memory", {"limit": -1} | ({"swap": -1} if controllers.swap else {}))
+        options += ["--memory", str(memory["limit"])]
+        options += ["--memory-swap", str(memory["swap"])] if "swap" in memory else []
+    if "cpu" in wanted:
+        cpu = {"quota": -1, "period": _PERIOD_MICROSECONDS} | wanted["cpu"]
+        for name, option in (("shares", "--cpu-share"), ("quota", "--cpu-quota"), ("period", "--cpu-period")):
+            options += [option, str(cpu[name])]
+    return options
 
 
 def groups_of(pid: int, root: Path = _ROOT) -> tuple[str, ...]:

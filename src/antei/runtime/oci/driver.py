@@ -19,6 +19,7 @@ from antei.runtime import (
     Exit,
     Image,
     ImageError,
+    Limits,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
@@ -27,7 +28,7 @@ from antei.runtime import (
 from antei.runtime.images import FoundImage, ImageStore
 from antei.runtime.images.collection import keep_room
 from antei.runtime.oci.attached import open_attached
-from antei.runtime.oci.cgroups import unlimited, usage_of
+from antei.runtime.oci.cgroups import unlimited, update_options, usage_of
 from antei.runtime.oci.commands import exec_in, open_in
 from antei.runtime.oci.conmon import Runc
 from antei.runtime.oci.ending import clear_away, signal_all, write_end
@@ -218,6 +219,15 @@ class OciRuntime:
             await self._kill(run)
         elif run.stored.main is not None:
             await asyncio.to_thread(processes.send, run.stored.main, number)
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        run = await self._run(container_id)
+        machine, runc = await self._opened()
+        if run.ended.is_set():
+            return
+        said = await asyncio.to_thread(runc.run, "update", *update_options(machine.controllers, limits), container_id)
+        if said:
+            raise RuntimeFailure("ResizeFailed", said)
 
     async def pause(self, container_id: str) -> None:
         run = await self._run(container_id)

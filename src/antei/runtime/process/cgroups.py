@@ -9,12 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ENTER_SCRIPT", "Cgroups", "find_cgroups", "limit_container", "oom_kills", "remove_groups"]
+__all__ = ["ENTER_SCRIPT", "Cgroups", "change_limits", "find_cgroups", "limit_container", "oom_kills", "remove_groups"]
 
 _log = logging.getLogger(__name__)
 _ROOT = Path("/sys/fs/cgroup")
 _PERIOD_MICROSECONDS = 100_000  # the kubelet's default cpu-cfs-quota-period
 _LEAST_QUOTA_MICROSECONDS = 1_000
+#: As good as none: more than machines have.
+_NO_LIMIT_BYTES, _NO_LIMIT_MILLIS = 2**62, 1_000_000
 
 #: sh -c ENTER_SCRIPT sh GROUP… -- COMMAND…: joins the groups, then becomes the command.
 ENTER_SCRIPT = 'while [ "$1" != -- ]; do echo $$ >"$1/cgroup.procs" || exit 1; shift; done; shift; exec "$@"'
@@ -57,6 +59,28 @@ def limit_container(
         except OSError as error:
             _log.warning("limits of container %s are not enforced: %s", container_id[:12], error)
     return list(groups)
+
+
+def change_limits(groups: Iterable[Path | str], memory_bytes: int | None, cpu_millis: int | None) -> str:
+    """Other limits for a container that runs; what the kernel says of one that it refuses, or nothing.
+
+    Of the memory limits of version 1 the one with swap must be the larger at all times: so they are written there
+    and back. A container that began without a limit is in no group, and stays without.
+    """
+    settings = [*_memory_settings(memory_bytes or _NO_LIMIT_BYTES), *_cpu_settings(cpu_millis or _NO_LIMIT_MILLIS)]
+    said = ""
+    for group in map(Path, groups):
+        for order in (settings, settings[::-1]):
+            said = ""
+            for name, value in order:
+                try:
+                    if (group / name).exists():
+                        (group / name).write_text(value)
+                except OSError as error:
+                    said = f"{name}: {error.strerror}"
+        if said:
+            break
+    return said
 
 
 def oom_kills(groups: Iterable[Path]) -> int:

@@ -23,6 +23,7 @@ from antei.runtime import (
     ExecResult,
     Exit,
     Image,
+    Limits,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
@@ -33,7 +34,7 @@ from antei.runtime.process import command as commands
 from antei.runtime.process import processes
 from antei.runtime.process.attached import open_attached
 from antei.runtime.process.capabilities import Capabilities, detect
-from antei.runtime.process.cgroups import oom_kills, remove_groups
+from antei.runtime.process.cgroups import change_limits, oom_kills, remove_groups
 from antei.runtime.process.command_runner import run_command
 from antei.runtime.process.command_streams import open_command
 from antei.runtime.process.files import make_sandbox, remove_sandbox, start_container
@@ -214,6 +215,12 @@ class ProcessRuntime:
             await self._kill(run)
         elif run.stored.main is not None:
             await asyncio.to_thread(processes.send, run.stored.main, number)
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        run = await self._run(container_id)
+        said = await asyncio.to_thread(change_limits, run.stored.cgroups, limits.memory_bytes, limits.cpu_millis)
+        if said:
+            raise RuntimeFailure("ResizeFailed", said)
 
     async def pause(self, container_id: str) -> None:
         run = await self._run(container_id)

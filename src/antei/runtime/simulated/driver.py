@@ -19,6 +19,7 @@ from antei.runtime import (
     Exit,
     Image,
     ImageError,
+    Limits,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
@@ -289,6 +290,10 @@ class SimulatedRuntime:
         container = self._containers.get(container_id)
         if container is not None:
             container.signal(signal)
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        container = self._container(container_id)
+        self._note("resized", sandbox=self._sandboxes[container.spec.sandbox_id], record=container.record)
 
     async def pause(self, container_id: str) -> None:
         self._container(container_id).hang()

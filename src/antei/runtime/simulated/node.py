@@ -6,7 +6,17 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from antei.api.pod_streams import CommandStreams
-from antei.runtime import ContainerRecord, ContainerSpec, Credential, ExecResult, Exit, Image, Sandbox, SandboxSpec
+from antei.runtime import (
+    ContainerRecord,
+    ContainerSpec,
+    Credential,
+    ExecResult,
+    Exit,
+    Image,
+    Limits,
+    Sandbox,
+    SandboxSpec,
+)
 from antei.runtime.simulated.driver import SimulatedRuntime
 
 __all__ = ["SimulatedNode"]
@@ -73,6 +83,9 @@ class SimulatedNode:
 
     async def signal(self, container_id: str, signal: str) -> None:
         await self._machine.signal(container_id, signal)
+
+    async def resize(self, container_id: str, limits: Limits) -> None:
+        await self._machine.resize(container_id, limits)
 
     async def pause(self, container_id: str) -> None:
         await self._machine.pause(container_id)

@@ -27,6 +27,7 @@ SERVED_SUBRESOURCES = CONNECT_SUBRESOURCES | {
     "eviction",
     "finalize",
     "log",
+    "resize",
     "scale",
     "status",
     "token",

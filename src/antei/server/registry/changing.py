@@ -221,7 +221,7 @@ class Changing(Creating):
             given = meta(new).managedFields
             check_identity(resource, new, current)
             new = strategy.normalise(new)
-            if subresource in ("", "scale", "ephemeralcontainers"):
+            if subresource in ("", "scale", "ephemeralcontainers", "resize"):
                 new = apply_defaults(new)
             request = None
             if options is not None:

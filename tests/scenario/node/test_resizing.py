@@ -1,0 +1,172 @@
+"""Pods that get other resources while they run, in virtual time: in place, by a restart, later, or never."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from lightkube.resources.core_v1 import Pod
+
+from antei.api.conditions import find
+from antei.api.errors import ApiError
+from antei.client import PatchType
+
+
+def spec(cpu: str = "1", memory: str = "1Gi", **container: Any) -> dict[str, Any]:
+    resources = {"requests": {"cpu": cpu, "memory": memory}, "limits": {"cpu": "4", "memory": "4Gi"}}
+    return {"containers": [{"name": "app", "image": "app", "resources": resources, **container}]}
+
+
+async def resize(node: Any, name: str = "web", **requests: str) -> Pod:
+    patch = {"spec": {"containers": [{"name": "app", "resources": {"requests": requests}}]}}
+    changed: Pod = await node.client.patch(
+        Pod, name, "default", patch, patch_type=PatchType.STRATEGIC, subresource="resize"
+    )
+    return changed
+
+
+async def condition(node: Any, kind: str, name: str = "web") -> Any:
+    return find((await node.get(name)).status.conditions, kind)
+
+
+def test_a_container_gets_more_without_a_restart(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        created = await node.create(spec())
+        await node.at(5)
+        assert (await node.status()).resources.requests == {"cpu": "1", "memory": "1Gi"}
+        changed = await resize(node, cpu="2")
+        assert changed.metadata.generation == created.metadata.generation + 1
+        await node.at(6)
+        status = await node.status()
+        assert (status.resources.requests["cpu"], status.allocatedResources["cpu"]) == ("2", "2")
+        assert node.times("resized") == [5]
+        assert node.times("started") == [0]
+        assert await condition(node, "PodResizePending") is None
+        assert await condition(node, "PodResizeInProgress") is None
+
+    on_node(main)
+
+
+def test_a_resource_whose_policy_says_so_is_changed_by_a_restart(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+        await node.create(spec(resizePolicy=policy) | {"terminationGracePeriodSeconds": 5})
+        await node.at(5)
+        await resize(node, cpu="2")
+        await node.at(10)
+        assert node.times("started") == [0]
+        await resize(node, memory="2Gi")
+        await node.at(30)
+        assert node.times("signalled", "SIGTERM") == [10]
+        assert len(node.times("started")) == 2
+        assert ("Killing", "Container app resize requires restart") in await node.events("Killing")
+        status = await node.status()
+        assert (status.restartCount, status.resources.requests["memory"]) == (1, "2Gi")
+
+    on_node(main)
+
+
+def test_what_the_node_never_has_is_infeasible_and_what_it_has_not_now_is_deferred(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(spec())
+        await node.create(spec(cpu="2"), "other")
+        await node.at(5)
+        await resize(node, cpu="3")
+        await node.at(6)
+        pending = await condition(node, "PodResizePending")
+        assert (pending.status, pending.reason, pending.message) == (
+            "True",
+            "Deferred",
+            "Node didn't have enough resource: cpu, requested: 3000, used: 2000, capacity: 4000",
+        )
+        assert (await node.status()).resources.requests["cpu"] == "1"
+        await node.delete("other", grace_seconds=1)
+        await node.at(20)
+        assert (await node.status()).resources.requests["cpu"] == "3"
+        assert await condition(node, "PodResizePending") is None
+
+    on_node(main)
+
+
+def test_more_than_the_node_has_is_said_to_be_infeasible(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        small = spec()
+        small["containers"][0]["resources"]["limits"] = {"cpu": "9", "memory": "4Gi"}
+        await node.create(small)
+        await node.at(5)
+        await resize(node, cpu="8")
+        await node.at(6)
+        pending = await condition(node, "PodResizePending")
+        assert (pending.reason, pending.message) == (
+            "Infeasible",
+            "Node didn't have enough capacity: cpu, requested: 8000, capacity: 4000",
+        )
+        await resize(node, cpu="2")
+        await node.at(7)
+        assert await condition(node, "PodResizePending") is None
+        assert (await node.status()).resources.requests["cpu"] == "2"
+
+    on_node(main)
+
+
+def test_a_node_that_comes_back_finishes_what_it_did_not_get_to(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(spec())
+        await node.at(5)
+        task = asyncio.ensure_future(node.restart_agent(down_seconds=10))
+        await node.at(6)
+        await resize(node, cpu="2")
+        await task
+        await node.at(20)
+        assert (await node.status()).resources.requests["cpu"] == "2"
+        assert node.times("started") == [0]
+        assert len(node.times("resized")) == 1
+
+    on_node(main)
+
+
+@pytest.mark.parametrize(
+    ("patch", "message"),
+    [
+        (
+            {"containers": [{"name": "app", "resources": {"limits": {"cpu": None}}}]},
+            "spec.containers[0].resources.limits: Forbidden: resource limits cannot be removed",
+        ),
+        (
+            {"containers": [{"name": "app", "resources": {"requests": {"cpu": "4", "memory": "4Gi"}}}]},
+            'spec: Invalid value: "Burstable": Pod QOS Class may not change as a result of resizing',
+        ),
+        (
+            {"containers": [{"name": "app", "resources": {"requests": {"ephemeral-storage": "1Gi"}}}]},
+            "spec: Forbidden: only cpu and memory resources are mutable",
+        ),
+        (
+            {"containers": [{"name": "app", "resources": {"requests": {"cpu": "5"}}}]},
+            "must be less than or equal to cpu limit",
+        ),
+    ],
+)
+def test_a_size_that_cannot_be_is_refused(on_node: Any, patch: dict[str, Any], message: str) -> None:
+    async def main(node: Any) -> None:
+        await node.create(spec())
+        with pytest.raises(ApiError) as caught:
+            await node.client.patch(
+                Pod, "web", "default", {"spec": patch}, patch_type=PatchType.STRATEGIC, subresource="resize"
+            )
+        assert caught.value.code == 422
+        assert message in caught.value.message
+
+    on_node(main)
+
+
+def test_only_resources_are_taken_from_a_resize(on_node: Any) -> None:
+    async def main(node: Any) -> None:
+        await node.create(spec())
+        patch = {"spec": {"containers": [{"name": "app", "image": "other"}], "activeDeadlineSeconds": 5}}
+        same = await node.client.patch(
+            Pod, "web", "default", patch, patch_type=PatchType.STRATEGIC, subresource="resize"
+        )
+        assert (same.spec.containers[0].image, same.spec.activeDeadlineSeconds) == ("app", None)
+
+    on_node(main)
