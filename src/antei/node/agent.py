@@ -34,6 +34,7 @@ from antei.node.pod_worker import LeftOver, PodWorker
 from antei.node.registration import HEARTBEAT_SECONDS, Registration
 from antei.node.streams import NodeStreams
 from antei.node.termination import MINIMUM_WINDOW_SECONDS
+from antei.node.volumes.memory import is_of_pod
 from antei.runtime import Runtime, RuntimeFailure, Sandbox
 from antei.world import World
 from antei.world.sockets import ProbeTransport
@@ -224,9 +225,15 @@ class NodeAgent:
             for uid, left_over in orphans.items():
                 group.create_task(self._end_orphan(uid, left_over))
         files, directory = self._context.files, self._context.directory
+        memory = await files.memory_directory()
         for name in await files.names(directory / "pods"):
-            if name not in known and name not in self._workers:
-                await files.remove_tree(directory / "pods" / name)
+            if name in known or name in self._workers:
+                continue
+            if memory is not None:
+                for volume in await files.names(memory):
+                    if is_of_pod(volume, name):
+                        await files.remove_tree(memory / volume)
+            await files.remove_tree(directory / "pods" / name)
         for name in await files.names(directory / "logs"):
             uid = name.rpartition("_")[2]
             if uid not in known and uid not in self._workers:

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from custom_kinds import GROUP, crd
-from lightkube.models.core_v1 import Container, PodSpec, PodStatus, ResourceQuotaSpec
+from lightkube.models.core_v1 import Container, PodSpec, PodStatus, ResourceQuotaSpec, ResourceRequirements
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Pod, ResourceQuota
 
 from antei.api.customresources import custom_kind
 from antei.api.errors import ApiError
 from antei.api.objects import replace
+from antei.client import PatchType
 from antei.control.resourcequota import ResourceQuotaController
 
 
@@ -52,6 +53,29 @@ def test_room_comes_back_when_pods_go_or_end(play: Any) -> None:
         await asyncio.sleep(1)
         with pytest.raises(ApiError, match="exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"):
             await stage.client.create(pod("one-more"))
+
+    play(main, [ResourceQuotaController])
+
+
+def test_a_pod_that_grows_is_charged_for_what_it_gets(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        metadata = ObjectMeta(name="q", namespace="default")
+        spec = ResourceQuotaSpec(hard={"requests.cpu": "2"})
+        await stage.client.create(ResourceQuota(apiVersion="v1", kind="ResourceQuota", metadata=metadata, spec=spec))
+        await asyncio.sleep(1)
+
+        def of(cpu: str) -> dict[str, Any]:
+            return {"spec": {"containers": [{"name": "c", "resources": {"requests": {"cpu": cpu}}}]}}
+
+        small = pod("p")
+        container = Container(name="c", image="c", resources=ResourceRequirements(requests={"cpu": "1"}))
+        await stage.client.create(replace(small, spec=replace(small.spec, containers=[container])))
+        for cpu, used_then in (("2", "2"), ("500m", "500m")):
+            await stage.client.patch(Pod, "p", "default", of(cpu), patch_type=PatchType.STRATEGIC, subresource="resize")
+            await asyncio.sleep(1)
+            assert (await stage.get(ResourceQuota, "q")).status.used == {"requests.cpu": used_then}
+        with pytest.raises(ApiError, match=r"exceeded quota: q, requested: requests\.cpu=2500m"):
+            await stage.client.patch(Pod, "p", "default", of("3"), patch_type=PatchType.STRATEGIC, subresource="resize")
 
     play(main, [ResourceQuotaController])
 

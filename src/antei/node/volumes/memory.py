@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-__all__ = ["DIRECTORY", "memory_volume", "remove_memory_volumes"]
+__all__ = ["DIRECTORY", "is_of_pod", "memory_volume", "remove_memory_volumes"]
 
 #: Where what is written takes memory in place of disk.
 DIRECTORY = Path("/dev/shm")
@@ -15,7 +15,14 @@ def memory_volume(directory: Path, pod_uid: str, name: str) -> Path:
     return directory / f"antei-volume-{pod_uid}-{name}"
 
 
+def is_of_pod(name: str, pod_uid: str) -> bool:
+    return name.startswith(f"antei-volume-{pod_uid}-")
+
+
 def remove_memory_volumes(pod_uid: str) -> None:
     """Those of a pod whose containers are gone, and whose node does not run any more."""
-    for path in DIRECTORY.glob(f"antei-volume-{pod_uid}-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    if not DIRECTORY.is_dir():
+        return
+    for path in DIRECTORY.iterdir():
+        if is_of_pod(path.name, pod_uid):
+            shutil.rmtree(path, ignore_errors=True)

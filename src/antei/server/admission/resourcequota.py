@@ -65,10 +65,11 @@ class ResourceQuotaAdmission:
         self._in_flight: dict[Charge, None] = {}
 
     def concerns(self, request: Request) -> bool:
-        if not request.namespace or request.subresource:
+        is_resize = request.subresource == "resize"
+        if not request.namespace or (request.subresource and not is_resize):
             return False
         if request.operation is Operation.UPDATE:
-            return request.resource.bucket in _GROWING and bool(self._quotas(request.namespace))
+            return (is_resize or request.resource.bucket in _GROWING) and bool(self._quotas(request.namespace))
         return request.operation is Operation.CREATE and bool(self._quotas(request.namespace))
 
     def _quotas(self, namespace: str) -> tuple[Stored, ...]:
