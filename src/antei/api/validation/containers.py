@@ -57,9 +57,7 @@ def containers(path: str, given: Sequence[Container], pod: PodContext) -> list[F
             errors.append(duplicate(f"{place}.name", container.name))
         taken.add(container.name)
         errors += _watched(place, container, pod)
-        if container.restartPolicy is not None:
-            supported = ("Always", "Never", "OnFailure")
-            errors += one_of(f"{place}.restartPolicy", container.restartPolicy, supported)
+        errors += _restarts(place, container)
     return errors + _host_port_conflicts(path, given)
 
 
@@ -71,9 +69,7 @@ def init_containers(
     for index, container in enumerate(given):
         place = f"{path}[{index}]"
         errors += _common(place, container, pod)
-        if container.restartPolicy is not None:
-            supported = ("Always", "Never", "OnFailure")
-            errors += one_of(f"{place}.restartPolicy", container.restartPolicy, supported)
+        errors += _restarts(place, container)
         if container.name in taken:
             errors.append(duplicate(f"{place}.name", container.name))
         elif container.name:
@@ -108,6 +104,25 @@ def ephemeral_containers(path: str, given: Sequence[Any], others: set[str], pod:
             for name in ("subPath", "subPathExpr"):
                 if getattr(mount, name):
                     errors.append(forbidden(f"{place}.volumeMounts[{position}].{name}", _NOT_FOR_EPHEMERAL))
+    return errors
+
+
+def _restarts(path: str, container: Container) -> list[FieldError]:
+    """The action RestartAllContainers (1.36) is not there, and refused as by servers that do not have it either."""
+    errors: list[FieldError] = []
+    rules = container.restartPolicyRules or ()
+    if container.restartPolicy is not None:
+        errors += one_of(f"{path}.restartPolicy", container.restartPolicy, ("Always", "Never", "OnFailure"))
+    elif rules:
+        errors.append(required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used"))
+    for index, rule in enumerate(rules):
+        place = f"{path}.restartPolicyRules[{index}]"
+        if rule.action != "Restart":
+            errors.append(not_supported(f"{place}.action", rule.action, ("Restart",)))
+        if rule.exitCodes is None:
+            errors.append(required(f"{place}.exitCodes"))
+        elif rule.exitCodes.operator not in ("In", "NotIn"):
+            errors.append(not_supported(f"{place}.exitCodes.operator", rule.exitCodes.operator, ("In", "NotIn")))
     return errors
 
 
