@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -175,8 +176,10 @@ def test_state_is_read_back_and_what_cannot_be_read_is_cleared_away(tmp_path: Pa
 def test_a_tree_without_permissions_is_removed(tmp_path: Path) -> None:
     (tmp_path / "a/work/work").mkdir(parents=True)
     (tmp_path / "a/work/work").chmod(0)
+    tmp_path.chmod(0o1777)
     remove_tree(tmp_path / "a")
     remove_tree(tmp_path / "a")
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o1777  # /dev/shm, for one, stays everybody's
     assert not (tmp_path / "a").exists()
 
 

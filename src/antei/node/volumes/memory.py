@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -21,8 +22,8 @@ def is_of_pod(name: str, pod_uid: str) -> bool:
 
 def remove_memory_volumes(pod_uid: str) -> None:
     """Those of a pod whose containers are gone, and whose node does not run any more."""
-    if not DIRECTORY.is_dir():
-        return
+    if not os.access(DIRECTORY, os.R_OK | os.X_OK):
+        return  # then none of them is ours
     for path in DIRECTORY.iterdir():
         if is_of_pod(path.name, pod_uid):
             shutil.rmtree(path, ignore_errors=True)

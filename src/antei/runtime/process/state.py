@@ -137,18 +137,22 @@ def load(root: Path) -> tuple[dict[str, StoredSandbox], dict[str, StoredContaine
 
 
 def remove_tree(directory: Path) -> None:
-    """Also what an overlay left behind: its work directory has no permissions at all."""
+    """Also what an overlay left behind: its work directory has no permissions at all. What is above it stays alone."""
 
-    def make_accessible(_function: object, path: str, _error: object) -> None:
-        os.chmod(os.path.dirname(path), 0o700)
+    def make_accessible(_function: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
+        if isinstance(error[1], FileNotFoundError):
+            return  # somebody else was faster
+        if not isinstance(error[1], PermissionError):
+            raise error[1]
+        if path != str(directory):
+            os.chmod(os.path.dirname(path), 0o700)
         if os.path.islink(path) or not os.path.isdir(path):
             os.unlink(path)
             return
         os.chmod(path, 0o700)
         shutil.rmtree(path)
 
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(directory, onerror=make_accessible)
+    shutil.rmtree(directory, onerror=make_accessible)
 
 
 def _read(path: Path, into: type[T]) -> T | None:
