@@ -6,6 +6,7 @@ like the objects that they change. What would wait (a watch, a log that is follo
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -230,7 +231,10 @@ async def ask(application: Any, case: Any, token: str) -> Any:
     sent: list[Mapping[str, Any]] = []
 
     async def receive() -> Any:
-        return next(received, {"type": "http.disconnect"})
+        message = next(received, None)
+        if message is None:
+            await asyncio.Event().wait()  # the client stays until it has its answer
+        return message
 
     async def send(message: Mapping[str, Any]) -> None:
         sent.append(message)
