@@ -203,3 +203,16 @@ def test_signals_have_kubernetes_names(name: str, number: int) -> None:
 def test_an_unknown_signal_is_refused(name: str) -> None:
     with pytest.raises(RuntimeFailure, match="unknown signal"):
         signal_number(name)
+
+
+def test_of_rotated_logs_the_newest_stay_and_what_is_being_written_beside_them(tmp_path: Path) -> None:
+    log = tmp_path / "main.log"
+    for number in range(8):
+        rotated = logs.rotated_path(log, NOW)
+        rotated.write_text(str(number))
+        os.utime(rotated, (number, number))
+    beside = tmp_path / "main.log.tmp"  # conmon's, for a moment
+    beside.touch()
+    logs.drop_oldest(log)
+    assert sorted(path.read_text() for path in tmp_path.iterdir() if path != beside) == ["4", "5", "6", "7"]
+    assert beside.exists()

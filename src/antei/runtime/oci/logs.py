@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from antei.runtime.oci.conmon import reopen_log
-from antei.runtime.process.logs import MAX_FILE_BYTES, MAX_FILES
+from antei.runtime.process.logs import MAX_FILE_BYTES, drop_oldest, rotated_path
 
 __all__ = ["rotate_log"]
 
@@ -22,11 +22,7 @@ def rotate_log(log_path: Path, bundle: Path, now: datetime, limit_bytes: int = M
             return False
     except FileNotFoundError:
         return False
-    rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}")
-    number = 0
-    while rotated.exists():
-        number += 1
-        rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}.{number}")
+    rotated = rotated_path(log_path, now)
     log_path.rename(rotated)
     try:
         reopen_log(bundle)
@@ -34,7 +30,5 @@ def rotate_log(log_path: Path, bundle: Path, now: datetime, limit_bytes: int = M
         with contextlib.suppress(OSError):
             rotated.rename(log_path)
         raise
-    kept = sorted(log_path.parent.glob(f"{log_path.name}.*"), key=lambda path: path.stat().st_mtime_ns)
-    for old in kept[: max(0, len(kept) - (MAX_FILES - 1))]:
-        old.unlink(missing_ok=True)
+    drop_oldest(log_path)
     return True

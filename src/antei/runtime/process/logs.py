@@ -21,7 +21,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-__all__ = ["ContainerLog", "Follower", "cri_lines", "log_timestamp"]
+__all__ = ["ContainerLog", "Follower", "cri_lines", "drop_oldest", "log_timestamp", "rotated_path"]
 
 #: containerd's default for a line; the kubelet's for size and number of files.
 MAX_LINE_BYTES = 16 * 1024
@@ -211,17 +211,9 @@ class ContainerLog:
         self._log_bytes += len(lines)
 
     def _rotate(self, log_path: Path, now: datetime) -> None:
-        """log_path → log_path.20260101-000000; the oldest go (Kubernetes: kubelet/logs/container_log_manager.go)."""
-        rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}")
-        number = 0
-        while rotated.exists():
-            number += 1
-            rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}.{number}")
         with contextlib.suppress(FileNotFoundError):
-            log_path.rename(rotated)
-        kept = sorted(log_path.parent.glob(f"{log_path.name}.*"), key=lambda path: path.stat().st_mtime_ns)
-        for old in kept[: max(0, len(kept) - (MAX_FILES - 1))]:
-            old.unlink(missing_ok=True)
+            log_path.rename(rotated_path(log_path, now))
+        drop_oldest(log_path)
         self._log_bytes = 0
 
     def _save(self) -> None:
@@ -230,6 +222,27 @@ class ContainerLog:
             os.pwrite(descriptor, _POSITIONS.pack(*self._positions, self._log_bytes), 0)
         finally:
             os.close(descriptor)
+
+
+def rotated_path(log_path: Path, now: datetime) -> Path:
+    """log_path.20260101-000000, with a number behind it where that is taken.
+
+    Kubernetes: pkg/kubelet/logs/container_log_manager.go.
+    """
+    rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}")
+    number = 0
+    while rotated.exists():
+        number += 1
+        rotated = log_path.with_name(f"{log_path.name}.{now:%Y%m%d-%H%M%S}.{number}")
+    return rotated
+
+
+def drop_oldest(log_path: Path) -> None:
+    """Leaves MAX_FILES, the log itself among them."""
+    # Only what begins with a date: beside them is what somebody is about to rename (conmon's main.log.tmp).
+    kept = sorted(log_path.parent.glob(f"{log_path.name}.[0-9]*"), key=lambda path: path.stat().st_mtime_ns)
+    for old in kept[: max(0, len(kept) - (MAX_FILES - 1))]:
+        old.unlink(missing_ok=True)
 
 
 def _punch_hole(descriptor: int, begin: int, end: int) -> None:
