@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal as signals
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from antei.api.pod_streams import CommandStreams
 from antei.runtime import (
@@ -16,7 +16,6 @@ from antei.runtime import (
     ContainerSpec,
     Credential,
     ExecResult,
-    Exit,
     Image,
     ImageError,
     Limits,
@@ -39,6 +38,7 @@ from antei.runtime.oci.seccomp import DEFAULT_PROFILE
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, load
 from antei.runtime.process import processes
 from antei.runtime.process.inside import signal_number
+from antei.runtime.process.kept import KeptContainers, Run
 from antei.runtime.usage import Usage
 from antei.world import World
 
@@ -47,29 +47,12 @@ __all__ = ["OciRuntime"]
 _log = logging.getLogger(__name__)
 #: kubelet: containerLogMonitorInterval.
 _LOG_SECONDS = 10.0
-_KILL_SECONDS = 10.0
 #: What a container may have of processes and threads: enough for any server, too little for a fork bomb.
 _PIDS_LIMIT = 4096
+_Run: TypeAlias = Run[StoredContainer]
 
 
-class _Run:
-    """One container: what is stored of it, and what only this process of antei knows."""
-
-    def __init__(self, stored: StoredContainer, bundle: Path) -> None:
-        self.stored = stored
-        self.bundle = bundle
-        self.ended = asyncio.Event()
-        self.killed = False
-        self.watch: asyncio.Task[None] | None = None
-        if stored.record.exit is not None:
-            self.ended.set()
-
-    @property
-    def record(self) -> ContainerRecord:
-        return self.stored.record
-
-
-class OciRuntime:
+class OciRuntime(KeptContainers[StoredSandbox, _Run]):
     """Keeps its state under `directory`, one for each cluster; a new object on the same directory adopts what runs.
 
     pids_limit: of each container; 0: none. seccomp_directory: where Localhost profiles are.
@@ -87,17 +70,11 @@ class OciRuntime:
         pids_limit: int = _PIDS_LIMIT,
         seccomp_directory: Path | None = None,
     ) -> None:
-        self._world = world
-        self._directory = directory.absolute()
+        super().__init__(world, directory)
         self._images = images
         self._machine = machine
         self._pids_limit = pids_limit
         self._seccomp_directory = seccomp_directory or self._directory / "seccomp"
-        self._sandboxes: dict[str, StoredSandbox] = {}
-        self._runs: dict[str, _Run] = {}
-        self._opening: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Task[Any]] = set()
-        self._start_locks: dict[str, asyncio.Lock] = {}
 
     # --- images ---
 
@@ -128,51 +105,6 @@ class OciRuntime:
             size_bytes=found.image.size_bytes,
         )
 
-    # --- sandboxes ---
-
-    async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
-        await self._opened()
-        sandbox = Sandbox(
-            id=spec.id or self._world.chance.token(32),
-            pod_uid=spec.pod_uid,
-            namespace=spec.namespace,
-            pod_name=spec.pod_name,
-            created_at=self._world.clock.now(),
-        )
-        try:
-            stored = await asyncio.to_thread(make_sandbox, self._sandbox_directory(sandbox.id), sandbox, spec)
-        except OSError as error:
-            raise RuntimeFailure("FailedCreatePodSandBox", f"cannot make the pod's directory: {error}") from error
-        self._sandboxes[sandbox.id] = stored
-        return sandbox
-
-    async def remove_sandbox(self, sandbox_id: str) -> None:
-        _, runc = await self._opened()
-        async with self._start_lock(sandbox_id):  # a container that is being started is killed, too
-            stored = self._sandboxes.pop(sandbox_id, None)
-        if stored is None:
-            return
-        runs = [run for run in self._runs.values() if run.record.sandbox_id == sandbox_id]
-        try:
-            async with asyncio.timeout(_KILL_SECONDS):
-                for run in runs:
-                    await self._kill(run)
-                for run in runs:
-                    await run.ended.wait()
-        except TimeoutError:
-            self._sandboxes[sandbox_id] = stored
-            raise RuntimeFailure(
-                "KillPodSandboxError", f"pod {stored.sandbox.pod_name}: processes outlive SIGKILL"
-            ) from None
-        for run in runs:
-            self._runs.pop(run.record.id, None)
-        self._start_locks.pop(sandbox_id, None)
-        await asyncio.to_thread(remove_sandbox, self._sandbox_directory(sandbox_id), stored, runc)
-
-    async def sandboxes(self) -> Sequence[Sandbox]:
-        await self._opened()
-        return tuple(stored.sandbox for stored in self._sandboxes.values())
-
     # --- containers ---
 
     async def start(self, spec: ContainerSpec) -> ContainerRecord:
@@ -202,24 +134,6 @@ class OciRuntime:
             messages.append(f"capabilities: antei itself has no {', '.join(lost)} to give")
         return messages
 
-    async def wait(self, container_id: str) -> Exit:
-        run = await self._run(container_id)
-        await run.ended.wait()
-        if run.record.exit is None:
-            raise RuntimeError(f"container {run.record.name} has ended without an exit")
-        return run.record.exit
-
-    async def signal(self, container_id: str, signal: str) -> None:
-        await self._opened()
-        run = self._runs.get(container_id)
-        if run is None or run.ended.is_set():
-            return
-        number = signal_number(signal)
-        if number == signals.SIGKILL:
-            await self._kill(run)
-        elif run.stored.main is not None:
-            await asyncio.to_thread(processes.send, run.stored.main, number)
-
     async def resize(self, container_id: str, limits: Limits) -> None:
         run = await self._run(container_id)
         machine, runc = await self._opened()
@@ -228,16 +142,6 @@ class OciRuntime:
         said = await asyncio.to_thread(runc.run, "update", *update_options(machine.controllers, limits), container_id)
         if said:
             raise RuntimeFailure("ResizeFailed", said)
-
-    async def pause(self, container_id: str) -> None:
-        run = await self._run(container_id)
-        # Twice: what a process forked while the others were being stopped is stopped, too.
-        for _ in range(2):
-            await asyncio.to_thread(signal_all, run.stored, signals.SIGSTOP)
-
-    async def resume(self, container_id: str) -> None:
-        run = await self._run(container_id)
-        await asyncio.to_thread(signal_all, run.stored, signals.SIGCONT)
 
     async def exec(
         self,
@@ -272,7 +176,7 @@ class OciRuntime:
             raise RuntimeFailure("AttachError", f"container {run.record.name} is not running")
         try:
             return await open_attached(
-                run.bundle,
+                run.directory,
                 run.ended,
                 lambda: run.record.exit,
                 stdin=stdin and run.stored.stdin,
@@ -281,39 +185,18 @@ class OciRuntime:
         except OSError as error:
             raise RuntimeFailure("AttachError", f"container {run.record.name} is gone: {error}") from error
 
-    async def remove(self, container_id: str) -> None:
-        await self._opened()
-        run = self._runs.get(container_id)
-        if run is None:
-            return
-        if not run.ended.is_set():
-            raise RuntimeFailure("RemoveContainerError", f"container {run.record.name} still runs")
-        del self._runs[container_id]
-        await asyncio.to_thread(remove_container, run.bundle)
-
-    async def containers(self) -> Sequence[ContainerRecord]:
-        await self._opened()
-        return tuple(run.record for run in self._runs.values())
-
     async def usage(self) -> Mapping[str, Usage]:
         await self._opened()
         groups = {run.record.id: run.stored.groups for run in self._runs.values() if not run.ended.is_set()}
         return await asyncio.to_thread(usage_of, groups) if groups else {}
 
-    async def aclose(self) -> None:
-        starting = [task for task in self._background if task.get_name() == "start"]
-        await asyncio.gather(*starting, return_exceptions=True)
-        tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     # --- how ---
 
     async def _opened(self) -> tuple[Machine, Runc]:
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._load())
-        await asyncio.shield(self._opening)
+        await self._open()
+        return self._found()
+
+    def _found(self) -> tuple[Machine, Runc]:
         if self._machine is None:
             raise RuntimeError("the runtime was opened without finding out what the machine can do")
         return self._machine, Runc(self._machine.runc, self._machine.conmon, self._directory / "runc")
@@ -323,14 +206,14 @@ class OciRuntime:
             self._machine = await detect_machine(self._directory)
         if self._machine.refusal:
             raise RuntimeFailure("RuntimeNotReady", self._machine.refusal)
-        runc = Runc(self._machine.runc, self._machine.conmon, self._directory / "runc")
+        _, runc = self._found()
         self._sandboxes, stored_containers, broken = await asyncio.to_thread(load, self._directory)
         for directory in broken:
             await asyncio.to_thread(clear_away, directory, runc)
         for stored in stored_containers.values():
-            run = self._runs[stored.record.id] = _Run(stored, self._bundle(stored.record))
+            run = self._runs[stored.record.id] = _Run(stored, self._container_directory(stored.record))
             if not run.ended.is_set():
-                self._watch(run, runc)
+                self._watch(run)
         self._keep(asyncio.create_task(self._keep_logs(), name="logs"))
         self._keep(asyncio.create_task(keep_room(self._images, self._world), name="images"))
 
@@ -338,25 +221,13 @@ class OciRuntime:
         machine, runc = await self._opened()
         image = await self._image(spec)
         async with self._start_lock(spec.sandbox_id):
-            sandbox = self._sandboxes.get(spec.sandbox_id)
-            if sandbox is None:
-                raise StartError("CreateContainerError", f"sandbox {spec.sandbox_id} does not exist")
-            record = ContainerRecord(
-                id=self._world.chance.token(32),
-                sandbox_id=spec.sandbox_id,
-                pod_uid=sandbox.sandbox.pod_uid,
-                name=spec.name,
-                attempt=spec.attempt,
-                image=spec.image,
-                image_id=image.repo_digest,
-                started_at=self._world.clock.now(),
-                stop_signal=spec.stop_signal or image.image.config.stop_signal or "SIGTERM",
-                runtime=self.name,
-            )
-            bundle = self._bundle(record)
+            sandbox = self._sandbox_of(spec)
+            stop_signal = spec.stop_signal or image.image.config.stop_signal
+            record = replace(self._new_record(spec, sandbox, image.repo_digest, stop_signal), runtime=self.name)
+            bundle = self._container_directory(record)
             stored = await asyncio.to_thread(self._start_on, spec, record, image, sandbox, machine, runc, bundle)
             run = self._runs[record.id] = _Run(stored, bundle)
-            self._watch(run, runc)
+            self._watch(run)
         return record
 
     def _start_on(
@@ -405,20 +276,16 @@ class OciRuntime:
             raise StartError("CreateContainerError", f'image "{spec.image}" is not there')
         return found
 
-    def _watch(self, run: _Run, runc: Runc) -> None:
-        run.watch = asyncio.ensure_future(self._follow(run, runc))
-        run.watch.add_done_callback(_say_failure)
-
-    async def _follow(self, run: _Run, runc: Runc) -> None:
-        """Waits for the end of a container, then writes down how it ended."""
+    async def _follow(self, run: _Run) -> None:
+        _, runc = self._found()
         stored = run.stored
         if stored.monitor is not None:
             await processes.ended(stored.monitor)
-        is_told = await asyncio.to_thread((run.bundle / "exits" / stored.record.id).exists)
+        is_told = await asyncio.to_thread((run.directory / "exits" / stored.record.id).exists)
         if not is_told and stored.main is not None:
             await processes.ended(stored.main)  # somebody killed conmon
         run.stored = await asyncio.to_thread(
-            write_end, run.stored, run.bundle, runc, self._world.clock.now(), was_killed=run.killed
+            write_end, run.stored, run.directory, runc, self._world.clock.now(), was_killed=run.killed
         )
         run.ended.set()
 
@@ -432,16 +299,22 @@ class OciRuntime:
 
     async def _rotate(self, run: _Run, now: datetime) -> None:
         try:
-            await asyncio.to_thread(rotate_log, Path(run.stored.log_path), run.bundle, now)
+            await asyncio.to_thread(rotate_log, Path(run.stored.log_path), run.directory, now)
         except OSError as error:
             _log.warning("the log of container %s is not rotated: %s", run.record.name, error)
 
-    async def _kill(self, run: _Run) -> None:
-        if run.ended.is_set():
-            return
-        run.killed = True
-        if run.stored.main is not None:
-            await asyncio.to_thread(processes.send, run.stored.main, signals.SIGKILL)
+    def _make_sandbox(self, directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> StoredSandbox:
+        return make_sandbox(directory, sandbox, spec)
+
+    def _clear_sandbox(self, directory: Path, stored: StoredSandbox, runs: Sequence[_Run]) -> None:
+        _, runc = self._found()
+        remove_sandbox(directory, stored, runc)
+
+    def _clear_container(self, run: _Run) -> None:
+        remove_container(run.directory)
+
+    def _signal_all(self, run: _Run, number: int) -> None:
+        signal_all(run.stored, number)
 
     async def _running(self, container_id: str, command: Sequence[str]) -> tuple[_Run, Runc]:
         """Raises RuntimeFailure when no command can be run in it."""
@@ -453,35 +326,3 @@ class OciRuntime:
         if run.ended.is_set() or main is None or not await asyncio.to_thread(processes.alive, main):
             raise RuntimeFailure("ExecError", f"container {run.record.name} is not running")
         return run, runc
-
-    async def _run(self, container_id: str) -> _Run:
-        await self._opened()
-        run = self._runs.get(container_id)
-        if run is None:
-            raise RuntimeFailure("NotFound", f"container {container_id} does not exist")
-        return run
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        task.add_done_callback(_retrieve)
-
-    def _start_lock(self, sandbox_id: str) -> asyncio.Lock:
-        return self._start_locks.setdefault(sandbox_id, asyncio.Lock())
-
-    def _sandbox_directory(self, sandbox_id: str) -> Path:
-        return self._directory / "sandboxes" / sandbox_id
-
-    def _bundle(self, record: ContainerRecord) -> Path:
-        return self._sandbox_directory(record.sandbox_id) / "containers" / record.id
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Whoever asked for it has the exception; when nobody waits any more it is said here."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.debug("%s ended with %r", task.get_name(), task.exception())
-
-
-def _say_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("watching a container failed", exc_info=task.exception())

@@ -16,23 +16,16 @@ DIRECTORY/
 
 from __future__ import annotations
 
-import logging
-import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from antei.runtime import ContainerRecord, Exit, Sandbox
 from antei.runtime.process.processes import Process, identify
+from antei.runtime.process.state import UNKNOWN_EXIT_CODE, read, write
 
 __all__ = ["StoredContainer", "StoredSandbox", "exit_of", "identified", "load", "write"]
-
-T = TypeVar("T")
-_log = logging.getLogger(__name__)
-#: When whoever should have told the exit code was killed: as Kubernetes says of a container it lost track of.
-_UNKNOWN_EXIT_CODE = 137
 
 
 class StoredSandbox(msgspec.Struct, frozen=True):
@@ -74,14 +67,7 @@ def exit_of(directory: Path, container_id: str, now: datetime) -> Exit:
     try:
         return Exit(int(path.read_text()), datetime.fromtimestamp(path.stat().st_mtime, UTC))
     except (OSError, ValueError):
-        return Exit(_UNKNOWN_EXIT_CODE, now)
-
-
-def write(path: Path, value: StoredSandbox | StoredContainer) -> None:
-    """Whole or not at all."""
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.encode(value))
-    os.replace(temporary, path)
+        return Exit(UNKNOWN_EXIT_CODE, now)
 
 
 def load(root: Path) -> tuple[dict[str, StoredSandbox], dict[str, StoredContainer], list[Path]]:
@@ -90,23 +76,15 @@ def load(root: Path) -> tuple[dict[str, StoredSandbox], dict[str, StoredContaine
     containers: dict[str, StoredContainer] = {}
     broken: list[Path] = []
     for directory in sorted((root / "sandboxes").glob("*")):
-        sandbox = _read(directory / "sandbox.json", StoredSandbox)
+        sandbox = read(directory / "sandbox.json", StoredSandbox)
         if sandbox is None:
             broken.append(directory)
             continue
         sandboxes[sandbox.sandbox.id] = sandbox
         for inner in sorted((directory / "containers").glob("*")):
-            container = _read(inner / "container.json", StoredContainer)
+            container = read(inner / "container.json", StoredContainer)
             if container is None or (container.monitor is None and container.record.exit is None):
                 broken.append(inner)
             else:
                 containers[container.record.id] = container
     return sandboxes, containers, broken
-
-
-def _read(path: Path, into: type[T]) -> T | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=into)
-    except (OSError, msgspec.MsgspecError) as error:
-        _log.warning("clearing away a container state that cannot be read: %s: %s", path, error)
-        return None

@@ -39,6 +39,7 @@ from antei.runtime.process.command_runner import run_command
 from antei.runtime.process.command_streams import open_command
 from antei.runtime.process.files import make_sandbox, remove_sandbox, start_container
 from antei.runtime.process.inside import exec_command, exec_result, kill_plain, signal_all, signal_number
+from antei.runtime.process.kept import KeptContainers, Run
 from antei.runtime.process.launch import recover
 from antei.runtime.process.logs import ContainerLog
 from antei.runtime.process.state import (
@@ -60,7 +61,6 @@ _log = logging.getLogger(__name__)
 
 _LOG_SECONDS = 0.1
 _BUSY_LOG_SECONDS = 0.02
-_KILL_SECONDS = 10.0
 _COLLECT_SECONDS = 2.0
 _PLAIN_WARNING = (
     "no namespaces on this machine: the container runs as a plain child process. It sees the host's name, files,"
@@ -69,25 +69,13 @@ _PLAIN_WARNING = (
 )
 
 
-class _Run:
-    """One container: what is stored of it, and what only this process of antei knows."""
-
+class _Run(Run[StoredContainer]):
     def __init__(self, stored: StoredContainer, directory: Path) -> None:
-        self.stored = stored
-        self.directory = directory
+        super().__init__(stored, directory)
         self.log = ContainerLog(directory, Path(stored.log_path) if stored.log_path else None)
-        self.ended = asyncio.Event()
-        self.killed = False
-        self.watch: asyncio.Task[None] | None = None
-        if stored.record.exit is not None:
-            self.ended.set()
-
-    @property
-    def record(self) -> ContainerRecord:
-        return self.stored.record
 
 
-class ProcessRuntime:
+class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
     """Keeps its state under `directory`, one for each cluster; a new object on the same directory adopts what runs.
 
     hidden: host directories that containers see empty, besides this one and the secrets of the user's home.
@@ -104,16 +92,10 @@ class ProcessRuntime:
         capabilities: Capabilities | None = None,
         hidden: Sequence[Path] = (),
     ) -> None:
-        self._world = world
-        self._directory = directory.absolute()
+        super().__init__(world, directory)
         self._image_map = image_map
         self._capabilities = capabilities
         self._hidden = tuple(dict.fromkeys((self._directory, *(path.absolute() for path in hidden))))
-        self._sandboxes: dict[str, StoredSandbox] = {}
-        self._runs: dict[str, _Run] = {}
-        self._opening: asyncio.Task[None] | None = None
-        self._background: set[asyncio.Task[Any]] = set()
-        self._start_locks: dict[str, asyncio.Lock] = {}
         self._something_runs = asyncio.Event()
 
     async def capabilities(self) -> Capabilities:
@@ -143,52 +125,6 @@ class ProcessRuntime:
         found = self._image_map.image(image, pull_policy)
         return found if capabilities.namespaces else replace(found, warnings=(_PLAIN_WARNING,))
 
-    # --- sandboxes ---
-
-    async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
-        await self._open()
-        sandbox = Sandbox(
-            id=spec.id or self._world.chance.token(32),
-            pod_uid=spec.pod_uid,
-            namespace=spec.namespace,
-            pod_name=spec.pod_name,
-            created_at=self._world.clock.now(),
-        )
-        try:
-            stored = await asyncio.to_thread(make_sandbox, self._sandbox_directory(sandbox.id), sandbox, spec)
-        except OSError as error:
-            raise RuntimeFailure("FailedCreatePodSandBox", f"cannot make the pod's directory: {error}") from error
-        self._sandboxes[sandbox.id] = stored
-        return sandbox
-
-    async def remove_sandbox(self, sandbox_id: str) -> None:
-        await self._open()
-        async with self._start_lock(sandbox_id):  # a container that is being started is killed, too
-            stored = self._sandboxes.pop(sandbox_id, None)
-        if stored is None:
-            return
-        runs = [run for run in self._runs.values() if run.record.sandbox_id == sandbox_id]
-        try:
-            async with asyncio.timeout(_KILL_SECONDS):
-                for run in runs:
-                    await self._kill(run)
-                for run in runs:
-                    await run.ended.wait()
-        except TimeoutError:
-            self._sandboxes[sandbox_id] = stored
-            raise RuntimeFailure(
-                "KillPodSandboxError", f"pod {stored.sandbox.pod_name}: processes outlive SIGKILL"
-            ) from None
-        for run in runs:
-            self._runs.pop(run.record.id, None)
-        self._start_locks.pop(sandbox_id, None)
-        await asyncio.to_thread(_close_logs, runs)
-        await asyncio.to_thread(remove_sandbox, self._sandbox_directory(sandbox_id), stored)
-
-    async def sandboxes(self) -> Sequence[Sandbox]:
-        await self._open()
-        return tuple(stored.sandbox for stored in self._sandboxes.values())
-
     # --- containers ---
 
     async def start(self, spec: ContainerSpec) -> ContainerRecord:
@@ -198,39 +134,11 @@ class ProcessRuntime:
         self._keep(starting)
         return await asyncio.shield(starting)
 
-    async def wait(self, container_id: str) -> Exit:
-        run = await self._run(container_id)
-        await run.ended.wait()
-        if run.record.exit is None:
-            raise RuntimeError(f"container {run.record.name} has ended without an exit")
-        return run.record.exit
-
-    async def signal(self, container_id: str, signal: str) -> None:
-        await self._open()
-        run = self._runs.get(container_id)
-        if run is None or run.ended.is_set():
-            return
-        number = signal_number(signal)
-        if number == signals.SIGKILL:
-            await self._kill(run)
-        elif run.stored.main is not None:
-            await asyncio.to_thread(processes.send, run.stored.main, number)
-
     async def resize(self, container_id: str, limits: Limits) -> None:
         run = await self._run(container_id)
         said = await asyncio.to_thread(change_limits, run.stored.cgroups, limits.memory_bytes, limits.cpu_millis)
         if said:
             raise RuntimeFailure("ResizeFailed", said)
-
-    async def pause(self, container_id: str) -> None:
-        run = await self._run(container_id)
-        # Twice: what a process forked while the others were being stopped is stopped, too.
-        for _ in range(2):
-            await asyncio.to_thread(signal_all, run.stored, signals.SIGSTOP)
-
-    async def resume(self, container_id: str) -> None:
-        run = await self._run(container_id)
-        await asyncio.to_thread(signal_all, run.stored, signals.SIGCONT)
 
     async def exec(
         self,
@@ -283,21 +191,6 @@ class ProcessRuntime:
         except OSError as error:
             raise RuntimeFailure("AttachError", f"container {run.record.name} is gone: {error}") from error
 
-    async def remove(self, container_id: str) -> None:
-        await self._open()
-        run = self._runs.get(container_id)
-        if run is None:
-            return
-        if not run.ended.is_set():
-            raise RuntimeFailure("RemoveContainerError", f"container {run.record.name} still runs")
-        del self._runs[container_id]
-        await asyncio.to_thread(_close_logs, [run])
-        await asyncio.to_thread(remove_tree, run.directory)
-
-    async def containers(self) -> Sequence[ContainerRecord]:
-        await self._open()
-        return tuple(run.record for run in self._runs.values())
-
     async def usage(self) -> Mapping[str, Usage]:
         """By container id, of those that run."""
         roots = {
@@ -307,21 +200,7 @@ class ProcessRuntime:
         }
         return await asyncio.to_thread(usage_of, roots) if roots else {}
 
-    async def aclose(self) -> None:
-        tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
-        starting = [task for task in tasks if task.get_name() == "start"]
-        await asyncio.gather(*starting, return_exceptions=True)
-        tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     # --- how ---
-
-    async def _open(self) -> None:
-        if self._opening is None:
-            self._opening = asyncio.ensure_future(self._load())
-        await asyncio.shield(self._opening)
 
     async def _load(self) -> None:
         await asyncio.to_thread(self._directory.mkdir, parents=True, exist_ok=True)
@@ -343,20 +222,8 @@ class ProcessRuntime:
         except RuntimeFailure as error:
             raise StartError("CreateContainerError", error.message) from error
         async with self._start_lock(spec.sandbox_id):
-            sandbox = self._sandboxes.get(spec.sandbox_id)
-            if sandbox is None:
-                raise StartError("CreateContainerError", f"sandbox {spec.sandbox_id} does not exist")
-            record = ContainerRecord(
-                id=self._world.chance.token(32),
-                sandbox_id=spec.sandbox_id,
-                pod_uid=sandbox.sandbox.pod_uid,
-                name=spec.name,
-                attempt=spec.attempt,
-                image=spec.image,
-                image_id=f"map://{image.pattern}",
-                started_at=self._world.clock.now(),
-                stop_signal=spec.stop_signal or "SIGTERM",
-            )
+            sandbox = self._sandbox_of(spec)
+            record = self._new_record(spec, sandbox, f"map://{image.pattern}", spec.stop_signal)
             directory = self._container_directory(record)
             view = self._view(sandbox)
             stored = await asyncio.to_thread(start_container, spec, record, image, view, capabilities, directory)
@@ -382,11 +249,9 @@ class ProcessRuntime:
 
     def _watch(self, run: _Run) -> None:
         self._something_runs.set()
-        run.watch = asyncio.ensure_future(self._follow(run))
-        run.watch.add_done_callback(_say_failure)
+        super()._watch(run)
 
     async def _follow(self, run: _Run) -> None:
-        """Waits for the end of a container, then writes down how it ended."""
         stored = run.stored
         if stored.monitor is not None:
             await processes.ended(stored.monitor)
@@ -414,35 +279,25 @@ class ProcessRuntime:
             progress = await asyncio.to_thread(_sweep, running, self._world)
             await asyncio.sleep(_BUSY_LOG_SECONDS if progress else _LOG_SECONDS)
 
-    async def _kill(self, run: _Run) -> None:
-        if run.ended.is_set():
-            return
-        run.killed = True
+    def _make_sandbox(self, directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> StoredSandbox:
+        return make_sandbox(directory, sandbox, spec)
+
+    def _clear_sandbox(self, directory: Path, stored: StoredSandbox, runs: Sequence[_Run]) -> None:
+        _close_logs(runs)
+        remove_sandbox(directory, stored)
+
+    def _clear_container(self, run: _Run) -> None:
+        _close_logs([run])
+        remove_tree(run.directory)
+
+    def _signal_all(self, run: _Run, number: int) -> None:
+        signal_all(run.stored, number)
+
+    def _kill_now(self, run: _Run) -> None:
         if run.stored.plain:
-            await asyncio.to_thread(kill_plain, run.stored)
-        elif run.stored.main is not None:
-            await asyncio.to_thread(processes.send, run.stored.main, signals.SIGKILL)
-
-    async def _run(self, container_id: str) -> _Run:
-        await self._open()
-        run = self._runs.get(container_id)
-        if run is None:
-            raise RuntimeFailure("NotFound", f"container {container_id} does not exist")
-        return run
-
-    def _keep(self, task: asyncio.Task[Any]) -> None:
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
-        task.add_done_callback(_retrieve)
-
-    def _start_lock(self, sandbox_id: str) -> asyncio.Lock:
-        return self._start_locks.setdefault(sandbox_id, asyncio.Lock())
-
-    def _sandbox_directory(self, sandbox_id: str) -> Path:
-        return self._directory / "sandboxes" / sandbox_id
-
-    def _container_directory(self, record: ContainerRecord) -> Path:
-        return self._sandbox_directory(record.sandbox_id) / "containers" / record.id
+            kill_plain(run.stored)
+        else:
+            super()._kill_now(run)
 
 
 async def _with_container(running: Coroutine[Any, Any, ExecResult], run: _Run) -> ExecResult:
@@ -500,14 +355,3 @@ def _write_end(run: _Run, world: World, ended: Exit) -> StoredContainer:
         write(run.directory / "container.json", stored)
     remove_groups(groups)
     return stored
-
-
-def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Whoever asked for it has the exception; when nobody waits any more it is said here."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.debug("%s ended with %r", task.get_name(), task.exception())
-
-
-def _say_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and task.exception() is not None:
-        _log.error("watching a container failed", exc_info=task.exception())

@@ -31,11 +31,13 @@ from antei.runtime import ContainerRecord, Exit, Sandbox
 from antei.runtime.process.processes import Process
 
 __all__ = [
+    "UNKNOWN_EXIT_CODE",
     "Status",
     "StoredContainer",
     "StoredSandbox",
     "exit_of",
     "load",
+    "read",
     "read_status",
     "remove_tree",
     "write",
@@ -45,7 +47,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 #: When whoever should have told the exit code was killed: as Kubernetes says of a container it lost track of.
-_UNKNOWN_EXIT_CODE = 137
+UNKNOWN_EXIT_CODE = 137
 
 
 class StoredSandbox(msgspec.Struct, frozen=True):
@@ -106,11 +108,11 @@ def read_status(path: Path) -> Status:
 def exit_of(status: Status, now: datetime) -> Exit:
     """How a container ended whose processes are gone. 128+n may be an exit code of its own or signal n."""
     if status.exit_code is None:
-        return Exit(_UNKNOWN_EXIT_CODE, status.written_at or now)
+        return Exit(UNKNOWN_EXIT_CODE, status.written_at or now)
     return Exit(status.exit_code, status.written_at or now)
 
 
-def write(path: Path, value: StoredSandbox | StoredContainer) -> None:
+def write(path: Path, value: msgspec.Struct) -> None:
     """Whole or not at all."""
     temporary = path.with_suffix(".new")
     temporary.write_bytes(msgspec.json.encode(value))
@@ -122,13 +124,13 @@ def load(root: Path) -> tuple[dict[str, StoredSandbox], dict[str, StoredContaine
     sandboxes: dict[str, StoredSandbox] = {}
     containers: dict[str, StoredContainer] = {}
     for directory in sorted((root / "sandboxes").glob("*")):
-        sandbox = _read(directory / "sandbox.json", StoredSandbox)
+        sandbox = read(directory / "sandbox.json", StoredSandbox)
         if sandbox is None:
             remove_tree(directory)
             continue
         sandboxes[sandbox.sandbox.id] = sandbox
         for inner in sorted((directory / "containers").glob("*")):
-            container = _read(inner / "container.json", StoredContainer)
+            container = read(inner / "container.json", StoredContainer)
             if container is None:
                 remove_tree(inner)
             else:
@@ -155,7 +157,8 @@ def remove_tree(directory: Path) -> None:
     shutil.rmtree(directory, onerror=make_accessible)
 
 
-def _read(path: Path, into: type[T]) -> T | None:
+def read(path: Path, into: type[T]) -> T | None:
+    """None for what cannot be read, which is said: it is to be cleared away, so that it blocks nothing."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=into)
     except (OSError, msgspec.MsgspecError) as error:
