@@ -23,7 +23,6 @@ from lightkube.resources.rbac_authorization_v1 import RoleBinding
 from antei.api.objects import replace
 from antei.api.pod_logs import PodLogOptions
 from antei.cluster import Cluster, Settings
-from antei.network.network import ClusterNetwork
 
 pytestmark = [pytest.mark.live, needs_namespaces()]
 
@@ -55,20 +54,8 @@ _REFUSED = (
 )
 
 
-@pytest.fixture(params=["namespaces", "loopback"])
-async def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "loopback":
-
-        class SharedNetwork(ClusterNetwork):
-            def __init__(self, *args: Any, **options: Any) -> None:
-                super().__init__(*args, **{**options, "mode": "loopback"})
-
-        monkeypatch.setattr("antei.cluster.ClusterNetwork", SharedNetwork)
-    return str(request.param)
-
-
 @pytest.fixture
-async def cluster(mode: str, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(network_mode: str, tmp_path: Path) -> AsyncIterator[Cluster]:
     images = tmp_path / "antei.yaml"
     images.write_text(yaml.safe_dump({"images": {"asker": {"command": ["python3", "-c", _ASK]}}}))
     made = Cluster(Settings(tmp_path / "data", nodes=1, maps=(images,), is_persistent=False))
@@ -108,11 +95,11 @@ async def bind(cluster: Cluster) -> None:
 
 
 async def test_a_pod_reaches_the_api_with_its_token_and_no_further_than_its_account_may(
-    cluster: Cluster, mode: str
+    cluster: Cluster, network_mode: str
 ) -> None:
     await bind(cluster)
     # Names are the cluster's DNS's, which pods on the machine's own network do not all have.
-    names = ["kubernetes.default.svc", "kubernetes.default"] if mode == "namespaces" else []
+    names = ["kubernetes.default.svc", "kubernetes.default"] if network_mode == "namespaces" else []
     found = await asked(cluster, "asker", names)
     assert found == {
         "files": ["ca.crt", "namespace", "token"],

@@ -39,7 +39,6 @@ from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 from antei.api.errors import ApiError
 from antei.api.objects import meta
 from antei.cluster import Cluster, Settings
-from antei.network.network import ClusterNetwork
 from antei.server.certificates import ensure_certificates
 from antei.world.system import system_world
 
@@ -81,20 +80,8 @@ server.serve_forever()
 """
 
 
-@pytest.fixture(params=["namespaces", "loopback"])
-async def mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    if request.param == "loopback":
-
-        class SharedNetwork(ClusterNetwork):
-            def __init__(self, *args: Any, **options: Any) -> None:
-                super().__init__(*args, **{**options, "mode": "loopback"})
-
-        monkeypatch.setattr("antei.cluster.ClusterNetwork", SharedNetwork)
-    return str(request.param)
-
-
 @pytest.fixture
-async def cluster(mode: str, tmp_path: Path) -> AsyncIterator[Cluster]:
+async def cluster(network_mode: str, tmp_path: Path) -> AsyncIterator[Cluster]:
     images = tmp_path / "antei.yaml"
     images.write_text(yaml.safe_dump({"images": {"hook": {"command": ["python3", "-c", _HOOK]}}}))
     made = Cluster(Settings(tmp_path / "data", nodes=1, maps=(images,), is_persistent=False))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightkube.models.autoscaling_v1 import Scale, ScaleSpec, ScaleStatus
+from lightkube.models.autoscaling_v1 import Scale
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 
 from antei.api.customresources import CustomObject
@@ -15,6 +15,7 @@ from antei.api.customresources.scaling import custom_scale, with_replicas
 from antei.api.errors import FieldError, FieldErrorType, bad_request, invalid
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
+from antei.api.scale import scale_with
 from antei.api.selectors import selector_of, selector_of_map
 
 __all__ = ["scale_of", "scaled"]
@@ -24,23 +25,11 @@ def scale_of(obj: Any) -> Scale:
     """The object's Scale, with the object's resourceVersion."""
     if isinstance(obj, CustomObject):
         return custom_scale(obj)
-    metadata = meta(obj)
     selector = obj.spec.selector
     parsed = selector_of(selector) if isinstance(selector, LabelSelector) else selector_of_map(selector)
-    return Scale(
-        apiVersion="autoscaling/v1",
-        kind="Scale",
-        metadata=ObjectMeta(
-            name=metadata.name,
-            namespace=metadata.namespace,
-            uid=metadata.uid,
-            resourceVersion=metadata.resourceVersion,
-            creationTimestamp=metadata.creationTimestamp,
-        ),
-        # Go leaves out zeroes here, too: omitempty on both.
-        spec=ScaleSpec(replicas=obj.spec.replicas),
-        status=ScaleStatus(replicas=(obj.status.replicas or 0) if obj.status else 0, selector=str(parsed) or None),
-    )
+    # Go leaves out zeroes here, too: omitempty on both.
+    current = (obj.status.replicas or 0) if obj.status else 0
+    return scale_with(obj, wanted=obj.spec.replicas, current=current, selector=str(parsed) or None)
 
 
 def scaled(resource: Resource, obj: Any, scale: Scale, name: str) -> Any:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lightkube.models.autoscaling_v1 import Scale, ScaleSpec, ScaleStatus
-from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.autoscaling_v1 import Scale
 
 from antei.api.customresources.json_path import field_names
 from antei.api.customresources.object import CustomObject
 from antei.api.errors import ApiError, internal_error, not_found
 from antei.api.objects import meta, replace
+from antei.api.scale import scale_with
 
 __all__ = ["custom_scale", "with_replicas"]
 
@@ -30,22 +30,11 @@ def custom_scale(obj: CustomObject) -> Scale:
     current = _at(obj, paths["statusReplicasPath"])
     selector_path = paths.get("labelSelectorPath")
     selector = _at(obj, selector_path) if selector_path else None
-    metadata = meta(obj)
-    return Scale(
-        apiVersion="autoscaling/v1",
-        kind="Scale",
-        metadata=ObjectMeta(
-            name=metadata.name,
-            namespace=metadata.namespace,
-            uid=metadata.uid,
-            resourceVersion=metadata.resourceVersion,
-            creationTimestamp=metadata.creationTimestamp,
-        ),
-        spec=ScaleSpec(replicas=replicas),
-        status=ScaleStatus(
-            replicas=current if isinstance(current, int) else 0,
-            selector=selector if isinstance(selector, str) and selector else None,
-        ),
+    return scale_with(
+        obj,
+        wanted=replicas,
+        current=current if isinstance(current, int) else 0,
+        selector=selector if isinstance(selector, str) and selector else None,
     )
 
 
