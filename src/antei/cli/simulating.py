@@ -40,8 +40,9 @@ def print_one(console: Console, plan: Plan, played: Played) -> None:
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False)
-    for title in ("workload", "requests", "lost", "p99", "lowest ready", "restarts", "evictions refused"):
-        table.add_column(title, justify="left" if title == "workload" else "right")
+    table.add_column("workload", no_wrap=True)  # the headings break, names do not
+    for title in ("requests", "lost", "p99", "lowest ready", "restarts", "evictions refused"):
+        table.add_column(title, justify="right")
     for row in outcome.workloads:
         table.add_row(
             f"{row.namespace}/{row.service}",

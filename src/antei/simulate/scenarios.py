@@ -90,8 +90,8 @@ def _rehearsed(plan: Plan) -> Scenario:
             raise BadPlan(str(error)) from error
     found = next((scenario for scenario in builtin_scenarios() if scenario.name == plan.scenario), None)
     if found is None:
-        names = ", ".join((*CLUSTER_SCENARIOS, *(scenario.name for scenario in builtin_scenarios())))
-        raise BadPlan(f"there is no scenario {plan.scenario!r}: {names}, or the path of a YAML file")
+        known = dict.fromkeys((*CLUSTER_SCENARIOS, *(scenario.name for scenario in builtin_scenarios())))
+        raise BadPlan(f"there is no scenario {plan.scenario!r}: {', '.join(known)}, or the path of a YAML file")
     return found
 
 
