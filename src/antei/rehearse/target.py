@@ -101,9 +101,6 @@ class NodeWatch:
     def add(self, observer: Observer) -> None:
         self._observers.append(observer)
 
-    def remove(self, observer: Observer) -> None:
-        self._observers.remove(observer)
-
     def started(self, pod: Pod, record: ContainerRecord) -> None:
         for observer in tuple(self._observers):
             observer.started(pod, record)
@@ -155,9 +152,6 @@ class EmbeddedTarget:
 
     def watch(self, observer: Observer) -> None:
         self._nodes.add(observer)
-
-    def unwatch(self, observer: Observer) -> None:
-        self._nodes.remove(observer)
 
     def on_table(self, subscriber: Callable[[ServiceTable], None]) -> None:
         self.cluster.network.on_table(subscriber)

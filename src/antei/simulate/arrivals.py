@@ -22,9 +22,6 @@ class Arrivals:
     swing: float = 0.0
     period_seconds: float = _DAY
 
-    def rate_at(self, seconds: float) -> float:
-        return self.rate * (1 - self.swing * math.cos(2 * math.pi * seconds / self.period_seconds))
-
     @property
     def most(self) -> float:
         return self.rate * (1 + self.swing)

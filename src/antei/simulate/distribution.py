@@ -33,10 +33,6 @@ class Distribution:
     median: float | None = None
 
     @property
-    def is_zero(self) -> bool:
-        return self.most <= 0
-
-    @property
     def typical(self) -> float:
         return self.median if self.median is not None else (self.least + self.most) / 2
 

@@ -97,11 +97,6 @@ class SimulatedLoad:
         return self._sent
 
     @property
-    def kept_one_in(self) -> int:
-        """Of the requests that succeeded, `requests` has one in so many."""
-        return self._every
-
-    @property
     def lost(self) -> int:
         return sum(count for outcome, count in self._by_outcome.items() if outcome.is_lost)
 
