@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
+from http_api import HttpApi, http_client
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import bad_request
@@ -77,23 +75,6 @@ class Kubectl:
         )
 
 
-@dataclass
-class HttpApi:
-    """A plain HTTP client of the server, which sees status codes, headers and bytes."""
-
-    session: aiohttp.ClientSession
-    server: ApiServer
-
-    def request(self, method: str, path: str, **options: Any) -> Any:
-        return self.session.request(method, self.server.url + path, **options)
-
-    async def json(self, method: str, path: str, *, status: int = 200, **options: Any) -> Any:
-        async with self.request(method, path, **options) as response:
-            text = await response.text()
-            assert response.status == status, f"{method} {path}: {response.status} {text}"
-            return await response.json()
-
-
 @pytest.fixture
 def pod_logs() -> FakePodLogs:
     return FakePodLogs()
@@ -118,11 +99,8 @@ async def api_server(tmp_path: Path, registry: Registry, pod_logs: FakePodLogs) 
 
 @pytest.fixture
 async def http_api(api_server: ApiServer) -> AsyncIterator[HttpApi]:
-    context = ssl.create_default_context(cadata=api_server.ca_pem)
-    connector = aiohttp.TCPConnector(ssl=context, limit=0)
-    headers = {"Authorization": f"Bearer {api_server.token}"}
-    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-        yield HttpApi(session, api_server)
+    async with http_client(api_server) as api:
+        yield api
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ import yaml
 from custom_kinds import GROUP, crd, version
 
 if TYPE_CHECKING:
-    from conftest import HttpApi, Kubectl
+    from http_api import HttpApi
+
+    from conftest import Kubectl
 
 OBJECTS = f"/apis/{GROUP}/v1/namespaces/default/crontabs"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"

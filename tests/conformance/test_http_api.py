@@ -11,7 +11,9 @@ import aiohttp
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import FakePodLogs, HttpApi
+    from http_api import HttpApi
+
+    from conftest import FakePodLogs
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 PODS = "/api/v1/namespaces/default/pods"

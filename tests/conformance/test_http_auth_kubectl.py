@@ -30,7 +30,9 @@ from antei.server.http.server import ApiServer
 from antei.server.registry import Registry
 
 if TYPE_CHECKING:
-    from conftest import HttpApi, Kubectl
+    from http_api import HttpApi
+
+    from conftest import Kubectl
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"

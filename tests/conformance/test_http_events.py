@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from conftest import HttpApi, Kubectl
+    from http_api import HttpApi
+
+    from conftest import Kubectl
 
 CORE = "/api/v1/namespaces/default/events"
 GROUP = "/apis/events.k8s.io/v1/namespaces/default/events"

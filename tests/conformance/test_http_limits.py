@@ -7,13 +7,12 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import aiohttp
 import pytest
+from http_api import HttpApi, http_client
 
 from antei.server.http.server import ApiServer
 from antei.server.http.traffic import TrafficLimits
@@ -21,7 +20,7 @@ from antei.server.registry import Registry
 from antei.world.system import system_world
 
 if TYPE_CHECKING:
-    from conftest import FakePodLogs, HttpApi
+    from conftest import FakePodLogs
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 MEBIBYTE = 1024 * 1024
@@ -32,23 +31,7 @@ PATIENCE_SECONDS = 60
 Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
-@dataclass
-class Served:
-    """A server with limits of its own, and a client of it."""
-
-    session: aiohttp.ClientSession
-    server: ApiServer
-
-    def request(self, method: str, path: str, **options: Any) -> Any:
-        return self.session.request(method, self.server.url + path, **options)
-
-    async def json(self, method: str, path: str, *, status: int = 200, **options: Any) -> Any:
-        async with self.request(method, path, **options) as response:
-            assert response.status == status, await response.text()
-            return await response.json()
-
-
-Serve = Callable[..., Awaitable[tuple[Served, Connect]]]
+Serve = Callable[..., Awaitable[tuple[HttpApi, Connect]]]
 
 
 @pytest.fixture
@@ -56,21 +39,19 @@ async def serve(tmp_path: Path, registry: Registry, pod_logs: FakePodLogs) -> As
     """Starts a server with limits of its own; gives a client of it, and what opens a bare connection to it."""
     async with AsyncExitStack() as stack:
 
-        async def start(**options: Any) -> tuple[Served, Connect]:
+        async def start(**options: Any) -> tuple[HttpApi, Connect]:
             server = ApiServer(registry, system_world(), tmp_path / "data", pod_logs, **options)
             await server.start()
             stack.push_async_callback(server.stop)
             context = ssl.create_default_context(cadata=server.ca_pem)
-            connector = aiohttp.TCPConnector(ssl=context, limit=0)
-            headers = {"Authorization": f"Bearer {server.token}"}
-            session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, headers=headers))
+            client = await stack.enter_async_context(http_client(server))
 
             async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
                 reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
                 stack.callback(abort, writer)
                 return reader, writer
 
-            return Served(session, server), connect
+            return client, connect
 
         yield start
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import HttpApi
+    from http_api import HttpApi
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 NO_MATCH = "resourceVersionMatch: Forbidden: "

@@ -18,7 +18,9 @@ from antei.store.state import Limits
 from antei.world.system import system_world
 
 if TYPE_CHECKING:
-    from conftest import FakePodLogs, HttpApi
+    from http_api import HttpApi
+
+    from conftest import FakePodLogs
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 

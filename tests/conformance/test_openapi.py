@@ -12,7 +12,9 @@ import pytest
 from antei_process import old_kubectl_binary
 
 if TYPE_CHECKING:
-    from conftest import HttpApi, Kubectl
+    from http_api import HttpApi
+
+    from conftest import Kubectl
 
 _V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
 _V3 = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"

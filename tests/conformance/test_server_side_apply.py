@@ -17,7 +17,9 @@ from antei.client.local import LocalClient
 from antei.server.registry import Registry
 
 if TYPE_CHECKING:
-    from conftest import HttpApi, Kubectl
+    from http_api import HttpApi
+
+    from conftest import Kubectl
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"

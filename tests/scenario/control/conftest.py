@@ -13,6 +13,7 @@ from lightkube.models.core_v1 import PodCondition, PodIP, PodStatus
 from lightkube.resources.core_v1 import Event, Pod
 
 from antei.api.conditions import with_condition
+from antei.api.errors import ApiError
 from antei.api.objects import replace
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
@@ -43,6 +44,15 @@ class Stage:
 
     async def get(self, kind: type[Any], name: str, namespace: str = "default") -> Any:
         return await self.client.get(kind, name, namespace)
+
+    async def has(self, kind: type[Any], name: str, namespace: str = "default") -> bool:
+        try:
+            await self.get(kind, name, namespace)
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
 
     async def add(self, obj: Any) -> Any:
         """Creates an object and then reports its status, which creation leaves out."""

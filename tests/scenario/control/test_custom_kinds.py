@@ -14,7 +14,6 @@ from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.customresources import custom_kind
-from antei.api.errors import ApiError
 from antei.api.objects import meta, owner_reference, replace
 from antei.control.customresources import CustomResourceCleanupController
 from antei.control.disruption import DisruptionController
@@ -42,16 +41,6 @@ def config_map(name: str, *owners: Any) -> ConfigMap:
     return ConfigMap(apiVersion="v1", kind="ConfigMap", metadata=metadata)
 
 
-async def is_there(stage: Any, kind: Any, name: str, namespace: str = "default") -> bool:
-    try:
-        await stage.get(kind, name, namespace)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
-
-
 def test_what_a_custom_object_owns_goes_with_it(play: Any) -> None:
     async def main(stage: Any) -> None:
         cron_tab = await define(stage)
@@ -60,11 +49,11 @@ def test_what_a_custom_object_owns_goes_with_it(play: Any) -> None:
         child = await stage.client.create(custom(backup, "child", owner))
         await stage.client.create(config_map("grandchild", child))
         await asyncio.sleep(1)
-        assert await is_there(stage, ConfigMap, "grandchild")
+        assert await stage.has(ConfigMap, "grandchild")
         await stage.client.delete(cron_tab, "owner", "default")
         await asyncio.sleep(0.1)
-        assert not await is_there(stage, backup, "child")
-        assert not await is_there(stage, ConfigMap, "grandchild")
+        assert not await stage.has(backup, "child")
+        assert not await stage.has(ConfigMap, "grandchild")
 
     play(main, [GarbageCollectorController])
 
@@ -79,10 +68,10 @@ def test_a_custom_object_of_an_owner_that_is_gone_goes_also_when_its_kind_is_cha
         versions = [version(storage=False), version("v2", CRONTAB, storage=True)]
         await stage.client.update(replace(current, spec=crd(*versions).spec))
         await asyncio.sleep(1)
-        assert await is_there(stage, cron_tab, "child")
+        assert await stage.has(cron_tab, "child")
         await stage.client.delete(ConfigMap, "owner", "default")
         await asyncio.sleep(0.1)
-        assert not await is_there(stage, cron_tab, "child")
+        assert not await stage.has(cron_tab, "child")
 
     play(main, [GarbageCollectorController])
 
@@ -97,7 +86,7 @@ def test_a_namespace_takes_its_custom_objects_with_it(play: Any) -> None:
         await stage.client.create(custom(cron_tab, "held", namespace="shop", finalizers=["example.com/hold"]))
         await stage.client.delete(Namespace, "shop")
         await asyncio.sleep(5)
-        assert not await is_there(stage, cron_tab, "a", "shop")
+        assert not await stage.has(cron_tab, "a", "shop")
         waiting = await stage.get(Namespace, "shop", "")
         messages = {condition.type: condition.message for condition in waiting.status.conditions}
         assert messages["NamespaceContentRemaining"] == (
@@ -108,8 +97,8 @@ def test_a_namespace_takes_its_custom_objects_with_it(play: Any) -> None:
         )
         await stage.client.patch(cron_tab, "held", "shop", {"metadata": {"finalizers": None}})
         await asyncio.sleep(1)
-        assert not await is_there(stage, Namespace, "shop", "")
-        assert await is_there(stage, cluster_wide, "z", "")
+        assert not await stage.has(Namespace, "shop", "")
+        assert await stage.has(cluster_wide, "z", "")
 
     play(main, [NamespaceController])
 
@@ -125,16 +114,16 @@ def test_a_definition_waits_for_its_objects_and_then_goes(play: Any) -> None:
         waiting = await stage.get(CustomResourceDefinition, f"crontabs.{GROUP}", "")
         terminating = next(c for c in waiting.status.conditions if c.type == "Terminating")
         assert (terminating.status, terminating.reason) == ("True", "InstanceDeletionInProgress")
-        assert not await is_there(stage, cron_tab, "free")
-        assert not await is_there(stage, ConfigMap, "owned")
+        assert not await stage.has(cron_tab, "free")
+        assert not await stage.has(ConfigMap, "owned")
         assert meta(await stage.get(cron_tab, "held")).deletionTimestamp is not None
         await stage.client.patch(cron_tab, "held", "default", {"metadata": {"finalizers": None}})
         await asyncio.sleep(1)
-        assert not await is_there(stage, CustomResourceDefinition, f"crontabs.{GROUP}", "")
+        assert not await stage.has(CustomResourceDefinition, f"crontabs.{GROUP}", "")
         again = await define(stage)
         await stage.client.create(custom(again, "new"))
         await asyncio.sleep(1)
-        assert await is_there(stage, again, "new")
+        assert await stage.has(again, "new")
 
     play(main, [CustomResourceCleanupController, GarbageCollectorController])
 

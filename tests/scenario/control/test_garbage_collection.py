@@ -10,7 +10,6 @@ import pytest
 from lightkube.models.meta_v1 import ObjectMeta, OwnerReference
 from lightkube.resources.core_v1 import ConfigMap, Namespace, Pod, Secret, ServiceAccount
 
-from antei.api.errors import ApiError
 from antei.api.objects import meta, owner_reference
 from antei.control.garbagecollector import GarbageCollectorController
 from antei.control.namespace import NamespaceController
@@ -23,16 +22,6 @@ def config_map(name: str, *owners: Any, namespace: str = "default", finalizers: 
     return ConfigMap(apiVersion="v1", kind="ConfigMap", metadata=metadata)
 
 
-async def is_there(stage: Any, name: str, kind: Any = ConfigMap, namespace: str = "default") -> bool:
-    try:
-        await stage.get(kind, name, namespace)
-    except ApiError as error:
-        if error.code != 404:
-            raise
-        return False
-    return True
-
-
 def test_dependents_go_after_their_owner_unless_another_one_is_left(play: Any) -> None:
     async def main(stage: Any) -> None:
         first = await stage.client.create(config_map("first"))
@@ -41,11 +30,11 @@ def test_dependents_go_after_their_owner_unless_another_one_is_left(play: Any) -
         await stage.client.create(config_map("grandchild", only))
         await stage.client.create(config_map("shared", first, owner_reference(second, controller=False)))
         await asyncio.sleep(1)
-        assert await is_there(stage, "grandchild")
+        assert await stage.has(ConfigMap, "grandchild")
         await stage.client.delete(ConfigMap, "first", "default")
         await asyncio.sleep(0.1)
-        assert not await is_there(stage, "only")
-        assert not await is_there(stage, "grandchild")
+        assert not await stage.has(ConfigMap, "only")
+        assert not await stage.has(ConfigMap, "grandchild")
         shared = await stage.get(ConfigMap, "shared")
         assert [r.name for r in meta(shared).ownerReferences or ()] == ["second"]
 
@@ -61,10 +50,10 @@ def test_a_foreground_deletion_waits_for_the_dependents_that_block_it(play: Any)
         await stage.client.delete(ConfigMap, "owner", "default", propagation_policy="Foreground")
         await asyncio.sleep(60)
         assert meta(await stage.get(ConfigMap, "held")).deletionTimestamp is not None
-        assert [await is_there(stage, name) for name in ("owner", "child")] == [True, True]
+        assert [await stage.has(ConfigMap, name) for name in ("owner", "child")] == [True, True]
         await stage.client.patch(ConfigMap, "held", "default", {"metadata": {"finalizers": None}})
         await asyncio.sleep(0.1)
-        assert [await is_there(stage, name) for name in ("owner", "child", "held")] == [False] * 3
+        assert [await stage.has(ConfigMap, name) for name in ("owner", "child", "held")] == [False] * 3
 
     play(main, [GarbageCollectorController])
 
@@ -76,7 +65,7 @@ def test_an_orphaning_deletion_leaves_the_dependents_without_a_reference(play: A
         await asyncio.sleep(1)
         await stage.client.delete(ConfigMap, "owner", "default", propagation_policy="Orphan")
         await asyncio.sleep(1)
-        assert not await is_there(stage, "owner")
+        assert not await stage.has(ConfigMap, "owner")
         assert not meta(await stage.get(ConfigMap, "child")).ownerReferences
 
     play(main, [GarbageCollectorController])
@@ -98,7 +87,7 @@ def test_an_owner_that_was_never_there_counts_as_gone(play: Any, reference: Owne
         await stage.client.create(Secret(apiVersion="v1", kind="Secret", metadata=metadata))
         await stage.client.create(config_map("child", reference))
         await asyncio.sleep(1)
-        assert await is_there(stage, "child") is stays
+        assert await stage.has(ConfigMap, "child") is stays
 
     play(main, [GarbageCollectorController])
 
@@ -108,7 +97,7 @@ def test_a_namespace_goes_when_its_pods_have_gone_and_says_meanwhile_what_is_lef
         metadata = ObjectMeta(name="shop")
         await stage.client.create(Namespace(apiVersion="v1", kind="Namespace", metadata=metadata))
         await asyncio.sleep(0.1)
-        assert await is_there(stage, "default", ServiceAccount, "shop")
+        assert await stage.has(ServiceAccount, "default", "shop")
         assert (await stage.get(ConfigMap, "kube-root-ca.crt", "shop")).data == {"ca.crt": "PEM"}
         pod = Pod.from_dict(
             {
@@ -128,10 +117,10 @@ def test_a_namespace_goes_when_its_pods_have_gone_and_says_meanwhile_what_is_lef
             "True",
             "Some resources are remaining: pods. has 1 resource instances",
         )
-        assert not await is_there(stage, "kube-root-ca.crt", ConfigMap, "shop")
+        assert not await stage.has(ConfigMap, "kube-root-ca.crt", "shop")
         await stage.client.delete(Pod, "web", "shop", grace_period_seconds=0)
         await asyncio.sleep(0.6)
-        assert not await is_there(stage, "shop", Namespace, "")
+        assert not await stage.has(Namespace, "shop", "")
 
     play(main, [NamespaceController, partial(ServiceAccountController, root_ca="PEM")])
 
@@ -144,7 +133,7 @@ def test_what_every_namespace_has_comes_back_when_it_is_deleted_or_changed(play:
         await stage.client.delete(ServiceAccount, "default", "shop")
         await stage.client.patch(ConfigMap, "kube-root-ca.crt", "shop", {"data": {"ca.crt": "other"}})
         await asyncio.sleep(0.1)
-        assert await is_there(stage, "default", ServiceAccount, "shop")
+        assert await stage.has(ServiceAccount, "default", "shop")
         assert (await stage.get(ConfigMap, "kube-root-ca.crt", "shop")).data == {"ca.crt": "PEM"}
 
     play(main, [partial(ServiceAccountController, root_ca="PEM")])
