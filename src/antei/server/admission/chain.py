@@ -55,6 +55,7 @@ class Admission:
         self,
         store: Store,
         world: World,
+        rbac: Rbac,
         transport: WebhookTransport,
         resources: Callable[[], Sequence[Resource]],
         custom: CustomVersions,
@@ -62,7 +63,7 @@ class Admission:
         """`resources` are all kinds in all versions that are served at the moment; `custom` converts custom ones."""
         self._store = store
         self._resources = resources
-        self._rbac = Rbac(store)
+        self._rbac = rbac
         caller, in_version = WebhookCaller(store, transport), InVersion(custom)
         self._mutating_policies = MutatingPolicies(store, self._versions, resources, in_version)
         self._mutating_webhooks = MutatingWebhooks(store, caller, world.chance, self._versions, in_version)

@@ -18,7 +18,6 @@ from antei.server.authorization.attributes import Attributes
 from antei.server.authorization.rbac import Rbac
 from antei.server.authorization.rules import describe, quoted_list, uncovered
 from antei.server.caller import MASTERS, User
-from antei.store import Store
 
 __all__ = ["check_binding", "check_role"]
 
@@ -29,14 +28,13 @@ _EVERYTHING = (
 )
 
 
-def check_role(user: User, role: Any, old: Any | None, plural: str, store: Store) -> None:
+def check_role(user: User, role: Any, old: Any | None, plural: str, rbac: Rbac) -> None:
     """Raises 403 where the role would allow what the user may not do."""
     if MASTERS in user.groups:
         return
     aggregation = getattr(role, "aggregationRule", None)
     if old is not None and role.rules == old.rules and aggregation == getattr(old, "aggregationRule", None):
         return
-    rbac = Rbac(store)
     metadata = meta(role)
     namespace, name = metadata.namespace or "", metadata.name or ""
     if rbac.decide(user, Attributes("escalate", _GROUP, "*", plural, "", namespace, name)).allowed:
@@ -47,13 +45,12 @@ def check_role(user: User, role: Any, old: Any | None, plural: str, store: Store
         raise forbidden(plural, name, "must have cluster-admin privileges to use the aggregationRule", _GROUP)
 
 
-def check_binding(user: User, binding: Any, old: Any | None, plural: str, store: Store) -> None:
+def check_binding(user: User, binding: Any, old: Any | None, plural: str, rbac: Rbac) -> None:
     """Raises 403 where the role that is bound allows what the user may not do, 404 where there is no such role."""
     if MASTERS in user.groups:
         return
     if old is not None and binding.subjects == old.subjects and binding.roleRef == old.roleRef:
         return
-    rbac = Rbac(store)
     reference, metadata = binding.roleRef, meta(binding)
     namespace = metadata.namespace or ""
     referred = "clusterroles" if reference.kind == "ClusterRole" else "roles"

@@ -15,7 +15,7 @@ from lightkube.resources.certificates_v1 import CertificateSigningRequest
 from antei.api.errors import forbidden, invalid
 from antei.api.objects import name_of, replace, to_time
 from antei.api.validation.certificates import parse_request, signing_request_update
-from antei.server.authorization import Attributes, Rbac
+from antei.server.authorization import Attributes
 from antei.server.caller import MASTERS, caller
 from antei.server.strategies.generic import Context, Strategy
 
@@ -92,10 +92,9 @@ def _require(new: CertificateSigningRequest, old: CertificateSigningRequest, ver
     user = caller()
     if MASTERS in user.groups or new.status == old.status or old.spec is None:
         return
-    rbac = Rbac(context.store)
     signer = old.spec.signerName
     for name in (signer, f"{signer.partition('/')[0]}/*"):
-        if rbac.decide(user, Attributes(verb, _GROUP, "*", "signers", name=name)).allowed:
+        if context.rbac.decide(user, Attributes(verb, _GROUP, "*", "signers", name=name)).allowed:
             return
     detail = f'user not permitted to {verb} requests with signerName "{signer}"'
     raise forbidden("certificatesigningrequests", name_of(new), detail, _GROUP)

@@ -16,6 +16,7 @@ from antei.api.errors import method_not_supported
 from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
 from antei.server.allocation import ServiceAllocator
+from antei.server.authorization import Rbac
 from antei.store import Store
 from antei.world import World
 
@@ -28,6 +29,7 @@ class Context:
 
     store: Store
     world: World
+    rbac: Rbac
     allocator: ServiceAllocator
 
 

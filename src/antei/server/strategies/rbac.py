@@ -16,19 +16,19 @@ __all__ = ["BindingStrategy", "RoleStrategy"]
 
 class RoleStrategy(Strategy):
     def prepare_create(self, obj: Any, context: Context) -> Any:
-        check_role(caller(), obj, None, self.resource.plural, context.store)
+        check_role(caller(), obj, None, self.resource.plural, context.rbac)
         return super().prepare_create(obj, context)
 
     def prepare_update(self, new: Any, old: Any, context: Context) -> Any:
-        check_role(caller(), new, old, self.resource.plural, context.store)
+        check_role(caller(), new, old, self.resource.plural, context.rbac)
         return super().prepare_update(new, old, context)
 
 
 class BindingStrategy(Strategy):
     def prepare_create(self, obj: Any, context: Context) -> Any:
-        check_binding(caller(), obj, None, self.resource.plural, context.store)
+        check_binding(caller(), obj, None, self.resource.plural, context.rbac)
         return super().prepare_create(obj, context)
 
     def prepare_update(self, new: Any, old: Any, context: Context) -> Any:
-        check_binding(caller(), new, old, self.resource.plural, context.store)
+        check_binding(caller(), new, old, self.resource.plural, context.rbac)
         return super().prepare_update(new, old, context)
