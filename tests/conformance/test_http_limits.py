@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -54,6 +55,20 @@ async def serve(tmp_path: Path, registry: Registry, pod_logs: FakePodLogs) -> As
             return client, connect
 
         yield start
+
+
+async def test_a_start_that_fails_after_listening_leaves_the_port_free(
+    tmp_path: Path, registry: Registry, pod_logs: FakePodLogs
+) -> None:
+    closed = socket.socket()
+    closed.close()
+    failing = ApiServer(registry, system_world(), tmp_path / "data", pod_logs, extra_sockets=[closed])
+    with pytest.raises(OSError):
+        await failing.start()
+    again = ApiServer(registry, system_world(), tmp_path / "data", pod_logs, port=failing.port)
+    await again.start()
+    assert again.port == failing.port
+    await again.stop()
 
 
 def abort(writer: asyncio.StreamWriter) -> None:

@@ -186,6 +186,16 @@ class ApiServer:
         await reconcile_default_roles(self._registry)
         listening = _listen(self._host, self._port)
         self._port = listening.getsockname()[1]
+        try:
+            await self._serve(listening)
+        except BaseException:
+            listening.close()
+            raise
+        self._expiring = asyncio.create_task(self._registry.expiry.run(), name="event expiry")
+
+    async def _serve(self, listening: socket.socket) -> None:
+        """Returns when requests are answered."""
+        assert self._certificate is not None
         config = uvicorn.Config(
             self._application(),
             http=type("Protocol", (UpgradableProtocol,), {"heads": self._heads}),
@@ -218,7 +228,6 @@ class ApiServer:
         if self._serving.done():
             await self._serving  # raises what went wrong
             raise OSError("the API server stopped as it started")
-        self._expiring = asyncio.create_task(self._registry.expiry.run(), name="event expiry")
 
     async def stop(self) -> None:
         """Open watches end, requests finish, connections close."""
@@ -314,7 +323,13 @@ class _Server(uvicorn.Server):
                     transport.abort()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        self.servers = []
+        try:
+            await super().startup(sockets)
+        except BaseException:
+            for server in self.servers:
+                server.close()
+            raise
         self.has_started.set()
 
 
