@@ -13,7 +13,6 @@ the next start to adopt, or ends them too.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 import os
 import re
@@ -21,10 +20,8 @@ import shutil
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 from lightkube.resources.core_v1 import Node, Pod, Service
@@ -36,41 +33,14 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.client.local import LocalClient
-from antei.control.accounttokens import AccountTokenController, AccountTokens
-from antei.control.admissionpolicy import ValidatingAdmissionPolicyController
-from antei.control.certificates import CertificateController, CertificateSigner
-from antei.control.clusterroleaggregation import ClusterRoleAggregationController
-from antei.control.controller import Controller, WorkQueue, run_controller
-from antei.control.cronjob import CronJobController
-from antei.control.customresources import CustomResourceCleanupController
-from antei.control.daemonset import DaemonSetController
-from antei.control.deployment import DeploymentController
-from antei.control.disruption import DisruptionController
-from antei.control.endpoints import EndpointsController
-from antei.control.endpointslice import EndpointSliceController
-from antei.control.ephemeralvolume import EphemeralVolumeController
-from antei.control.garbagecollector import GarbageCollectorController
-from antei.control.job import JobController, TtlAfterFinishedController
-from antei.control.namespace import NamespaceController
-from antei.control.nodelifecycle import NodeLifecycleController
-from antei.control.persistentvolume import (
-    PROVISIONER,
-    Directories,
-    HostDirectories,
-    PersistentVolumeController,
-    VolumeProtectionController,
-)
-from antei.control.podgc import PodGarbageCollector
+from antei.cluster.controllers import make_controllers
+from antei.cluster.leftovers import DOWN_SECONDS, end_containers, remove_leftovers
+from antei.cluster.settings import Settings
+from antei.control.controller import run_controller
+from antei.control.persistentvolume import PROVISIONER, HostDirectories
 from antei.control.queue_measures import QueuesMeasures
-from antei.control.replicaset import ReplicaSetController, ReplicationControllerController
-from antei.control.resourcequota import ResourceQuotaController
-from antei.control.scheduler import SchedulerController
-from antei.control.serviceaccount import ServiceAccountController
-from antei.control.statefulset import StatefulSetController
-from antei.control.tainteviction import TaintEvictionController
 from antei.network.links import load_netlink
-from antei.network.network import ClusterNetwork, remove_network
-from antei.network.proxy import Lag
+from antei.network.network import ClusterNetwork
 from antei.network.publishing import connect
 from antei.node.agent import NodeAgent
 from antei.node.files import DiskFiles
@@ -78,11 +48,9 @@ from antei.node.fleet import FleetLogs, FleetStreams
 from antei.node.kubelets import NodeKubelets
 from antei.node.observer import NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.transport import SocketProbeTransport
-from antei.node.volumes.memory import remove_memory_volumes
 from antei.runtime import ContainerRecord, Runtime
-from antei.runtime.chosen import choose_runtime, runtime_of_leftovers
+from antei.runtime.chosen import choose_runtime
 from antei.runtime.image_map import load_maps
-from antei.server.audit_policy import METADATA, AuditPolicy
 from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
 from antei.server.http.server import ApiServer
 from antei.server.kubeconfig import write_kubeconfig
@@ -95,33 +63,11 @@ from antei.world import World
 from antei.world.measures import Measures
 from antei.world.system import system_world
 
-__all__ = ["Cluster", "Settings", "end_containers", "make_controllers", "remove_leftovers"]
+__all__ = ["Cluster", "Settings", "make_controllers", "remove_leftovers"]
 
 _LOG = logging.getLogger(__name__)
-#: What a container may take to end by itself when the cluster is taken down.
-_DOWN_SECONDS = 10.0
 #: The nodes that antei makes; what else may be called a Node is not its business.
 _NODE_NAME = re.compile(r"node-\d+")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`directory` holds everything a cluster keeps; clusters with different directories run side by side."""
-
-    directory: Path
-    nodes: int = 3
-    maps: tuple[Path, ...] = ()
-    runtime: str = "auto"
-    images_directory: Path | None = None  # where real images are kept; None: with those of all clusters
-    endpoint_lag_seconds: Lag = 0.0  # always the same, or asked for each change of endpoints
-    is_persistent: bool = True  # False: objects are kept in memory only
-    audit_log: Path | None = None  # requests to the API are written here, a JSON line each
-    audit_policy: AuditPolicy = METADATA  # of which requests
-
-    @property
-    def cluster_id(self) -> str:
-        """The same for the same directory: names of namespaces and links are made from it."""
-        return hashlib.sha256(str(self.directory.absolute()).encode()).hexdigest()[:10]
 
 
 class Cluster:
@@ -413,7 +359,7 @@ class Cluster:
 
     # The end
 
-    async def stop(self, *, end_workloads: bool, grace_seconds: float = _DOWN_SECONDS) -> None:
+    async def stop(self, *, end_workloads: bool, grace_seconds: float = DOWN_SECONDS) -> None:
         """Stops serving. Workloads go on, to be adopted by the next start, or are told to end and then ended."""
         await self._stop_running()
         await self.server.stop()
@@ -432,94 +378,6 @@ class Cluster:
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
-
-
-def make_controllers(
-    client: Client,
-    informers: Informers,
-    recorder: EventRecorder,
-    world: World,
-    *,
-    volumes_directory: Path,
-    directories: Directories,
-    root_ca: str,
-    account_tokens: AccountTokens | None = None,
-    signer: CertificateSigner | None = None,
-    wanted: Callable[[str], bool] = lambda name: True,
-    queues: QueuesMeasures | None = None,
-) -> list[tuple[Controller, WorkQueue]]:
-    """Every controller whose name is wanted with its queue, set up to run once the informers are synced.
-
-    Without `account_tokens` Secrets for them stay empty, without `signer` certificates are not issued.
-    """
-    plain: Sequence[type[Any]] = (
-        SchedulerController,
-        DeploymentController,
-        ReplicaSetController,
-        ReplicationControllerController,
-        StatefulSetController,
-        DaemonSetController,
-        JobController,
-        TtlAfterFinishedController,
-        CronJobController,
-        EndpointSliceController,
-        EndpointsController,
-        DisruptionController,
-        VolumeProtectionController,
-        EphemeralVolumeController,
-        GarbageCollectorController,
-        NamespaceController,
-        CustomResourceCleanupController,
-        NodeLifecycleController,
-        TaintEvictionController,
-        PodGarbageCollector,
-        ResourceQuotaController,
-        ValidatingAdmissionPolicyController,
-        ClusterRoleAggregationController,
-    )
-    controllers: list[Controller] = [kind(client, informers, recorder.named(kind.name), world) for kind in plain]
-    of_volumes = recorder.named(PersistentVolumeController.name)
-    controllers.append(PersistentVolumeController(client, informers, of_volumes, world, volumes_directory, directories))
-    controllers.append(ServiceAccountController(client, informers, recorder, world, root_ca))
-    controllers.append(CertificateController(client, informers, world, signer))
-    if account_tokens is not None:
-        controllers.append(AccountTokenController(client, informers, account_tokens, root_ca))
-    made = []
-    for controller in controllers:
-        if not wanted(controller.name):
-            continue
-        queue = WorkQueue(queues.of(controller.name) if queues is not None else None)
-        controller.setup(informers, queue)
-        made.append((controller, queue))
-    return made
-
-
-async def end_containers(runtime: Runtime, grace_seconds: float = _DOWN_SECONDS) -> None:
-    """Tells every container to end, waits a little, and removes all sandboxes with what still runs."""
-    running = [record for record in await runtime.containers() if record.exit is None] if grace_seconds > 0 else []
-    for record in running:
-        await runtime.resume(record.id)
-        await runtime.signal(record.id, record.stop_signal)
-    waits = [asyncio.create_task(runtime.wait(record.id)) for record in running]
-    if waits:
-        await asyncio.wait(waits, timeout=grace_seconds)
-        for wait in waits:
-            wait.cancel()
-    for sandbox in await runtime.sandboxes():
-        await runtime.remove_sandbox(sandbox.id)
-        await asyncio.to_thread(remove_memory_volumes, sandbox.pod_uid)
-
-
-async def remove_leftovers(directory: Path) -> int:
-    """Ends the containers and removes the network of a cluster whose process is gone; how many containers still ran."""
-    settings = Settings(directory)
-    world = system_world()
-    runtime = await runtime_of_leftovers(world, directory, await asyncio.to_thread(load_maps, ()))
-    running = [record for record in await runtime.containers() if record.exit is None]
-    await end_containers(runtime)
-    await runtime.aclose()
-    await remove_network(settings.cluster_id, directory / "network")
-    return len(running)
 
 
 def _is_node_ready(node: Node) -> bool:
