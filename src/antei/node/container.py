@@ -117,6 +117,7 @@ class ContainerWorker:
         self._last_end: ContainerStateTerminated | None = None  # of the run before the one that `_state` tells of
         self._ended_at = 0.0
         self._attempt = 0
+        self._told_attempt = 0  # the run that `_state` tells of; the next may be on its way
         self._record: ContainerRecord | None = None
         self._container_id = ""
         self._image_id = ""
@@ -139,8 +140,9 @@ class ContainerWorker:
     @property
     def facts(self) -> ContainerFacts:
         run = self._run
-        state, last_end = self._state, self._last_end
+        state, last_end, attempt = self._state, self._last_end, self._told_attempt
         if run is not None and run.is_visible:
+            attempt = self._attempt
             state = ContainerState(running=ContainerStateRunning(startedAt=to_time(run.record.started_at)))
             last_end = self._state.terminated or self._last_end
         is_ready = run is not None and run.is_ready
@@ -154,7 +156,7 @@ class ContainerWorker:
             image=self._container.image or "",
             image_id=self._image_id,
             container_id=self._container_id,
-            restart_count=self._attempt,
+            restart_count=attempt,
             last_end=last_end,
             has_started=run is not None and run.has_started,
             is_ready=is_ready,
@@ -221,7 +223,7 @@ class ContainerWorker:
         """Takes over what is left from before a restart of the node; to be called before `run`, if at all."""
         status = adopted.status
         if status is not None:
-            self._attempt = status.restartCount
+            self._attempt = self._told_attempt = status.restartCount
             self._container_id = status.containerID or ""
             self._image_id = status.imageID
             self._last_end = status.lastState.terminated if status.lastState else None
@@ -402,6 +404,7 @@ class ContainerWorker:
 
     def _note_end(self, end: ContainerStateTerminated) -> None:
         self._run = None
+        self._told_attempt = self._attempt
         self._ended_at = asyncio.get_running_loop().time()
         if self._state.terminated is not None:
             self._last_end = self._state.terminated

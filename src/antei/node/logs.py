@@ -50,7 +50,7 @@ class PodLogs:
         Raises ApiError (400) at the first step where there is no log to read.
         """
         run = choose_run(pod, options.container, options.previous)
-        path = log_path(self._context, pod, options.container, run.attempt)
+        path = log_path(self._context, pod, options.container, await self._attempt_of(run))
         lines = LogFilter(options, self._context.world.clock.now())
         ended = asyncio.ensure_future(self._ended(run.container_id)) if options.follow else None
         try:
@@ -65,6 +65,13 @@ class PodLogs:
         finally:
             if ended is not None:
                 ended.cancel()
+
+    async def _attempt_of(self, run: ChosenRun) -> int:
+        """As the runtime knows it: a status that is a moment old may count the restart that is under way already."""
+        for record in await self._context.runtime.containers():
+            if record.id == run.container_id:
+                return record.attempt
+        return run.attempt
 
     async def _pieces(self, path: Path, offset: int, ended: asyncio.Future[None] | None) -> AsyncGenerator[bytes, None]:
         files = self._context.files

@@ -7,8 +7,10 @@ import itertools
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from antei.api.pod_logs import PodLogOptions
 from antei.node.files import MemoryFiles
 from antei.runtime.simulated import ContainerProfile, Failure, HttpAnswer, ScheduledExit
 
@@ -372,3 +374,30 @@ def test_a_worker_that_fails_of_something_unforeseen_takes_its_pod_up_again(on_n
 
     on_node(main)
     assert "division by zero" in caplog.text
+
+
+def test_a_restart_is_counted_when_it_has_happened_and_the_log_is_that_of_the_run_told_of(on_node: Any) -> None:
+    """Who asked for the log while the next run was on its way got that run's, which was empty yet."""
+
+    async def main(node: Any) -> None:
+        await node.create({"containers": [{"name": "app", "image": "app"}, {"name": "other", "image": "other"}]})
+        await node.at(4)
+        # The other one's end has published the pod's status while this one starts.
+        status = await node.status()
+        assert (status.restartCount, status.state.terminated.exitCode) == (0, 3)
+        assert (await node.status("other")).lastState.terminated is not None
+        logs = node.files.files
+        first = status.state.terminated.containerID.rpartition("://")[2]
+        pod = await node.get()
+        directory = Path(f"/antei/node-1/logs/default_web_{pod.metadata.uid}/app")
+        logs[directory / "0.log"] = b"2026-01-01T00:00:01.000000000Z stdout F first\n"
+        stale = msgspec.structs.replace(status, restartCount=1)
+        of_pod = msgspec.structs.replace(pod.status, containerStatuses=[stale])
+        read = node.agent.logs.read(msgspec.structs.replace(pod, status=of_pod), PodLogOptions("app", follow=True))
+        assert b"".join([piece async for piece in read]) == b"first\n"
+        assert first in {record.id for record in await node.runtime.containers()}
+        await node.at(9)
+        assert (await node.status()).restartCount == 1
+
+    first_ends = ContainerProfile(start_seconds=2, ends_at_attempt={0: ScheduledExit(1, 3)})
+    on_node(main, {"app": first_ends, "other": ContainerProfile(ends_at_attempt={0: ScheduledExit(3.5, 0)})})

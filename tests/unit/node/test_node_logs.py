@@ -123,6 +123,9 @@ class Runtime:
     async def wait(self, container_id: str) -> None:
         await self.ended.wait()
 
+    async def containers(self) -> tuple[()]:
+        return ()
+
 
 def logs_at(directory: Path) -> tuple[PodLogs, Runtime, Path]:
     runtime = Runtime()
