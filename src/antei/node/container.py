@@ -135,6 +135,7 @@ class ContainerWorker:
             wait_for=self._wait_for,
             interruption=self._interruption,
             credentials=lambda: pull_credentials(context, home.pod),
+            sandbox_id=lambda: home.sandbox.id,
         )
 
     @property

@@ -40,6 +40,7 @@ class ImagePull:
     wait_for: Callable[[str, str], None]
     interruption: Interruption
     credentials: Callable[[], Awaitable[Sequence[Credential]]]
+    sandbox_id: Callable[[], str]
 
     async def run(self) -> Image | None:
         """Tries until the image is there; None when the pod is to end first."""
@@ -56,7 +57,9 @@ class ImagePull:
                     self.event("Normal", "Pulling", f'Pulling image "{name}"')
                 began = loop.time()
                 users = await self.credentials() if is_pulled else ()
-                image = await self.interruption.unless_asked(self.runtime.ensure_image(name, self.policy, users))
+                image = await self.interruption.unless_asked(
+                    self.runtime.ensure_image(name, self.policy, users, self.sandbox_id())
+                )
             except ImageError as error:
                 backoff = after_restart(backoff, loop.time(), loop.time())
                 self._note_error(name, error)
@@ -68,7 +71,7 @@ class ImagePull:
         return None
 
     async def _is_to_be_pulled(self, name: str) -> bool:
-        return self.policy == "Always" or not await self.runtime.has_image(name)
+        return self.policy == "Always" or not await self.runtime.has_image(name, self.sandbox_id())
 
     def _note_pulled(self, name: str, image: Image, took_seconds: float, *, is_pulled: bool) -> None:
         if is_pulled:

@@ -35,7 +35,7 @@ from antei.node.downward import NodeFacts
 from antei.node.local_storage import EVICTION_GRACE_SECONDS, exceeded
 from antei.node.resizing import PodResizer, Room
 from antei.node.restarts import Role, ephemeral_containers, roles
-from antei.node.sandbox import sandbox_spec
+from antei.node.sandbox import runtime_handler, sandbox_spec
 from antei.node.status import PodFacts, pod_status, waiting_to_be_created
 from antei.node.status_writer import StatusWriter
 from antei.node.termination import FORCED_GRACE_SECONDS, grace_for_deletion, pod_grace, predecessors
@@ -320,7 +320,8 @@ class PodWorker:
         self._pod_ip = address.ip
         if self._sandbox is None:
             resolv_conf = self._context.network.resolv_conf(self._pod)
-            wanted = sandbox_spec(self._context, self._pod, address, resolv_conf)
+            handler = await runtime_handler(self._context, self._pod)
+            wanted = sandbox_spec(self._context, self._pod, address, resolv_conf, handler)
             await self._context.files.make_directory(wanted.directory)
             self._sandbox = await self._context.runtime.create_sandbox(wanted)
 

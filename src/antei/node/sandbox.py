@@ -1,8 +1,9 @@
-"""From a pod to the sandbox that its containers share: pure."""
+"""From a pod to the sandbox that its containers share, and the runtime that its class asks for."""
 
 from __future__ import annotations
 
 from lightkube.resources.core_v1 import Pod
+from lightkube.resources.node_v1 import RuntimeClass
 
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.node.context import NodeContext
@@ -10,7 +11,7 @@ from antei.node.security import sysctls_of
 from antei.runtime import HostAlias, RuntimeFailure, SandboxSpec
 from antei.world.sockets import PodAddress
 
-__all__ = ["hostname_of", "sandbox_spec"]
+__all__ = ["hostname_of", "runtime_handler", "sandbox_spec"]
 
 _CLUSTER_DOMAIN = "cluster.local"
 _HOSTNAME_LIMIT = 63
@@ -37,7 +38,22 @@ def _for_the_kernel(name: str) -> str:
     )
 
 
-def sandbox_spec(context: NodeContext, pod: Pod, address: PodAddress, resolv_conf: str) -> SandboxSpec:
+async def runtime_handler(context: NodeContext, pod: Pod) -> str:
+    """What the pod's RuntimeClass names. Raises ApiError or, for a handler that is not there, RuntimeFailure."""
+    name = pod.spec.runtimeClassName if pod.spec is not None else None
+    if not name:
+        return ""
+    handler = (await context.client.get(RuntimeClass, name)).handler
+    if handler not in context.runtime.handlers:
+        known = ", ".join(context.runtime.handlers)
+        message = f'failed to get sandbox runtime: no runtime for "{handler}" is configured (there is: {known})'
+        raise RuntimeFailure("FailedCreatePodSandBox", message)
+    return handler
+
+
+def sandbox_spec(
+    context: NodeContext, pod: Pod, address: PodAddress, resolv_conf: str, handler: str = ""
+) -> SandboxSpec:
     """Raises RuntimeFailure where the pod asks for a host name that cannot be."""
     spec = pod.spec
     hostname = hostname_of(pod)
@@ -63,4 +79,5 @@ def sandbox_spec(context: NodeContext, pod: Pod, address: PodAddress, resolv_con
         host_ipc=bool(spec and spec.hostIPC),
         host_pid=bool(spec and spec.hostPID),
         sysctls=sysctls_of(pod),
+        handler=handler,
     )

@@ -60,6 +60,7 @@ class SandboxSpec:
     host_ipc: bool = False
     host_pid: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    handler: str = ""  # of the pod's RuntimeClass, one of the runtime's; empty: the runtime chooses
     id: str = ""  # of the sandbox; empty: the driver makes one
 
 
@@ -215,12 +216,22 @@ class Runtime(Protocol):
         """ "process", "oci" or "simulated": the scheme of container IDs (`process://ab12…`)."""
         ...
 
-    async def has_image(self, image: str) -> bool:
+    @property
+    def handlers(self) -> Sequence[str]:
+        """What a RuntimeClass may call it."""
+        ...
+
+    async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         """Whether the image is there without pulling it. Raises ImageError (InvalidImageName)."""
         ...
 
-    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
-        """Makes the image available; registries are asked as these users, then as nobody. Raises ImageError."""
+    async def ensure_image(
+        self, image: str, pull_policy: str, credentials: Sequence[Credential] = (), sandbox_id: str = ""
+    ) -> Image:
+        """Makes the image available, to the sandbox that is named where its handler matters.
+
+        Registries are asked as these users, then as nobody. Raises ImageError.
+        """
         ...
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox: ...

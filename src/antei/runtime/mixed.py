@@ -1,6 +1,7 @@
 """Mapped images as host commands, all others as real containers: one runtime that stands for two.
 
-A pod may have containers of both: they share its network and its files, not its IPC namespace.
+A pod may have containers of both: they share its network and its files, not its IPC namespace. One whose
+RuntimeClass names a handler has containers of that one only, and its sandbox is known to no other.
 """
 
 from __future__ import annotations
@@ -45,22 +46,36 @@ class MixedRuntime:
     def name(self) -> str:
         return self._process.name
 
-    def _for(self, image: str) -> Runtime:
+    @property
+    def handlers(self) -> Sequence[str]:
+        return (*self._process.handlers, *self._oci.handlers)
+
+    async def _for(self, image: str, sandbox_id: str) -> Runtime:
+        """By the image, unless only one of the two has the sandbox."""
+        having = [each for each in (self._process, self._oci) if sandbox_id in {s.id for s in await each.sandboxes()}]
+        if len(having) == 1:
+            return having[0]
         return self._process if self._image_map.lookup(image) is not None else self._oci
 
-    async def has_image(self, image: str) -> bool:
-        return await self._for(image).has_image(image)
+    async def has_image(self, image: str, sandbox_id: str = "") -> bool:
+        return await (await self._for(image, sandbox_id)).has_image(image)
 
-    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
+    async def ensure_image(
+        self, image: str, pull_policy: str, credentials: Sequence[Credential] = (), sandbox_id: str = ""
+    ) -> Image:
+        runtime = await self._for(image, sandbox_id)
         try:
-            return await self._for(image).ensure_image(image, pull_policy, credentials)
+            return await runtime.ensure_image(image, pull_policy, credentials)
         except ImageError as error:
-            if error.reason != "ErrImagePull":
+            if error.reason != "ErrImagePull" or runtime is not self._oci:
                 raise
             raise ImageError(error.reason, f"{error.message}; {self._image_map.remedy(image)}") from error
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
         both = replace(spec, id=spec.id or self._world.chance.token(32))
+        for one in (self._process, self._oci):
+            if spec.handler in one.handlers:
+                return await one.create_sandbox(both)
         sandbox = await self._process.create_sandbox(both)
         await self._oci.create_sandbox(both)
         return sandbox
@@ -73,13 +88,13 @@ class MixedRuntime:
             self._known.pop(record.id, None)
 
     async def start(self, spec: ContainerSpec) -> ContainerRecord:
-        runtime = self._for(spec.image)
+        runtime = await self._for(spec.image, spec.sandbox_id)
         record = await runtime.start(spec)
         self._known[record.id] = runtime
         return record
 
     async def unsupported(self, spec: ContainerSpec) -> Sequence[str]:
-        return await self._for(spec.image).unsupported(spec)
+        return await (await self._for(spec.image, spec.sandbox_id)).unsupported(spec)
 
     async def wait(self, container_id: str) -> Exit:
         return await (await self._of(container_id)).wait(container_id)

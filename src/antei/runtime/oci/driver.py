@@ -59,6 +59,7 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
     """
 
     name = "oci"
+    handlers = ("oci", "runc")
 
     def __init__(
         self,
@@ -78,10 +79,12 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
 
     # --- images ---
 
-    async def has_image(self, image: str) -> bool:
+    async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         return await self._images.find(image) is not None
 
-    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
+    async def ensure_image(
+        self, image: str, pull_policy: str, credentials: Sequence[Credential] = (), sandbox_id: str = ""
+    ) -> Image:
         await self._opened()
         found = await self._images.find(image)
         if found is None and pull_policy == "Never":

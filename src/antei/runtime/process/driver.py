@@ -82,6 +82,7 @@ class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
     """
 
     name = "process"
+    handlers = ("process",)
 
     def __init__(
         self,
@@ -117,10 +118,12 @@ class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
 
     # --- images ---
 
-    async def has_image(self, image: str) -> bool:
+    async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         return self._image_map.lookup(image) is not None
 
-    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
+    async def ensure_image(
+        self, image: str, pull_policy: str, credentials: Sequence[Credential] = (), sandbox_id: str = ""
+    ) -> Image:
         capabilities = await self.capabilities()
         found = self._image_map.image(image, pull_policy)
         return found if capabilities.namespaces else replace(found, warnings=(_PLAIN_WARNING,))

@@ -76,6 +76,7 @@ class SimulatedRuntime:
     """
 
     name = "simulated"
+    handlers = ("simulated", "process", "oci", "runc")  # a manifest names what it will really run in
 
     def __init__(
         self,
@@ -214,11 +215,13 @@ class SimulatedRuntime:
 
     # --- Runtime ---
 
-    async def has_image(self, image: str) -> bool:
+    async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         profile = profile_of(self._profiles, image)
         return image in self._pulled or (profile.pull_error is None and profile.pull_seconds == 0)
 
-    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
+    async def ensure_image(
+        self, image: str, pull_policy: str, credentials: Sequence[Credential] = (), sandbox_id: str = ""
+    ) -> Image:
         present = self._pulled.get(image)
         if present is not None and pull_policy != "Always":
             return present

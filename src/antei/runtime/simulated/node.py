@@ -30,6 +30,7 @@ class SimulatedNode:
     """
 
     name = "simulated"
+    handlers = SimulatedRuntime.handlers
 
     def __init__(
         self,
@@ -48,10 +49,12 @@ class SimulatedNode:
         """The pods that have a sandbox here."""
         return list(self._own.values())
 
-    async def has_image(self, image: str) -> bool:
+    async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         return image in self._present or (self._pull_seconds is None and await self._machine.has_image(image))
 
-    async def ensure_image(self, image: str, pull_policy: str, credentials: Sequence[Credential] = ()) -> Image:
+    async def ensure_image(
+        self, image: str, pull_policy: str, credentials: Sequence[Credential] = (), sandbox_id: str = ""
+    ) -> Image:
         if image not in self._present and self._pull_seconds is not None:
             seconds = self._pull_seconds()
             if seconds > 0:
