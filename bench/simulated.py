@@ -23,7 +23,7 @@ from antei.cluster import make_controllers
 from antei.control.controller import run_controller
 from antei.control.persistentvolume import HostDirectories
 from antei.node.agent import NodeAgent
-from antei.node.files import MemoryFiles
+from antei.node.memory_files import MemoryFiles
 from antei.runtime.image_map import VolumeMap
 from antei.runtime.simulated import SimulatedPodNetwork, SimulatedRuntime
 from antei.server.bootstrap import bootstrap

@@ -218,15 +218,18 @@ class NodeAgent:
 
     async def _end_orphans(self) -> None:
         """Ends what belongs to no pod of any node: its object was deleted while nobody looked."""
+        files, directory = self._context.files, self._context.directory
+        volumes, logs = await files.names(directory / "pods"), await files.names(directory / "logs")
+        if not (self._left_over or volumes or logs):
+            return  # a new machine, or one that was emptied: nobody has to list all pods for it
         known = {uid_of(pod) for pod in await self._all_pods()}
         orphans = {uid: left for uid, left in self._left_over.items() if uid not in known}
         self._left_over.clear()
         async with asyncio.TaskGroup() as group:
             for uid, left_over in orphans.items():
                 group.create_task(self._end_orphan(uid, left_over))
-        files, directory = self._context.files, self._context.directory
         memory = await files.memory_directory()
-        for name in await files.names(directory / "pods"):
+        for name in volumes:
             if name in known or name in self._workers:
                 continue
             if memory is not None:
@@ -234,7 +237,7 @@ class NodeAgent:
                     if is_of_pod(volume, name):
                         await files.remove_tree(memory / volume)
             await files.remove_tree(directory / "pods" / name)
-        for name in await files.names(directory / "logs"):
+        for name in logs:
             uid = name.rpartition("_")[2]
             if uid not in known and uid not in self._workers:
                 await files.remove_tree(directory / "logs" / name)

@@ -1,4 +1,4 @@
-"""The node's files behind a small Protocol: real ones off the loop, and none at all for simulated clusters.
+"""The node's files behind a small Protocol, and real ones, off the loop. Those of simulated clusters: memory_files.py.
 
 Volumes that follow an object (ConfigMap, Secret, downward API, projected) are written so that a reader sees
 either the old or the new content of all files, never a mixture (Kubernetes: pkg/volume/util/atomic_writer.go):
@@ -24,7 +24,7 @@ from typing import Protocol
 from antei.node.volumes.memory import DIRECTORY
 from antei.node.volumes.ownership import give_to_group, usage
 
-__all__ = ["DiskFiles", "FileContent", "Files", "MemoryFiles"]
+__all__ = ["DiskFiles", "FileContent", "Files"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,65 +134,6 @@ class DiskFiles:
 
     async def names(self, path: Path) -> list[str]:
         return await asyncio.to_thread(_names, path)
-
-
-class MemoryFiles:
-    """Remembers what was written, touches no disk: for simulated clusters. Every host path is a directory."""
-
-    def __init__(self) -> None:
-        self.payloads: dict[Path, dict[str, FileContent]] = {}
-        self.files: dict[Path, bytes] = {}
-        self.directories: set[Path] = set()
-        self.groups: dict[Path, int] = {}
-        self.used: dict[Path, int] = {}  # bytes by path, for tests to set
-
-    async def make_directory(self, path: Path, mode: int = 0o755) -> None:
-        self.directories.add(path)
-
-    async def make_file(self, path: Path, mode: int = 0o644) -> None:
-        self.files.setdefault(path, b"")
-
-    async def write_payload(
-        self, directory: Path, payload: Mapping[str, FileContent], stamp: str, group: int | None = None
-    ) -> bool:
-        if group is not None:
-            self.groups[directory] = group
-        if self.payloads.get(directory) == dict(payload):
-            return False
-        self.payloads[directory] = dict(payload)
-        return True
-
-    async def give_to_group(self, path: Path, group: int, *, only_on_mismatch: bool) -> bool:
-        self.groups[path] = group
-        return True
-
-    async def usage(self, path: Path) -> int:
-        return sum(used for place, used in self.used.items() if place == path or path in place.parents)
-
-    async def memory_directory(self) -> Path | None:
-        return DIRECTORY
-
-    async def remove_tree(self, path: Path) -> None:
-        self.directories = {d for d in self.directories if d != path and path not in d.parents}
-        self.files = {p: data for p, data in self.files.items() if p != path and path not in p.parents}
-        self.payloads = {p: data for p, data in self.payloads.items() if p != path and path not in p.parents}
-
-    async def kind(self, path: Path) -> str | None:
-        return "File" if path in self.files else "Directory"
-
-    async def inside(self, root: Path, below: str) -> Path:
-        return root / below
-
-    async def read(self, path: Path, offset: int = 0, limit: int = -1) -> bytes:
-        data = self.files.get(path, b"")[offset:]
-        return data if limit < 0 else data[:limit]
-
-    async def size(self, path: Path) -> tuple[int, int] | None:
-        data = self.files.get(path)
-        return None if data is None else (id(path), len(data))
-
-    async def names(self, path: Path) -> list[str]:
-        return sorted({p.relative_to(path).parts[0] for p in [*self.files, *self.directories] if path in p.parents})
 
 
 def _make_directory(path: Path, mode: int) -> None:

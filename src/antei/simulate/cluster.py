@@ -34,7 +34,7 @@ from antei.control.scheduler import SchedulerController
 from antei.network.proxy import Lag, ServiceProxy
 from antei.network.services import ServiceTable
 from antei.node.agent import NodeAgent
-from antei.node.files import MemoryFiles
+from antei.node.memory_files import MemoryFiles
 from antei.node.observer import NO_CALM, NOBODY, UNBLOCKED, Observer, ProbeBlock
 from antei.node.registration import HEARTBEAT_SECONDS
 from antei.runtime.image_map import VolumeMap

@@ -20,7 +20,7 @@ from antei.client.events import EventRecorder
 from antei.client.local import LocalClient
 from antei.node.agent import NodeAgent
 from antei.node.context import TokenSource
-from antei.node.files import MemoryFiles
+from antei.node.memory_files import MemoryFiles
 from antei.runtime.image_map import VolumeMap
 from antei.runtime.simulated import ContainerProfile, SimulatedRuntime
 from antei.server.registry import Registry

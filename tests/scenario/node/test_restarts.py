@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from antei.api.pod_logs import PodLogOptions
-from antei.node.files import MemoryFiles
+from antei.node.memory_files import MemoryFiles
 from antei.runtime.simulated import ContainerProfile, Failure, HttpAnswer, ScheduledExit
 
 
