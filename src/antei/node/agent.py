@@ -29,8 +29,9 @@ from antei.node.files import Files
 from antei.node.logs import PodLogs
 from antei.node.measures import NodeMeasures, container_states
 from antei.node.observer import NO_CALM, NOBODY, UNBLOCKED, Calm, Observer, ProbeBlock
+from antei.node.pod_containers import LeftOver
 from antei.node.pod_network import PodNetwork
-from antei.node.pod_worker import LeftOver, PodWorker
+from antei.node.pod_worker import PodWorker
 from antei.node.registration import HEARTBEAT_SECONDS, Registration
 from antei.node.streams import NodeStreams
 from antei.node.termination import MINIMUM_WINDOW_SECONDS

@@ -14,9 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from lightkube.models.core_v1 import (
     Container,
@@ -26,28 +24,27 @@ from lightkube.models.core_v1 import (
     ContainerStatus,
     ResourceRequirements,
 )
-from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import ApiError
 from antei.api.objects import name_of, namespace_of, replace, to_time, uid_of
 from antei.node.backoff import Backoff, after_restart, restart_delay
 from antei.node.container_config import container_spec, fetch_environment, limits_of, log_path
 from antei.node.container_end import describe_end
+from antei.node.container_home import Adopted, Home
 from antei.node.container_run import ContainerRun, PriorVerdicts, Turn
 from antei.node.context import NodeContext
-from antei.node.downward import NodeFacts
 from antei.node.environment import ConfigError
 from antei.node.image_pull import ImagePull
 from antei.node.interruption import Interruption
 from antei.node.pull_secrets import pull_credentials
 from antei.node.resizing import needs_restart
-from antei.node.restarts import Role, field_path, should_restart
+from antei.node.restarts import Role, field_path, restarts_all, should_restart
 from antei.node.status import ContainerFacts, waiting
 from antei.node.termination import pod_grace
-from antei.node.volumes.mounter import VolumeError, VolumeMounter
-from antei.runtime import ContainerRecord, Exit, Image, RuntimeFailure, Sandbox, StartError
+from antei.node.volumes.mounter import VolumeError
+from antei.runtime import ContainerRecord, Exit, Image, RuntimeFailure, StartError
 
-__all__ = ["Adopted", "ContainerWorker", "Home"]
+__all__ = ["ContainerWorker"]
 
 _LOG = logging.getLogger(__name__)
 _CONFIG_RETRY_SECONDS = 10.0
@@ -55,44 +52,13 @@ _CONFIG_RETRY_SECONDS = 10.0
 _MEASURED = {Role.MAIN: "container", Role.EPHEMERAL: "ephemeral_container"}
 #: The exit code of a container that could not be started (kubelet: 128, reason StartError).
 _START_ERROR_CODE = 128
+_RESTARTING_ALL = "RestartingAllContainers"
+_REMOVED = "The container is removed because RestartAllContainers in place"
 _LOST = ContainerStateTerminated(
     exitCode=137,
     reason="ContainerStatusUnknown",
     message="The container could not be located when the pod was deleted.  The container used to be Running",
 )
-
-
-class Home(Protocol):
-    """What a container asks of its pod."""
-
-    @property
-    def pod(self) -> Pod:
-        """The newest object."""
-        ...
-
-    @property
-    def node_facts(self) -> NodeFacts: ...
-
-    @property
-    def sandbox(self) -> Sandbox: ...
-
-    @property
-    def volumes(self) -> VolumeMounter: ...
-
-    async def wait_prepared(self) -> None:
-        """Returns when volumes, address and sandbox are there."""
-        ...
-
-    def changed(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Adopted:
-    """What is left of a container from before a restart of the node: its runs in order, and what the API says."""
-
-    records: Sequence[ContainerRecord] = ()
-    status: ContainerStatus | None = None
-    has_sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +89,23 @@ class ContainerWorker:
         self._image_id = ""
         self._run: ContainerRun | None = None
         self._backoff = Backoff()
-        self._stop: _StopOrder | None = None
         self._is_replaced = False  # the run ends for one of another image or size
         self._actual = container.resources  # what the run has
+        self._arm()
+
+    def _arm(self) -> None:
+        """Lets it run: nobody has asked it to stop."""
+        self._stop: _StopOrder | None = None
         self._interruption = Interruption()
         self._image = ImagePull(
-            runtime=context.runtime,
+            runtime=self._context.runtime,
             wanted=lambda: self._container.image or "",
-            policy=container.imagePullPolicy or "IfNotPresent",
+            policy=self._container.imagePullPolicy or "IfNotPresent",
             event=self._event,
             wait_for=self._wait_for,
             interruption=self._interruption,
-            credentials=lambda: pull_credentials(context, home.pod),
-            sandbox_id=lambda: home.sandbox.id,
+            credentials=lambda: pull_credentials(self._context, self._home.pod),
+            sandbox_id=lambda: self._home.sandbox.id,
         )
 
     @property
@@ -181,6 +151,25 @@ class ContainerWorker:
             self._stop = _StopOrder(deadline, turn)
         self._interruption.ask()
         self._stop_run()
+
+    async def renew(self) -> None:
+        """After `over`: it is as if it had never run, but for its count (Kubernetes: kubelet_pods.go,
+        convertToAPIContainerStatuses)."""
+        self._arm()
+        self.started.clear()
+        self.over.clear()
+        self.is_active = False
+        self._backoff = Backoff()
+        if self._state.waiting is None:
+            self._last_end = ContainerStateTerminated(exitCode=137, reason=_RESTARTING_ALL, message=_REMOVED)
+            self._state = waiting(_RESTARTING_ALL, _REMOVED)
+            self._told_attempt = self._attempt = self._told_attempt + 1
+        elif self._last_end is not None and self._attempt == self._told_attempt:
+            self._attempt += 1  # it was backing off
+        self._is_replaced = self._last_end is not None  # another run follows, whatever the policy
+        if self._record is not None:
+            await self._forget(self._record)
+            self._record, self._container_id = None, ""
 
     def redefine(self, container: Container) -> None:
         """A run of another image is replaced, whatever the policy; of other resources `allocate` tells."""
@@ -255,6 +244,9 @@ class ContainerWorker:
     def _adopt_end(self, status: ContainerStatus, has_sandbox: bool) -> None:
         """The runtime has nothing. A run that the API still calls running was lost with the machine."""
         state = status.state or ContainerState()
+        if state.waiting is not None and state.waiting.reason == _RESTARTING_ALL:
+            self._state, self._is_replaced = state, True
+            return
         end = state.terminated or (_LOST if state.running else self._last_end)
         if end is None:
             return
@@ -269,6 +261,9 @@ class ContainerWorker:
         """Runs the container until it is over. Cancelled, it leaves a running container as it is."""
         while True:
             end = self._state.terminated if self._run is None else None
+            if end is not None and self._restarts_all_after(end.exitCode):
+                self._home.restart_all()
+                await self._interruption.asked()
             if end is not None and not (self._restarts_after(end.exitCode) and await self._back_off(end)):
                 break
             run = self._run or await self._begin()
@@ -420,6 +415,10 @@ class ContainerWorker:
         if self._interruption.is_asked:
             return False
         return self._is_replaced or should_restart(spec, self._container, self.role, exit_code)
+
+    def _restarts_all_after(self, exit_code: int) -> bool:
+        is_asked = self._interruption.is_asked or self._is_replaced or self.role is Role.EPHEMERAL
+        return not is_asked and restarts_all(self._container, exit_code)
 
     async def _back_off(self, end: ContainerStateTerminated) -> bool:
         """Waits as long as the next run must; False when the pod is to end first."""

@@ -24,6 +24,10 @@ class Interruption:
     def ask(self) -> None:
         self._asked.set()
 
+    async def asked(self) -> None:
+        """Returns when it is."""
+        await self._asked.wait()
+
     def wake(self) -> None:
         """Ends the pause of now, or the next one."""
         self._woken.set()

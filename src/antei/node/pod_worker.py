@@ -19,45 +19,35 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 
-from lightkube.models.core_v1 import ContainerStatus, PodSpec
+from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import ApiError
 from antei.api.objects import is_terminating, meta, name_of, namespace_of, uid_of
 from antei.api.pods import is_terminal
-from antei.node.container import Adopted, ContainerWorker
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.local_storage import EVICTION_GRACE_SECONDS, exceeded
+from antei.node.pod_containers import LeftOver, PodContainers
 from antei.node.resizing import PodResizer, Room
-from antei.node.restarts import Role, ephemeral_containers, roles
 from antei.node.sandbox import runtime_handler, sandbox_spec
-from antei.node.status import PodFacts, pod_status, waiting_to_be_created
+from antei.node.status import PodFacts, pod_status
 from antei.node.status_writer import StatusWriter
-from antei.node.termination import FORCED_GRACE_SECONDS, grace_for_deletion, pod_grace, predecessors
+from antei.node.termination import FORCED_GRACE_SECONDS, grace_for_deletion, pod_grace
 from antei.node.volumes.mounter import VolumeError, VolumeMounter, follows_objects
-from antei.runtime import ContainerRecord, RuntimeFailure, Sandbox
+from antei.runtime import RuntimeFailure, Sandbox
 from antei.world.sockets import PodAddress
 
-__all__ = ["LeftOver", "PodWorker"]
+__all__ = ["PodWorker"]
 
 _LOG = logging.getLogger(__name__)
 _RETRY_FIRST_SECONDS = 0.5
 _RETRY_CAP_SECONDS = 120.0
 #: How often volumes that follow an object are looked after (kubelet: syncFrequency).
 _REFRESH_SECONDS = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOver:
-    """What the runtime still has of a pod from before a restart of the node."""
-
-    sandbox: Sandbox | None = None
-    records: Sequence[ContainerRecord] = ()
 
 
 class PodWorker:
@@ -78,21 +68,12 @@ class PodWorker:
         self._is_over = is_terminal(pod)
         self._lives = False  # what is left of it is adopted, and its containers' facts are true
         self._prepared = asyncio.Event()  # volumes, address and sandbox are there
-        self._end_asked = asyncio.Event()
         self._deleted = asyncio.Event()  # the object has a deletionTimestamp
         self._gone = asyncio.Event()  # the object is no more
         self._touched = asyncio.Event()  # its labels or annotations have changed
         self._deadline_moved = asyncio.Event()  # activeDeadlineSeconds is another
-        spec = self._spec
-        has_init = bool(spec.initContainers)
-        self._containers: dict[str, ContainerWorker] = {
-            c.name: ContainerWorker(context, self, c, role, waiting_to_be_created(role, has_init))
-            for c, role in roles(spec)
-        }
-        self._resizer = PodResizer(self._containers, lambda: self._pod, room, self.changed)
-        self._added = asyncio.Event()  # containers to look around in the running pod
-        self._add_ephemeral()
-        self._predecessors = predecessors(spec)
+        self._containers = PodContainers(context, self, self._spec)
+        self._resizer = PodResizer(self._containers.by_name, lambda: self._pod, room, self.changed)
         if is_terminating(pod):
             self.update(pod)
 
@@ -124,13 +105,17 @@ class PodWorker:
     async def wait_prepared(self) -> None:
         await self._prepared.wait()
 
+    def restart_all(self) -> None:
+        self._containers.restart_all()
+
     def changed(self) -> None:
         """Publishes the status as the facts have it now."""
         if self._gone.is_set() or not (self._lives or self._failure):
             return
         facts = PodFacts(
             # A pod that was rejected never had containers.
-            containers={name: worker.facts for name, worker in self._containers.items() if self._lives},
+            containers=self._containers.facts if self._lives else {},
+            is_restarting=self._containers.is_restarting,
             start_time=self._start_time,
             pod_ip=self._pod_ip,
             host_ip=self._context.node_ip,
@@ -153,12 +138,10 @@ class PodWorker:
             self._deadline_moved.set()
         if (before.labels, before.annotations) != (meta(pod).labels, meta(pod).annotations):
             self._touched.set()
-        for container, _ in roles(self._spec):
-            self._containers[container.name].redefine(container)
-        self._add_ephemeral()
+        self._containers.redefine(self._spec)
         if is_terminating(pod):
             self._deleted.set()
-            self._stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
+            self._containers.stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
         elif not self._is_over and before.generation != meta(pod).generation:
             self._resizer.review()
         if self._lives and not self._is_over:
@@ -171,20 +154,11 @@ class PodWorker:
             self._resizer.review()
             self.changed()
 
-    def _add_ephemeral(self) -> None:
-        """Those that are new; none of them ever changes or goes (Kubernetes: EphemeralContainers in core/v1)."""
-        for container in ephemeral_containers(self._spec):
-            if container.name not in self._containers and not self._end_asked.is_set():
-                state = waiting_to_be_created(Role.EPHEMERAL, False)
-                worker = ContainerWorker(self._context, self, container, Role.EPHEMERAL, state)
-                self._containers[container.name] = worker
-                self._added.set()
-
     def removed(self) -> None:
         """The object is gone (`--force`): what still runs is ended at short notice."""
         self._gone.set()
         self._deleted.set()
-        self._stop(FORCED_GRACE_SECONDS)
+        self._containers.stop(FORCED_GRACE_SECONDS)
 
     def reject(self, reason: str, message: str) -> None:
         """Fails the pod before anything of it runs."""
@@ -227,11 +201,9 @@ class PodWorker:
 
     async def _live(self) -> None:
         """Brings the pod up, keeps it up, and takes it down; returns when every container has ended."""
+        self._containers.adopt(self._pod.status, self._left_over)
         async with asyncio.TaskGroup() as group:
-            for worker in self._containers.values():
-                worker.adopt(self._adopted(worker.name))
-                if worker.is_running:
-                    self._activate(worker, group)  # whatever else the pod waits for, what runs is looked after
+            running = group.create_task(self._containers.run(self._prepare, pod_grace(self._spec)))
             self._lives = True
             self.changed()
             helpers = [
@@ -239,70 +211,14 @@ class PodWorker:
                 group.create_task(self._watch_storage()),
                 group.create_task(self._resizer.run()),
                 group.create_task(self._follow_objects()),
-                group.create_task(self._start_ephemeral(group)),
             ]
-            coming_up = group.create_task(self._bring_up(group))
-            ending = group.create_task(self._end_asked.wait())
-            await asyncio.wait({coming_up, ending}, return_when=asyncio.FIRST_COMPLETED)
-            if coming_up.done():
-                coming_up.result()
-                self._stop(pod_grace(self._spec))  # sidecars end when the containers have
-            coming_up.cancel()
-            ending.cancel()
-            for worker in self._active():
-                await worker.over.wait()
+            await running
             for helper in helpers:
                 helper.cancel()
 
-    async def _bring_up(self, group: asyncio.TaskGroup) -> None:
-        """Starts the containers in their order; returns when all main containers are over, or an init one failed."""
-        await self._prepare()
-        mains = []
-        for worker in [each for each in self._containers.values() if each.role is not Role.EPHEMERAL]:
-            self._activate(worker, group)
-            if worker.role is Role.INIT:
-                await worker.over.wait()
-                if not worker.has_succeeded:
-                    return
-            elif worker.role is Role.SIDECAR:
-                await worker.started.wait()
-            else:
-                mains.append(worker)
-        for worker in mains:
-            await worker.over.wait()
-
-    async def _start_ephemeral(self, group: asyncio.TaskGroup) -> None:
-        """Each as soon as there is a sandbox, whatever the pod's own containers do."""
-        await self._prepared.wait()
-        while not self._end_asked.is_set():
-            self._added.clear()
-            for worker in self._containers.values():
-                if worker.role is Role.EPHEMERAL:
-                    self._activate(worker, group)
-            await self._added.wait()
-
-    def _activate(self, worker: ContainerWorker, group: asyncio.TaskGroup) -> None:
-        if not worker.is_active:
-            worker.is_active = True
-            group.create_task(worker.run(), name=f"{name_of(self._pod)}/{worker.name}")
-
-    def _adopted(self, name: str) -> Adopted:
-        status = self._pod.status
-        statuses: list[ContainerStatus] = []
-        if status is not None:
-            statuses = [
-                *(status.containerStatuses or ()),
-                *(status.initContainerStatuses or ()),
-                *(status.ephemeralContainerStatuses or ()),
-            ]
-        records = sorted((r for r in self._left_over.records if r.name == name), key=lambda r: r.attempt)
-        return Adopted(
-            records=records,
-            status=next((s for s in statuses if s.name == name), None),
-            has_sandbox=self._left_over.sandbox is not None,
-        )
-
     async def _prepare(self) -> None:
+        if self._prepared.is_set():
+            return
         await self._attempt_until_done(self._mount_volumes)
         await self._attempt_until_done(self._make_sandbox)
         self._prepared.set()
@@ -343,28 +259,6 @@ class PodWorker:
 
     # --- ending ---
 
-    def _active(self) -> list[ContainerWorker]:
-        return [worker for worker in self._containers.values() if worker.is_active]
-
-    def _stop(self, grace_seconds: float) -> None:
-        """Ends all containers by then; a later call can only bring that nearer."""
-        self._end_asked.set()
-        deadline = asyncio.get_running_loop().time() + grace_seconds
-        for worker in self._containers.values():
-            worker.stop(deadline, self._turn_of(worker.name))
-
-    def _turn_of(self, name: str) -> Callable[[], Awaitable[None]] | None:
-        waits_for = [self._containers[before] for before in self._predecessors.get(name, ())]
-        if not waits_for:
-            return None
-
-        async def turn() -> None:
-            for worker in waits_for:
-                if worker.is_active:
-                    await worker.over.wait()
-
-        return turn
-
     async def _watch_deadline(self) -> None:
         """activeDeadlineSeconds, counted from the pod's start time; it can be set and lowered while the pod runs."""
         while True:
@@ -390,11 +284,11 @@ class PodWorker:
 
     def _fail(self, event_type: str, reason: str, message: str, grace_seconds: float) -> None:
         """The node ends the pod; unless that is under way for another reason, this is the one that its status tells."""
-        if self._end_asked.is_set():
+        if self._containers.is_ending:
             return
         self._context.event(self._pod, event_type, reason, message)
         self._failure = (reason, message)
-        self._stop(grace_seconds)
+        self._containers.stop(grace_seconds)
 
     async def _give_back(self) -> None:
         uid = uid_of(self._pod)

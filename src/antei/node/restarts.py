@@ -11,7 +11,7 @@ from lightkube.models.core_v1 import Container, PodSpec
 
 from antei.api.pods import is_sidecar
 
-__all__ = ["Role", "ephemeral_containers", "field_path", "roles", "should_restart"]
+__all__ = ["Role", "ephemeral_containers", "field_path", "restarts_all", "roles", "should_restart"]
 
 
 class Role(StrEnum):
@@ -54,13 +54,23 @@ def should_restart(spec: PodSpec, container: Container, role: Role, exit_code: i
         return True
     if role is Role.INIT and exit_code == 0:
         return False
-    for rule in container.restartPolicyRules or ():
-        codes = rule.exitCodes
-        if codes is None or rule.action != "Restart":
-            continue
-        if (exit_code in (codes.values or ())) == (codes.operator == "In"):
-            return True
+    if _matching_action(container, exit_code) is not None:
+        return True
     policy = container.restartPolicy or spec.restartPolicy or "Always"
     if policy == "OnFailure":
         return exit_code != 0
     return policy != "Never"
+
+
+def restarts_all(container: Container, exit_code: int) -> bool:
+    """Whether all of the pod's containers are to begin anew."""
+    return _matching_action(container, exit_code) == "RestartAllContainers"
+
+
+def _matching_action(container: Container, exit_code: int) -> str | None:
+    """Of the first rule that is about this exit code."""
+    for rule in container.restartPolicyRules or ():
+        codes = rule.exitCodes
+        if codes is not None and (exit_code in (codes.values or ())) == (codes.operator == "In"):
+            return rule.action
+    return None

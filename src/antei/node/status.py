@@ -42,7 +42,10 @@ OWN_CONDITIONS = (
     "PodScheduled",
     "PodResizePending",
     "PodResizeInProgress",
+    "AllContainersRestarting",
 )
+#: Why conditions of a pod that is over are False.
+_OVER = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class ContainerFacts:
 class PodFacts:
     """A pod as the node knows it. `is_over`: no container of it will ever run again.
 
+    is_restarting: a container's rule has them all ended, to begin anew.
     failure: (reason, message) of a pod that the node itself has failed (DeadlineExceeded, OutOfcpu).
     """
 
@@ -83,6 +87,7 @@ class PodFacts:
     host_ip: str = ""
     has_sandbox: bool = False
     is_over: bool = False
+    is_restarting: bool = False
     failure: tuple[str, str] | None = None
     resize: ResizeFacts = field(default_factory=ResizeFacts)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -177,6 +182,8 @@ def _phase(spec: PodSpec, facts: PodFacts) -> str:
 
 def _has_failed_for_good(spec: PodSpec, container: Container, facts: ContainerFacts | None) -> bool:
     end = _latest_end(facts)
+    if facts is None or facts.is_replaced:
+        return False
     return end is not None and end.exitCode != 0 and not should_restart(spec, container, Role.INIT, end.exitCode)
 
 
@@ -217,6 +224,7 @@ def _conditions(
         containers_ready,
         PodCondition(type="PodScheduled", status="True"),
         *_resizing(facts.resize),
+        *_restarting(spec, facts, phase),
     ]
     known = [
         *((pod.status.conditions if pod.status else None) or ()),
@@ -249,6 +257,20 @@ def _resizing(resize: ResizeFacts) -> list[PodCondition]:
     return found
 
 
+def _restarting(spec: PodSpec, facts: PodFacts, phase: str) -> list[PodCondition]:
+    """Of pods with a container whose rule may have them all begin anew."""
+    kind = "AllContainersRestarting"
+    rules = [rule for container, _ in roles(spec) for rule in container.restartPolicyRules or ()]
+    if not any(rule.action == "RestartAllContainers" for rule in rules):
+        return []
+    if phase in _OVER:
+        return [PodCondition(type=kind, status="False", reason=_OVER[phase])]
+    if not facts.is_restarting:
+        return [PodCondition(type=kind, status="False")]
+    message = "container exited with restart policy rule"
+    return [PodCondition(type=kind, status="True", reason="RestartAllContainersStarted", message=message)]
+
+
 def _initialized(spec: PodSpec, statuses: Mapping[str, ContainerStatus], phase: str) -> PodCondition:
     if phase == "Succeeded":
         return PodCondition(type="Initialized", status="True", reason="PodCompleted")
@@ -269,10 +291,8 @@ def _initialized(spec: PodSpec, statuses: Mapping[str, ContainerStatus], phase: 
 
 
 def _containers_ready(spec: PodSpec, statuses: Mapping[str, ContainerStatus], phase: str) -> PodCondition:
-    if phase == "Succeeded":
-        return PodCondition(type="ContainersReady", status="False", reason="PodCompleted")
-    if phase == "Failed":
-        return PodCondition(type="ContainersReady", status="False", reason="PodFailed")
+    if phase in _OVER:
+        return PodCondition(type="ContainersReady", status="False", reason=_OVER[phase])
     names = [c.name for c, role in roles(spec) if role is not Role.INIT]
     if not statuses:
         return PodCondition(type="ContainersReady", status="False", reason="UnknownContainerStatuses")

@@ -24,11 +24,12 @@ def rule(action: str = "Restart", operator: str = "In") -> dict[str, Any]:
             {"restartPolicyRules": [rule()]},
             [f"{PATH}.restartPolicy: Required value: must specify restartPolicy when restart rules are used"],
         ),
+        ({"restartPolicy": "Never", "restartPolicyRules": [rule(action="RestartAllContainers")]}, []),
         (
-            {"restartPolicy": "Never", "restartPolicyRules": [rule(action="RestartAllContainers")]},
+            {"restartPolicy": "Never", "restartPolicyRules": [rule(action="TerminatePod")]},
             [
-                f'{PATH}.restartPolicyRules[0].action: Unsupported value: "RestartAllContainers": '
-                'supported values: "Restart"'
+                f'{PATH}.restartPolicyRules[0].action: Unsupported value: "TerminatePod": '
+                'supported values: "Restart", "RestartAllContainers"'
             ],
         ),
         (

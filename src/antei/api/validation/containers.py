@@ -34,6 +34,7 @@ _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _NOT_FOR_INIT = "may not be set for init containers without restartPolicy=Always"
 _NOT_FOR_EPHEMERAL = "cannot be set for an Ephemeral Container"
 _MAX_ID = 2**31 - 1
+_RULE_ACTIONS = ("Restart", "RestartAllContainers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,6 @@ def ephemeral_containers(path: str, given: Sequence[Any], others: set[str], pod:
 
 
 def _restarts(path: str, container: Container) -> list[FieldError]:
-    """The action RestartAllContainers (1.36) is not there, and refused as by servers that do not have it either."""
     errors: list[FieldError] = []
     rules = container.restartPolicyRules or ()
     if container.restartPolicy is not None:
@@ -117,8 +117,8 @@ def _restarts(path: str, container: Container) -> list[FieldError]:
         errors.append(required(f"{path}.restartPolicy", "must specify restartPolicy when restart rules are used"))
     for index, rule in enumerate(rules):
         place = f"{path}.restartPolicyRules[{index}]"
-        if rule.action != "Restart":
-            errors.append(not_supported(f"{place}.action", rule.action, ("Restart",)))
+        if rule.action not in _RULE_ACTIONS:
+            errors.append(not_supported(f"{place}.action", rule.action, _RULE_ACTIONS))
         if rule.exitCodes is None:
             errors.append(required(f"{place}.exitCodes"))
         elif rule.exitCodes.operator not in ("In", "NotIn"):
