@@ -24,6 +24,7 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer
 from antei.node.admission import rejection, resize_refusal
+from antei.node.allocation import resize_order
 from antei.node.context import NodeContext, TokenSource, VolumeMap, as_it_says
 from antei.node.files import Files
 from antei.node.logs import PodLogs
@@ -148,6 +149,8 @@ class NodeAgent:
             self._informer.add_handler(self._on_pod)
             await self._registration.register()
             self.registered.set()
+            await asyncio.sleep(0)  # workers begin to live in the loop's next step
+            self._reconsider()  # what an earlier life did not get to
             group.create_task(self._registration.report(), name=f"{self.name}: heartbeat")
             await self._end_orphans()
 
@@ -169,7 +172,9 @@ class NodeAgent:
             self._admit(new)
 
     def _reconsider(self) -> None:
-        for worker in self._workers.values():
+        """Whoever wants another size is asked anew, the most important first: what it takes is not there for others."""
+        waiting = [worker for worker in self._workers.values() if worker.waits_for_room]
+        for worker in sorted(waiting, key=lambda worker: resize_order(worker.pod, worker.allocated)):
             worker.reconsider()
 
     def _room(self, pod: Pod) -> tuple[str, str] | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from lightkube.models.core_v1 import ContainerStatus, PodSpec, PodStatus
 
+from antei.node.allocation import allocated_before
 from antei.node.container import ContainerWorker
 from antei.node.container_home import Adopted, Home
 from antei.node.context import NodeContext
@@ -41,14 +42,15 @@ class LeftOver:
 class PodContainers:
     """`is_restarting`: all of them are being ended, to begin anew."""
 
-    def __init__(self, context: NodeContext, home: Home, spec: PodSpec) -> None:
+    def __init__(self, context: NodeContext, home: Home, spec: PodSpec, status: PodStatus | None) -> None:
         self._context = context
         self._home = home
-        has_init = bool(spec.initContainers)
-        self._workers = {
-            container.name: ContainerWorker(context, home, container, role, waiting_to_be_created(role, has_init))
-            for container, role in roles(spec)
-        }
+        told = {one.name: one for one in _statuses(status)}
+        self._workers: dict[str, ContainerWorker] = {}
+        for container, role in roles(spec):
+            given = allocated_before(container, told.get(container.name))
+            first = waiting_to_be_created(role, bool(spec.initContainers))
+            self._workers[container.name] = ContainerWorker(context, home, given, role, first)
         self._predecessors = predecessors(spec)
         self._end_asked = asyncio.Event()
         self._restart_asked = asyncio.Event()
@@ -88,11 +90,7 @@ class PodContainers:
 
     def adopt(self, status: PodStatus | None, left_over: LeftOver) -> None:
         """Takes over what is left from before a restart of the node; to be called before `run`."""
-        told: list[ContainerStatus] = []
-        if status is not None:
-            told += status.containerStatuses or ()
-            told += status.initContainerStatuses or ()
-            told += status.ephemeralContainerStatuses or ()
+        told = _statuses(status)
         for worker in self._workers.values():
             records = sorted((r for r in left_over.records if r.name == worker.name), key=lambda r: r.attempt)
             its_status = next((s for s in told if s.name == worker.name), None)
@@ -208,3 +206,13 @@ class PodContainers:
                     await worker.over.wait()
 
         return turn
+
+
+def _statuses(status: PodStatus | None) -> list[ContainerStatus]:
+    if status is None:
+        return []
+    return [
+        *(status.containerStatuses or ()),
+        *(status.initContainerStatuses or ()),
+        *(status.ephemeralContainerStatuses or ()),
+    ]

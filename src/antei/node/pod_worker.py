@@ -72,8 +72,8 @@ class PodWorker:
         self._gone = asyncio.Event()  # the object is no more
         self._touched = asyncio.Event()  # its labels or annotations have changed
         self._deadline_moved = asyncio.Event()  # activeDeadlineSeconds is another
-        self._containers = PodContainers(context, self, self._spec)
-        self._resizer = PodResizer(self._containers.by_name, lambda: self._pod, room, self.changed)
+        self._containers = PodContainers(context, self, self._spec, pod.status)
+        self._resizer = PodResizer(self._containers.by_name, lambda: self._pod, room, self.changed, self._event)
         if is_terminating(pod):
             self.update(pod)
 
@@ -102,6 +102,10 @@ class PodWorker:
         """The pod with what it has been given of the node, while it may want something else."""
         return self._resizer.allocated()
 
+    @property
+    def waits_for_room(self) -> bool:
+        return self._resizer.is_waiting
+
     async def wait_prepared(self) -> None:
         await self._prepared.wait()
 
@@ -112,6 +116,7 @@ class PodWorker:
         """Publishes the status as the facts have it now."""
         if self._gone.is_set() or not (self._lives or self._failure):
             return
+        self._resizer.settle()
         facts = PodFacts(
             # A pod that was rejected never had containers.
             containers=self._containers.facts if self._lives else {},
@@ -149,8 +154,9 @@ class PodWorker:
             self.changed()
 
     def reconsider(self) -> None:
-        """Another pod has left or shrunk: there may be room for a size that there was none for."""
-        if self._resizer.is_waiting and self._lives and not self._is_over:
+        """Another pod has left or shrunk, or an earlier life of the node did not get to it: there may be room for a
+        size that this one has not been given."""
+        if self.waits_for_room and self._lives and not self._is_over:
             self._resizer.review()
             self.changed()
 
@@ -275,6 +281,9 @@ class PodWorker:
                 break
         message = "Pod was active on the node longer than the specified deadline"
         self._fail("Normal", "DeadlineExceeded", message, pod_grace(self._spec))
+
+    def _event(self, event_type: str, reason: str, message: str) -> None:
+        self._context.event(self._pod, event_type, reason, message)
 
     async def _watch_storage(self) -> None:
         """Evicts the pod when it takes more room than its limits let it."""

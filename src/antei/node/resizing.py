@@ -1,7 +1,8 @@
 """Containers that get other resources while they run: whether the node has room, and how that is carried out.
 
     spec changes ─► room? ─┬─ never: PodResizePending, Infeasible
-                           ├─ not now: PodResizePending, Deferred ──► asked again when another pod goes or shrinks
+                           ├─ not now: PodResizePending, Deferred ──► asked again when another pod goes or shrinks,
+                           │                                          the most important pods first
                            └─ allocated ─► PodResizeInProgress ─► limits changed under the container, or, where its
                                                                   resizePolicy says so, a restart ─► done
 
@@ -20,6 +21,7 @@ from lightkube.resources.core_v1 import Pod
 
 from antei.api.objects import replace
 from antei.api.quantity import to_decimal
+from antei.node.allocation import resize_summary
 from antei.node.restarts import Role, roles
 
 __all__ = ["PodResizer", "Resizable", "ResizeFacts", "Room", "needs_restart"]
@@ -75,7 +77,8 @@ def _amounts(resources: ResourceRequirements | None, name: str) -> tuple[object,
 
 
 class PodResizer:
-    """`pod` gives the newest object, `changed` is called when there are other facts."""
+    """`pod` gives the newest object, `changed` is called when there are other facts, `event(type, reason, message)`
+    records one."""
 
     def __init__(
         self,
@@ -83,11 +86,14 @@ class PodResizer:
         pod: Callable[[], Pod],
         room: Room,
         changed: Callable[[], None],
+        event: Callable[[str, str, str], None],
     ) -> None:
         self._containers = containers
         self._pod = pod
         self._room = room
         self._changed = changed
+        self._event = event
+        self._given_pod: Pod | None = None  # as it was when it was given what is being carried out
         self._pending: tuple[str, str] | None = None
         self._error = ""
         self._wake = asyncio.Event()
@@ -99,7 +105,8 @@ class PodResizer:
 
     @property
     def is_waiting(self) -> bool:
-        return self._pending is not None
+        """There may be room for it later."""
+        return (self._pending is None or self._pending[0] == "Deferred") and bool(self._wanted())
 
     def allocated(self) -> Pod:
         """The pod with the resources that it has been given: what it takes of the node."""
@@ -126,19 +133,35 @@ class PodResizer:
 
     def review(self) -> None:
         """The pod has changed, or there may be room now."""
-        wanted = self._wanted()
-        self._pending = self._room(self._pod()) if wanted else None
-        if wanted and self._pending is None:
+        wanted, pod, before = self._wanted(), self._pod(), self._pending
+        self._pending = self._room(pod) if wanted else None
+        if self._pending is not None:
+            reason, message = self._pending
+            if self._pending != before:
+                summary = resize_summary(pod, message)
+                self._event("Warning", f"Resize{reason}", f"Pod resize {reason}: {summary}")
+        elif wanted:
             for name, resources in wanted.items():
                 self._containers[name].allocate(resources)
+            self._given_pod = pod
+            self._event("Normal", "ResizeStarted", f"Pod resize started: {resize_summary(pod)}")
             self._wake.set()
+
+    def settle(self) -> None:
+        """A container has changed: perhaps all have now what they were given."""
+        pod = self._given_pod
+        if pod is not None and not any(container.is_being_resized for container in self._containers.values()):
+            self._given_pod, self._error = None, ""
+            self._event("Normal", "ResizeCompleted", f"Pod resize completed: {resize_summary(pod)}")
 
     async def run(self) -> None:
         """Carries out what has been given; first of all what an earlier life of the node did not get to."""
         while True:
             self._wake.clear()
             errors = [error for each in self._containers.values() if (error := await each.apply_size())]
-            self._error = "; ".join(errors)
+            before, self._error = self._error, "; ".join(errors)
+            if self._error and self._error != before:
+                self._event("Warning", "ResizeError", f"Pod resize error: {resize_summary(self._pod(), self._error)}")
             self._changed()
             try:
                 async with asyncio.timeout(_RETRY_SECONDS if errors else None):
