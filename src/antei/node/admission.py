@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 
 from lightkube.resources.core_v1 import Pod
@@ -11,7 +11,7 @@ from antei.api.pods import is_terminal, pod_requests
 from antei.api.quantity import to_decimal
 from antei.node.security import forbidden_sysctl
 
-__all__ = ["rejection", "resize_refusal"]
+__all__ = ["missing", "rejection", "resize_refusal"]
 
 _CHECKED = ("cpu", "memory", "ephemeral-storage")
 
@@ -23,9 +23,24 @@ def rejection(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -
     sysctl = forbidden_sysctl(pod)
     if sysctl is not None:
         return "SysctlForbidden", f'Pod was rejected: forbidden sysctl: "{sysctl}" not allowlisted'
+    for name, wanted, used, capacity in _shortages(pod, others, allocatable):
+        return _out_of(name, wanted, used, capacity)
+    return None
+
+
+def missing(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -> dict[str, Decimal]:
+    """How much more of each resource the pod would need than is left beside `others`."""
+    shortages = _shortages(pod, others, allocatable)
+    return {name: wanted + used - capacity for name, wanted, used, capacity in shortages}
+
+
+def _shortages(
+    pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]
+) -> Iterator[tuple[str, Decimal, Decimal, Decimal]]:
+    """Each resource that is too little: its name, what is wanted, what is in use and what there is."""
     running = [other for other in others if not is_terminal(other)]
     if "pods" in allocatable and len(running) + 1 > to_decimal(allocatable["pods"]):
-        return _out_of("pods", Decimal(1), Decimal(len(running)), to_decimal(allocatable["pods"]))
+        yield "pods", Decimal(1), Decimal(len(running)), to_decimal(allocatable["pods"])
     wanted = pod_requests(pod)
     used: dict[str, Decimal] = {}
     for other in running:
@@ -35,8 +50,7 @@ def rejection(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -
         amount = wanted.get(name, Decimal(0))
         capacity = to_decimal(allocatable.get(name))
         if amount > 0 and used.get(name, Decimal(0)) + amount > capacity:
-            return _out_of(name, amount, used.get(name, Decimal(0)), capacity)
-    return None
+            yield name, amount, used.get(name, Decimal(0)), capacity
 
 
 def resize_refusal(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -> tuple[str, str] | None:

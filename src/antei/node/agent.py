@@ -23,16 +23,18 @@ from antei.api.pods import is_terminal
 from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informer
-from antei.node.admission import rejection, resize_refusal
+from antei.node.admission import missing, rejection, resize_refusal
 from antei.node.allocation import resize_order
 from antei.node.context import NodeContext, TokenSource, VolumeMap, as_it_says
 from antei.node.files import Files
+from antei.node.local_storage import is_critical
 from antei.node.logs import PodLogs
 from antei.node.measures import NodeMeasures, container_states
 from antei.node.observer import NO_CALM, NOBODY, UNBLOCKED, Calm, Observer, ProbeBlock
 from antei.node.pod_containers import LeftOver
 from antei.node.pod_network import PodNetwork
 from antei.node.pod_worker import PodWorker
+from antei.node.preemption import NoVictims, victims
 from antei.node.registration import HEARTBEAT_SECONDS, Registration
 from antei.node.streams import NodeStreams
 from antei.node.termination import MINIMUM_WINDOW_SECONDS
@@ -184,17 +186,43 @@ class NodeAgent:
     def _admit(self, pod: Pod) -> None:
         assert self._group is not None
         left_over = self._left_over.pop(uid_of(pod), None)
-        others = [worker.allocated for worker in self._workers.values()]
         worker = PodWorker(self._context, pod, left_over, self._room)
         is_new = left_over is None and not is_terminal(pod) and not (pod.status and pod.status.startTime)
-        refused = rejection(pod, others, self._context.allocatable) if is_new else None
-        if refused is not None:
-            worker.reject(*refused)
+        making_room: Sequence[PodWorker] = ()
+        if is_new:
+            others = [other.allocated for other in self._workers.values()]
+            refused = rejection(pod, others, self._context.allocatable)
+            if refused is not None and refused[0].startswith("OutOf") and is_critical(pod):
+                refused, making_room = self._make_room(pod)
+            if refused is not None:
+                worker.reject(*refused)
         self._workers[uid_of(pod)] = worker
-        self._group.create_task(self._work(uid_of(pod), worker), name=f"{self.name}: {name_of(pod)}")
+        self._group.create_task(self._work(uid_of(pod), worker, making_room), name=f"{self.name}: {name_of(pod)}")
 
-    async def _work(self, uid: str, worker: PodWorker) -> None:
-        """Lets a worker run to its end. What no code foresaw must not take the node's other pods down."""
+    def _make_room(self, pod: Pod) -> tuple[tuple[str, str] | None, Sequence[PodWorker]]:
+        """Ends less important pods for a critical one; why it is rejected where that does not help."""
+        active = [worker for worker in self._workers.values() if not is_terminal(worker.pod)]
+        others = [worker.allocated for worker in active]
+        try:
+            chosen = {
+                uid_of(victim) for victim in victims(pod, others, missing(pod, others, self._context.allocatable))
+            }
+        except NoVictims as error:
+            what = f"preemption: error finding a set of pods to preempt: {error}"
+            message = f"Unexpected error while attempting to recover from admission failure: {what}"
+            return ("UnexpectedAdmissionError", f"Pod was rejected: {message}"), ()
+        ending = [worker for worker in active if uid_of(worker.pod) in chosen]
+        for worker in ending:
+            worker.preempt()
+        return None, ending
+
+    async def _work(self, uid: str, worker: PodWorker, making_room: Sequence[PodWorker] = ()) -> None:
+        """Lets a worker run to its end, which begins when those that make room for it have ended.
+
+        What no code foresaw must not take the node's other pods down.
+        """
+        for other in making_room:
+            await other.wait_ended()
         while True:
             try:
                 await worker.run()

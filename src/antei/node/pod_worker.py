@@ -65,9 +65,11 @@ class PodWorker:
         self._volumes = VolumeMounter(context)
         self._status = StatusWriter(context.client, pod)
         self._failure: tuple[str, str] | None = None
+        self._disruption = ""
         self._is_over = is_terminal(pod)
         self._lives = False  # what is left of it is adopted, and its containers' facts are true
         self._prepared = asyncio.Event()  # volumes, address and sandbox are there
+        self._ended = asyncio.Event()  # none of its containers will ever run again
         self._deleted = asyncio.Event()  # the object has a deletionTimestamp
         self._gone = asyncio.Event()  # the object is no more
         self._touched = asyncio.Event()  # its labels or annotations have changed
@@ -128,6 +130,7 @@ class PodWorker:
             is_over=self._is_over,
             # The phase is not Failed before the last container has ended (Kubernetes: mergePodStatus).
             failure=self._failure if self._is_over else None,
+            disruption=self._disruption,
             resize=self._resizer.facts,
         )
         now = self._context.world.clock.now()
@@ -175,6 +178,7 @@ class PodWorker:
     def successor(self, left_over: LeftOver | None) -> PodWorker:
         """A worker that takes the pod up from what the API and the runtime say, in the place of one that failed."""
         worker = PodWorker(self._context, self._pod, left_over, self._room)
+        worker._ended = self._ended
         if self._gone.is_set():
             worker.removed()
         return worker
@@ -189,6 +193,7 @@ class PodWorker:
             if not self._is_over:
                 await self._live()
                 self._is_over = True
+            self._ended.set()
             if is_news:
                 # Before anything is taken away: a node that dies in between must not run the pod again.
                 await self._settle()
@@ -284,6 +289,16 @@ class PodWorker:
 
     def _event(self, event_type: str, reason: str, message: str) -> None:
         self._context.event(self._pod, event_type, reason, message)
+
+    def preempt(self) -> None:
+        """A critical pod needs the room."""
+        if not self._is_over and not self._containers.is_ending:
+            self._disruption = "Pod was preempted by Kubelet to accommodate a critical pod"
+        self._fail("Warning", "Preempting", "Preempted in order to admit critical pod", pod_grace(self._spec))
+
+    async def wait_ended(self) -> None:
+        """Returns when nothing of it runs any more."""
+        await self._ended.wait()
 
     async def _watch_storage(self) -> None:
         """Evicts the pod when it takes more room than its limits let it."""

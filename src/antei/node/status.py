@@ -89,6 +89,7 @@ class PodFacts:
     is_over: bool = False
     is_restarting: bool = False
     failure: tuple[str, str] | None = None
+    disruption: str = ""  # why the node itself ends the pod for the sake of others
     resize: ResizeFacts = field(default_factory=ResizeFacts)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -225,6 +226,7 @@ def _conditions(
         PodCondition(type="PodScheduled", status="True"),
         *_resizing(facts.resize),
         *_restarting(spec, facts, phase),
+        *_disrupted(facts),
     ]
     known = [
         *((pod.status.conditions if pod.status else None) or ()),
@@ -255,6 +257,13 @@ def _resizing(resize: ResizeFacts) -> list[PodCondition]:
             PodCondition(type="PodResizeInProgress", status="True", reason=reason or None, message=message or None)
         )
     return found
+
+
+def _disrupted(facts: PodFacts) -> list[PodCondition]:
+    if not facts.disruption:
+        return []
+    reason = "TerminationByKubelet"
+    return [PodCondition(type="DisruptionTarget", status="True", reason=reason, message=facts.disruption)]
 
 
 def _restarting(spec: PodSpec, facts: PodFacts, phase: str) -> list[PodCondition]:
