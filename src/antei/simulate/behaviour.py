@@ -10,6 +10,8 @@
                                       until it ends · exit: ends at once · ignore: waits for SIGKILL
     stop: 2s                          from SIGTERM to its end (with finish: as long as a request takes)
     runs: 10s                         containers that are meant to end: of Jobs, and init containers
+    dependsOn: [statefulset/mysql]    workloads of its namespace: while no pod of one serves, requests are errors, and
+                                      so is what readiness asks (and liveness, where it asks the same)
 
 It comes from the pod template's annotation `antei.dev/simulate` (`antei.dev/simulate-NAME` for one container), from
 `simulate.workloads` of antei.yaml, or from a rehearsal's report; the first that says something counts, field by field.
@@ -17,19 +19,19 @@ It comes from the pod template's annotation `antei.dev/simulate` (`antei.dev/sim
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import msgspec
 import yaml
-from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.models.core_v1 import Container, HTTPGetAction, PodSpec
 
 from antei.api.pods import is_sidecar
 from antei.api.quantity import to_decimal
 from antei.runtime.simulated import ContainerProfile, ExecAnswer, HttpAnswer, ScheduledExit
-from antei.runtime.simulated.profile import exec_answer
+from antei.runtime.simulated.profile import HttpFunction, exec_answer
 from antei.simulate.distribution import Distribution, exponential, parse_distribution
 from antei.world import Chance
 
@@ -62,6 +64,7 @@ class Behaviour:
     on_sigterm: Reaction | None = None
     stop: Distribution | None = None
     runs: Distribution | None = None
+    depends_on: tuple[str, ...] | None = None  # names of workloads, as they are given
 
     def over(self, below: Behaviour) -> Behaviour:
         """This, with what it leaves open from `below`."""
@@ -89,6 +92,7 @@ class _Fields(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     on_sigterm: str | None = None
     stop: Any = None
     runs: Any = None
+    depends_on: str | tuple[str, ...] | None = None
 
 
 def parse_behaviour(data: Any, where: str) -> Behaviour:
@@ -126,6 +130,7 @@ def parse_behaviour(data: Any, where: str) -> Behaviour:
         on_sigterm=fields.on_sigterm,
         stop=distribution("stop"),
         runs=distribution("runs"),
+        depends_on=(fields.depends_on,) if isinstance(fields.depends_on, str) else fields.depends_on,
     )
 
 
@@ -155,8 +160,14 @@ def annotated(annotations: Mapping[str, str] | None, container: str) -> Behaviou
     return found
 
 
-def profile_of_run(behaviour: Behaviour, pod: PodSpec, container: Container, chance: Chance) -> ContainerProfile:
-    """One run of this container; `chance` is for this run alone."""
+def profile_of_run(
+    behaviour: Behaviour,
+    pod: PodSpec,
+    container: Container,
+    chance: Chance,
+    has_what_it_needs: Callable[[], bool] = lambda: True,
+) -> ContainerProfile:
+    """One run of this container; `chance` is for this run alone. `has_what_it_needs` is asked whenever it is probed."""
     if _is_meant_to_end(pod, container):
         runs = behaviour.runs.draw(chance) if behaviour.runs is not None else _default_run(pod, container)
         return ContainerProfile(ends=ScheduledExit(runs))
@@ -172,17 +183,21 @@ def profile_of_run(behaviour: Behaviour, pod: PodSpec, container: Container, cha
     elif reaction == "finish":
         stops = behaviour.request_latency.most
 
+    judged = container.readinessProbe if behaviour.depends_on else None
+
     def run_command(command: Sequence[str], seconds: float) -> ExecAnswer:
         answer = exec_answer(_PLAIN, command, seconds)
-        if answer.duration_seconds == 0 and seconds < startup:
+        needs = judged is not None and judged.exec is not None and list(command) == judged.exec.command
+        if (answer.duration_seconds == 0 and seconds < startup) or (needs and not has_what_it_needs()):
             return ExecAnswer(exit_code=1)
         return answer
 
     return ContainerProfile(
         listens_after_seconds=startup,
         settles_after_seconds=startup,
+        http=_answers(container, has_what_it_needs) if judged is not None else {},
         http_otherwise=HttpAnswer(),
-        grpc=_EveryService(),
+        grpc=_EveryService(has_what_it_needs if judged is not None and judged.grpc is not None else _always),
         exec=run_command,
         ends=ends,
         hangs_after_seconds=hangs,
@@ -215,11 +230,34 @@ def _ends(behaviour: Behaviour, container: Container, chance: Chance) -> Iterato
             yield ScheduledExit(room / growth * 3600, 137, oom_killed=True)
 
 
+def _always() -> bool:
+    return True
+
+
+def _answers(container: Container, has_what_it_needs: Callable[[], bool]) -> dict[str, HttpAnswer | HttpFunction]:
+    """What its probes ask: readiness counts what it needs, the others do where they ask the very same."""
+    found: dict[str, HttpAnswer | HttpFunction] = {}
+    for probe in (container.startupProbe, container.livenessProbe):
+        if probe is not None and probe.httpGet is not None:
+            found[_path(probe.httpGet)] = HttpAnswer()
+    judged = container.readinessProbe
+    if judged is not None and judged.httpGet is not None:
+        found[_path(judged.httpGet)] = lambda seconds: HttpAnswer(200 if has_what_it_needs() else 503)
+    return found
+
+
+def _path(action: HTTPGetAction) -> str:
+    return f"/{(action.path or '').removeprefix('/')}"
+
+
 class _EveryService(Mapping[str, str]):
-    """Whatever service a gRPC health check asks for is served."""
+    """Whatever service a gRPC health check asks for is served, as long as there is what serving takes."""
+
+    def __init__(self, has_what_it_needs: Callable[[], bool]) -> None:
+        self._has_what_it_needs = has_what_it_needs
 
     def __getitem__(self, service: str) -> str:
-        return "SERVING"
+        return "SERVING" if self._has_what_it_needs() else "NOT_SERVING"
 
     def __contains__(self, service: object) -> bool:
         return True

@@ -7,6 +7,7 @@ out when the next change comes, and a quiet hour costs next to nothing:
 
     no endpoint ──► refused                        nobody listens at the address ──► refused
     no such address any more ──► unreachable       cut off ──► timed out
+    serving without what it depends on ──► an error at once
     hung ──► waits: answered once it goes on, timed out, or reset when it ends
     serving ──► answered after its latency; reset when the container ends before; timed out when it must queue too long
 
@@ -72,8 +73,11 @@ class SimulatedLoad:
         latency: Distribution,
         timeout_seconds: float,
         requests_per_second: float | None = None,
+        has_what_it_needs: Callable[[], bool] = lambda: True,
     ) -> None:
         """`key`: namespace, name and port. `name_at` names the pod at an address; `requests_per_second` of one pod."""
+        self._has_what_it_needs = has_what_it_needs
+        self._is_failing = not has_what_it_needs()
         self.requests = RequestLog(name)
         self._key = key
         self._arrivals = arrivals
@@ -156,6 +160,12 @@ class SimulatedLoad:
                 is_ended = happening.what == "exited" and not self._runtime.is_running(before.container_id)
                 self._settle(endpoint, now, is_ended=is_ended, was_hung=before.how == "hung")
 
+    def on_dependencies(self, now: float) -> None:
+        """Something that is depended on went away or came back."""
+        if not self._is_over:
+            self._advance(now)
+            self._is_failing = not self._has_what_it_needs()
+
     def stop(self, now: float) -> None:
         """The last requests are those due now; what waits is let wait until it is decided."""
         self._advance(now)
@@ -192,7 +202,7 @@ class SimulatedLoad:
             self._work_off(endpoint, now)
 
     def _is_quiet(self) -> bool:
-        if any(endpoint.reach.how != "serving" for endpoint in self._choices):
+        if self._is_failing or any(endpoint.reach.how != "serving" for endpoint in self._choices):
             return False
         if self._capacity is None:
             return True
@@ -216,6 +226,8 @@ class SimulatedLoad:
     def _meet(self, number: int) -> None:
         due, endpoint = self._due(number), self._choose()
         match endpoint.reach.how:
+            case "serving" if self._is_failing:
+                self._lost(due, Outcome.SERVER_ERROR, endpoint.pod, self._latency.typical, "HTTP 503")
             case "serving":
                 begins = due
                 if self._capacity is not None:

@@ -22,7 +22,6 @@ from antei.simulate.scene import Scene, Served, open_scene
 
 __all__ = ["Played", "play", "run_seed"]
 
-_LEAD_IN_SECONDS, _LEAD_OUT_SECONDS = 5.0, 5.0
 _FAILURES = (Stuck, StepFailed, ApiError, OSError, LookupError, RuntimeFailure, ExceptionGroup)
 
 
@@ -90,7 +89,7 @@ async def _play(
 
 async def _act(scene: Scene, what: Play) -> tuple[str, float]:
     """Why it did not come to its end, and how long it took."""
-    await asyncio.sleep(_LEAD_IN_SECONDS)
+    await asyncio.sleep(what.lead_in_seconds)
     began, limit = scene.cluster.seconds, scene.plan.duration_seconds
     reason = ""
     try:
@@ -104,7 +103,7 @@ async def _act(scene: Scene, what: Play) -> tuple[str, float]:
     except _FAILURES as error:
         reason = str(error) or type(error).__name__
     seconds = scene.cluster.seconds - began
-    await asyncio.sleep(_LEAD_OUT_SECONDS)
+    await asyncio.sleep(what.lead_out_seconds)
     return reason, seconds
 
 

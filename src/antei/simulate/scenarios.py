@@ -48,7 +48,10 @@ class Stuck(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Play:
-    """`expected_seconds` is roughly how long it takes: of long ones fewer requests are kept."""
+    """`expected_seconds` is roughly how long it takes: of long ones fewer requests are kept.
+
+    `lead_in_seconds`, `lead_out_seconds`: load before it begins and after its end.
+    """
 
     name: str
     title: str
@@ -56,6 +59,8 @@ class Play:
     expected_seconds: float = 600.0
     swing: float = 0.0
     loses_nodes: bool = True
+    lead_in_seconds: float = 5.0
+    lead_out_seconds: float = 5.0
 
     def heartbeat_seconds(self, plan: Plan) -> float:
         """Where no node is lost, nobody needs to hear of each so often: a long run has better things to do."""
@@ -79,7 +84,14 @@ def play_of(plan: Plan) -> Play:
         swing = 0.8 if plan.scenario == "diurnal-load" else 0.0
         return Play(plan.scenario, title, act, expected, swing, plan.scenario == "zone-loss")
     scenario = _rehearsed(plan)
-    return Play(scenario.name, scenario.title, lambda scene: _rehearse(scene, scenario), 120.0)
+    return Play(
+        scenario.name,
+        scenario.title,
+        lambda scene: _rehearse(scene, scenario),
+        120.0,
+        lead_in_seconds=scenario.lead_in_seconds,
+        lead_out_seconds=0.0,  # its own comes before what it did is undone
+    )
 
 
 def _rehearsed(plan: Plan) -> Scenario:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from lightkube.models.core_v1 import PodTemplateSpec
@@ -28,6 +29,7 @@ from antei.runtime.simulated import ContainerProfile, Happening
 from antei.simulate.arrivals import Arrivals
 from antei.simulate.behaviour import Behaviour, annotated, profile_of_run
 from antei.simulate.cluster import SimulatedCluster
+from antei.simulate.dependencies import Dependencies
 from antei.simulate.load import SimulatedLoad
 from antei.simulate.plan import BadPlan, Plan, apply_documents
 from antei.simulate.record import EventLog
@@ -112,6 +114,7 @@ class Scene:
             skips_calm=skips_calm,
             keeps_log=False,
         )
+        self.dependencies = Dependencies(self.cluster.runtime)
         self.log = EventLog(self.cluster, tell)
         self.target = SimulatedTarget(self.cluster, watch, block)
         self.served: list[Served] = []
@@ -142,7 +145,8 @@ class Scene:
         if self.slowdown != 1.0 and behaviour.startup is not None:
             behaviour = Behaviour(startup=behaviour.startup.times(self.slowdown)).over(behaviour)
         chance = self.chance.stream(f"{stream}/{self._starts[stream]}")
-        return profile_of_run(behaviour, pod.spec, container, chance)
+        needs = self.dependencies.starts(sandbox.pod_uid, sandbox.namespace, workload, behaviour.depends_on or ())
+        return profile_of_run(behaviour, pod.spec, container, chance, needs)
 
     def behaviour_of(self, owner: Owner) -> Behaviour:
         template = owner.spec.template if owner.spec is not None else None
@@ -224,7 +228,11 @@ class Scene:
                 latency=served.behaviour.request_latency,
                 timeout_seconds=settings.timeout_seconds,
                 requests_per_second=served.behaviour.requests_per_second,
+                has_what_it_needs=partial(
+                    self.dependencies.are_there, workload.namespace, served.behaviour.depends_on or ()
+                ),
             )
+            self.dependencies.subscribe(partial(self._depended_on_changed, served.load))
         loads = [served.load for served in self.served if served.load is not None]
         for load in loads:
             self.cluster.on_table(lambda table, load=load: load.on_table(table, self.cluster.seconds))  # type: ignore[misc]
@@ -234,6 +242,9 @@ class Scene:
                 load.on_happening(happening, uid, self.cluster.seconds)
 
         self.cluster.runtime.listen(happened)
+
+    def _depended_on_changed(self, load: SimulatedLoad) -> None:
+        load.on_dependencies(self.cluster.seconds)
 
     def _pod_seen(self, old: Pod | None, new: Pod | None) -> None:
         if new is not None and new.status is not None and new.status.podIP:

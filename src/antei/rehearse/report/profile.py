@@ -1,16 +1,19 @@
 """What a rehearsal shows of how a workload's pods live, for simulations of it. Pure.
 
-profile   start-up times, what they do on SIGTERM and for how long: `antei simulate --profile-from` reads it
+profile   start-up times, what they do on SIGTERM and for how long, and what they cannot do without: `antei simulate
+          --profile-from` reads it
 lives     when what happened to each pod that came or went, in seconds of its scenario
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from antei.rehearse.load.accounting import percentile
 from antei.rehearse.model import Mark, MarkKind, Run, ScenarioResult
+from antei.rehearse.verdict.faults import FaultKind, faults_of
 
 __all__ = ["lives", "profile"]
 
@@ -55,12 +58,15 @@ def profile(results: Sequence[ScenarioResult]) -> Mapping[str, Any]:
     """Empty where nothing was seen of it: on a cluster whose nodes do not tell."""
     starts: list[float] = []
     stops: list[float] = []
+    needed: dict[str, None] = {}
     in_flight = lost = 0
     for result in results:
         if result.run is None:
             continue
         if result.name not in _SLOWED:
             starts += _starts(result.run)
+        if result.requests.lost:
+            needed.update(dict.fromkeys(_taken_away(result.run)))
         stops += _stops(result.run)
         in_flight += result.requests.in_flight_at_sigterm
         lost += result.requests.in_flight_at_sigterm_lost
@@ -71,24 +77,42 @@ def profile(results: Sequence[ScenarioResult]) -> Mapping[str, Any]:
     if stops:
         stops.sort()
         found["stop"] = f"{stops[0]:.3f}s..{max(stops[0], percentile(stops, 90)):.3f}s"
+    if needed:
+        found["dependsOn"] = list(needed)
     if in_flight:
         found["onSigterm"] = "exit" if lost * 2 > in_flight else "finish"
     return found
 
 
 def _starts(run: Run) -> list[float]:
-    """From a container's start until it can serve: half-way between the last failed probe and the first success."""
+    """From a container's start until it can serve: half-way between the last failed probe and the first success.
+
+    Of each start on its own: one that ended before it could serve says nothing of how long it takes.
+    """
     found = []
-    for pod in {mark.pod for mark in run.marks if mark.kind is MarkKind.STARTED}:
-        mine = sorted((mark for mark in run.marks if mark.pod == pod), key=lambda mark: mark.at)
-        start = next(mark for mark in mine if mark.kind is MarkKind.STARTED)
-        after = [mark for mark in mine if mark.at >= start.at and mark.container in ("", start.container)]
-        success = next((mark for mark in after if mark.kind is MarkKind.PROBE_SUCCEEDED), None)
-        if success is None:
-            continue
-        failures = [mark.at for mark in after if mark.kind is MarkKind.PROBE_FAILED and mark.at < success.at]
-        found.append((success.at + (failures[-1] if failures else start.at)) / 2 - start.at)
+    for start in (mark for mark in run.marks if mark.kind is MarkKind.STARTED):
+        mine = [
+            mark
+            for mark in run.marks
+            if mark.pod == start.pod and mark.container in ("", start.container) and mark.at >= start.at
+        ]
+        end = min((m.at for m in mine if m.kind is MarkKind.EXITED and m.at > start.at), default=float("inf"))
+        probes = sorted(
+            (mark.at, mark.kind) for mark in mine if mark.kind in (MarkKind.PROBE_SUCCEEDED, MarkKind.PROBE_FAILED)
+        )
+        success = next((at for at, kind in probes if kind is MarkKind.PROBE_SUCCEEDED), end)
+        if success < end:
+            failed = [at for at, kind in probes if at < success]
+            found.append((success + (failed[-1] if failed else start.at)) / 2 - start.at)
     return found
+
+
+def _taken_away(run: Run) -> Iterator[str]:
+    """The workloads that this scenario took away from the one that is rehearsed: "statefulset/mysql"."""
+    for fault in faults_of(run):
+        named = re.match(r"dependency (\S+) down", fault.text)
+        if fault.kind is FaultKind.DEPENDENCY and named is not None:
+            yield named[1]
 
 
 def _stops(run: Run) -> list[float]:

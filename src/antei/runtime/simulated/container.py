@@ -84,11 +84,15 @@ class SimulatedContainer:
 
     def listens_on(self, port: int) -> bool:
         profile = self.profile
+        return self.has_come_up and (profile.ports is None or port in profile.ports)
+
+    @property
+    def has_come_up(self) -> bool:
+        """Whether it accepts connections: it listens, and has not been told to stop where that ends it."""
         return (
             self.running
-            and (profile.serves_while_stopping or not self._stopping)
-            and self.since_start_seconds + _ROUNDING_SECONDS >= profile.listens_after_seconds
-            and (profile.ports is None or port in profile.ports)
+            and (self.profile.serves_while_stopping or not self._stopping)
+            and self.since_start_seconds + _ROUNDING_SECONDS >= self.profile.listens_after_seconds
         )
 
     def signal(self, name: str) -> None:

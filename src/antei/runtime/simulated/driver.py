@@ -182,6 +182,12 @@ class SimulatedRuntime:
             return _REFUSED
         return Reach("hung" if found.is_hung else "serving", found.record.id)
 
+    def serves(self, pod_uid: str) -> bool:
+        """Whether somebody elsewhere would get an answer from one of its containers."""
+        return pod_uid not in self._cut and any(
+            container.has_come_up and not container.is_hung for container in self._of_pod.get(pod_uid, {}).values()
+        )
+
     def pod_at(self, ip: str) -> str:
         """The uid of the pod that has the address; empty where none has it."""
         return self._pod_of_address.get(ip, "")
@@ -375,7 +381,7 @@ class SimulatedRuntime:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         container = self._listener(parts.hostname or "", port)
         await self._answering(container, 0)
-        path = parts.path or "/"
+        path = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
         answer = http_answer(container.profile, port, path, container.since_start_seconds)
         await self._answering(container, answer.delay_seconds)
         reply_headers = {name.lower(): value for name, value in answer.headers.items()}

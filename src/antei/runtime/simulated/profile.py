@@ -68,7 +68,8 @@ ExecTable: TypeAlias = Mapping[tuple[str, ...], ExecAnswer]
 class ContainerProfile:
     """One image's behaviour; the default is a server that listens at once, answers everything and stops when told.
 
-    http:  answers by "/path" or, for one port only, by "8080/path"; `http_otherwise` is for the rest.
+    http:  answers by "/path" or, for one port only, by "8080/path"; `http_otherwise` is for the rest. A path with its
+           query ("/health?deep=1") comes before the path alone.
     exec:  a table by command, or a function of (command, seconds since start). A command that the table lacks
            ends at once with 0, except `sleep N`, which takes that long.
     grpc:  health status by service name, or a function of the seconds since start; None: no health API.
@@ -109,7 +110,9 @@ def scheduled_exit(profile: ContainerProfile, attempt: int) -> ScheduledExit | N
 
 
 def http_answer(profile: ContainerProfile, port: int, path: str, since_start_seconds: float) -> HttpAnswer:
-    answer = profile.http.get(f"{port}{path}", profile.http.get(path, profile.http_otherwise))
+    bare = path.partition("?")[0]
+    names = (f"{port}{path}", path, f"{port}{bare}", bare)
+    answer = next((profile.http[name] for name in names if name in profile.http), profile.http_otherwise)
     return answer if isinstance(answer, HttpAnswer) else answer(since_start_seconds)
 
 
