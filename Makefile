@@ -57,6 +57,8 @@ check: setup
 	$(BIN)/pytest tests/unit $(PARALLEL) $(TEST_OPTIONS)
 
 bench: setup $(VENV)/.ready-for-tests
+	@# For comparison. Without it, and without root, the measurements beside it are skipped, with a sentence.
+	@scripts/system-packages podman
 	scripts/sandboxed $(BIN)/python bench/run.py
 
 soak: setup

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from https import Access
 
-__all__ = ["LISTENER_IMAGE", "AnteiProcess", "antei_up"]
+__all__ = ["LISTENER_IMAGE", "WAITER_IMAGE", "AnteiProcess", "antei_up"]
 
 _START_SECONDS = 60
 _STOP_SECONDS = 60
@@ -27,12 +27,16 @@ _LOOK_SECONDS = 0.002
 
 #: An image of the map below: it listens as soon as its interpreter runs, answers 200, and ends when it is told to.
 LISTENER_IMAGE = "bench/listener"
+#: The same program as the real image of `real_image.py`, of this machine's shell.
+WAITER_IMAGE = "bench/waiter"
 _LISTENER = Path(__file__).parent / "listener.py"
 _MAP = """\
 images:
   bench/listener:
     command: ["${{python}}", -I, -S, /opt/listener.py]
     files: {{/opt/listener.py: {listener}}}
+  bench/waiter:
+    command: [/bin/sh, -c, "trap 'exit 0' TERM; sleep 1000000 & wait"]
 """
 
 
@@ -45,14 +49,18 @@ class AnteiProcess:
 
 
 @contextmanager
-def antei_up(nodes: int = 3) -> Iterator[AnteiProcess]:
-    """Yields once /readyz answers and all nodes are Ready; `boot_seconds` counts from the start of the process."""
+def antei_up(nodes: int = 3, images: Path | None = None) -> Iterator[AnteiProcess]:
+    """Yields once /readyz answers and all nodes are Ready; `boot_seconds` counts from the start of the process.
+
+    images: a store of real ones; none by default.
+    """
     directory = Path(tempfile.mkdtemp(prefix="antei-bench-"))
     image_map = directory / "map.yaml"
     image_map.write_text(_MAP.format(listener=_LISTENER))
     data = directory / "data"
     command = [sys.executable, "-m", "antei", "up", "--data", str(data), "--nodes", str(nodes), "--map", str(image_map)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment["ANTEI_IMAGES"] = str(images or directory / "images")
     with (directory / "output").open("wb") as output:
         began = time.perf_counter()
         process = subprocess.Popen(

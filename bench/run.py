@@ -30,6 +30,8 @@ MEASUREMENTS = (
     "applying",
     "probes",
     "containers",
+    "real_containers",
+    "many_pods",
     "simulated",
     "fleet",
 )
@@ -46,9 +48,14 @@ def main() -> int:
         with antei_up():  # leaves bytecode and warm disk caches behind
             pass
     measured: dict[str, dict[str, Any]] = {}
-    failed = []
+    failed, skipped = [], []
     for name in options.only or MEASUREMENTS:
         module = importlib.import_module(name)
+        why = getattr(module, "SKIPPED", "")
+        if why:
+            skipped.append(f"{name}: {why}")
+        if not module.FIGURES:
+            continue
         try:
             values = _measure(name, module, options.runs, options.smallest)
         except Exception as error:  # noqa: BLE001 - is said at the end; the others are measured all the same
@@ -57,6 +64,8 @@ def main() -> int:
         for figure in module.FIGURES:
             measured[figure.name] = _facts(name, figure, values[figure.name])
     _print(measured, options.runs)
+    for line in skipped:
+        _CONSOLE.print(line, style="yellow", markup=False)
     for line in failed:
         _CONSOLE.print(line, style="red", markup=False)
     if options.json is not None:
@@ -66,6 +75,7 @@ def main() -> int:
             "runs": options.runs,
             "figures": measured,
             "failed": failed,
+            "skipped": skipped,
         }
         options.json.write_text(json.dumps(report, indent=2) + "\n")
     return 1 if failed else 0

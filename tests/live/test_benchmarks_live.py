@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helm import helm_binary
+from real_images import missing
 
 pytestmark = [
     pytest.mark.live,
@@ -18,7 +19,7 @@ pytestmark = [
 ]
 
 RUN = Path(__file__).parents[2] / "bench/run.py"
-NAMES = ("boot", "memory", "deployment", "readiness", "http_api", "watches", "stored_pods", "containers")
+NAMES = ("boot", "memory", "deployment", "readiness", "http_api", "watches", "stored_pods", "containers", "many_pods")
 
 
 def _find_helm() -> Path | None:
@@ -30,7 +31,7 @@ def _find_helm() -> Path | None:
 
 def test_benchmarks_on_a_cluster_find_all_their_figures(tmp_path: Path) -> None:
     report = tmp_path / "report.json"
-    names = NAMES if _find_helm() is None else (*NAMES, "applying")
+    names = [*NAMES, *(["real_containers"] if not missing() else []), *(["applying"] if _find_helm() else [])]
     chosen = [option for name in names for option in ("--only", name)]
     command = [sys.executable, str(RUN), "--smallest", "--runs", "1", *chosen, "--json", str(report)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)

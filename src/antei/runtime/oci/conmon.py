@@ -1,6 +1,6 @@
 """Runs a bundle: conmon looks after the container and outlives antei, runc makes it. Blocks; for threads.
 
-conmon ─► runc create ─► pid on the sync pipe ─► runc start ─► … ─► exits/ID written, conmon ends
+conmon ─► runc create ─► pid on the sync pipe ─► its FIFO read ─► … ─► exits/ID written, conmon ends
    └── output ─► the log in CRI format;  attach: a socket;  ctl: a FIFO
 """
 
@@ -13,20 +13,19 @@ import signal as signals
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from antei.runtime import StartError
 from antei.runtime.images.tools import complaint
 from antei.runtime.oci.state import identified
-from antei.runtime.process.processes import Process, identify, kill_tree, spawn
+from antei.runtime.process.processes import Process, descendants, identify, kill_tree, send, spawn
 from antei.runtime.process.processes import reap as reap_child
 
-__all__ = ["Runc", "Started", "reopen_log", "resize", "run_bundle"]
+__all__ = ["PATIENCE_SECONDS", "Runc", "Started", "reopen_log", "resize", "run_bundle"]
 
 #: A start takes 40 ms; this long only a machine without memory takes.
-_GIVE_UP_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0
 _REPORT_BYTES = 64 * 1024
 _NEW_LOG, _NEW_SIZE = 2, 1
 
@@ -39,11 +38,12 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Runc:
-    """`state` is where runc keeps its own, one for each cluster."""
+    """`state` is where runc keeps its own, one for each cluster. `patience_seconds`: what takes longer is given up."""
 
     program: str
     conmon: str
     state: Path
+    patience_seconds: float = PATIENCE_SECONDS
 
     def command(self, *arguments: str) -> list[str]:
         return [self.program, "--root", str(self.state), *arguments]
@@ -51,17 +51,23 @@ class Runc:
     def run(self, *arguments: str) -> str:
         """What it complained of; empty when it succeeded."""
         with tempfile.TemporaryFile() as said:  # no pipe: a container that is left running would hold it open
-            done = subprocess.run(
-                self.command(*arguments),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=said,
-                timeout=_GIVE_UP_SECONDS,
-                check=False,
-            )
+            try:
+                done = subprocess.run(
+                    self.command(*arguments),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=said,
+                    timeout=self.patience_seconds,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired:
+                return self.gave_up(arguments[0])
             said.seek(0)
             text = said.read(_REPORT_BYTES).decode(errors="replace")
         return "" if done.returncode == 0 else complaint(text) or f"runc ended with {done.returncode}"
+
+    def gave_up(self, what: str) -> str:
+        return f"runc {what} did not answer within {self.patience_seconds:g} seconds"
 
     def delete(self, container_id: str) -> str:
         """Kills what is left of it and takes its control groups away; no error when it is gone."""
@@ -96,21 +102,22 @@ def run_bundle(
         finally:
             os.close(writer)
         try:
-            failure = _reported(reader, bundle)
+            failure = _reported(reader, bundle, runc)
         finally:
-            _finish(launcher)
+            _finish(launcher, runc.patience_seconds)
     finally:
         os.close(reader)
     monitor = identified(bundle / "conmon.pid")
     if failure is None:
-        said = runc.run("start", container_id)
+        main = identified(bundle / "pid")
+        said = _begin(runc, container_id, main)
         if not said:
-            return Started(monitor, identified(bundle / "pid"))
+            return Started(monitor, main)
         failure = StartError("StartError", said)
-    runc.delete(container_id)
     if monitor is not None:
-        with suppress(ProcessLookupError):
-            os.kill(monitor.pid, signals.SIGKILL)
+        for process in (*descendants(monitor.pid), monitor):  # a runc that hangs is below it
+            send(process, signals.SIGKILL)
+    runc.delete(container_id)
     raise failure
 
 
@@ -131,12 +138,13 @@ def _command(
     ]
 
 
-def _reported(reader: int, bundle: Path) -> StartError | None:
+def _reported(reader: int, bundle: Path, runc: Runc) -> StartError | None:
     """conmon's word on `runc create`: {"data": pid}, or {"data": -1, "message": why}."""
     said = b""
     while not said.endswith(b"\n"):
-        ready, _, _ = select.select([reader], [], [], _GIVE_UP_SECONDS)
-        data = os.read(reader, _REPORT_BYTES) if ready else b""
+        if not _ready(runc.patience_seconds, reader):
+            return StartError("CreateContainerError", runc.gave_up("create"))
+        data = os.read(reader, _REPORT_BYTES)
         if not data:
             break
         said += data
@@ -144,7 +152,8 @@ def _reported(reader: int, bundle: Path) -> StartError | None:
         report = json.loads(said)
         pid = int(report["data"])
     except (ValueError, KeyError, TypeError):
-        said = (bundle / "conmon.log").read_bytes()[-_REPORT_BYTES:]
+        log = bundle / "conmon.log"
+        said = log.read_bytes()[-_REPORT_BYTES:] if log.exists() else b""
         return StartError("CreateContainerError", complaint(said.decode(errors="replace")) or "conmon gave up")
     if pid > 0:
         return None
@@ -153,13 +162,54 @@ def _reported(reader: int, bundle: Path) -> StartError | None:
     return StartError("StartError" if "exec:" in message or "chdir" in message else "CreateContainerError", message)
 
 
-def _finish(launcher: int) -> None:
+def _begin(runc: Runc, container_id: str, main: Process | None) -> str:
+    """What `runc start` does, without a process for it; what was wrong, or nothing.
+
+    The container's first process waits until somebody reads its FIFO (runc: libcontainer/container_linux.go, exec).
+    """
+    fifo = runc.state / container_id / "exec.fifo"
+    try:
+        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:  # another runc, with ways of its own
+        return runc.run("start", container_id)
+    try:
+        if main is None or not _readable(reader, main, runc.patience_seconds):
+            return "the container's first process did not begin to run"
+        if not os.read(reader, 1):
+            return "the container's first process ended before it ran its program"
+    finally:
+        os.close(reader)
+    fifo.unlink(missing_ok=True)
+    return ""
+
+
+def _readable(reader: int, main: Process, seconds: float) -> bool:
+    """False when the process has ended, or does nothing."""
+    try:
+        ended = os.pidfd_open(main.pid)
+    except ProcessLookupError:
+        return False
+    try:
+        return reader in _ready(seconds, reader, ended)
+    finally:
+        os.close(ended)
+
+
+def _ready(seconds: float, *descriptors: int) -> list[int]:
+    """Those that can be read, or are at their end; none: nothing happened. (select knows the first 1,024 only.)"""
+    waiting = select.poll()
+    for descriptor in descriptors:
+        waiting.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in waiting.poll(seconds * 1000)]
+
+
+def _finish(launcher: int, seconds: float) -> None:
     """conmon goes on as a process of its own; the one that was started ends at once, or is ended."""
     process = identify(launcher)
     if process is not None:
         descriptor = os.pidfd_open(launcher)
         try:
-            if not select.select([descriptor], [], [], _GIVE_UP_SECONDS)[0]:
+            if not _ready(seconds, descriptor):
                 kill_tree(launcher)
         finally:
             os.close(descriptor)

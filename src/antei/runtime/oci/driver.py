@@ -29,11 +29,12 @@ from antei.runtime.images.collection import keep_room
 from antei.runtime.oci.attached import open_attached
 from antei.runtime.oci.cgroups import unlimited, update_options, usage_of
 from antei.runtime.oci.commands import exec_in, open_in
-from antei.runtime.oci.conmon import Runc
+from antei.runtime.oci.conmon import PATIENCE_SECONDS, Runc
 from antei.runtime.oci.ending import clear_away, signal_all, write_end
-from antei.runtime.oci.files import make_sandbox, remove_container, remove_sandbox, start_container
+from antei.runtime.oci.files import leave_sandbox, make_sandbox, remove_container, start_container
 from antei.runtime.oci.logs import rotate_log
 from antei.runtime.oci.machine import Machine, detect_machine
+from antei.runtime.oci.sealed import SealedProgram
 from antei.runtime.oci.seccomp import DEFAULT_PROFILE
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, load
 from antei.runtime.process import processes
@@ -55,7 +56,8 @@ _Run: TypeAlias = Run[StoredContainer]
 class OciRuntime(KeptContainers[StoredSandbox, _Run]):
     """Keeps its state under `directory`, one for each cluster; a new object on the same directory adopts what runs.
 
-    pids_limit: of each container; 0: none. seccomp_directory: where Localhost profiles are.
+    pids_limit: of each container; 0: none. patience_seconds: what runc does not do in this time is given up.
+    seccomp_directory: where Localhost profiles are.
     """
 
     name = "oci"
@@ -69,12 +71,15 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         *,
         machine: Machine | None = None,
         pids_limit: int = _PIDS_LIMIT,
+        patience_seconds: float = PATIENCE_SECONDS,
         seccomp_directory: Path | None = None,
     ) -> None:
         super().__init__(world, directory)
         self._images = images
         self._machine = machine
+        self._sealing: asyncio.Task[SealedProgram] | None = None
         self._pids_limit = pids_limit
+        self._patience_seconds = patience_seconds
         self._seccomp_directory = seccomp_directory or self._directory / "seccomp"
 
     # --- images ---
@@ -193,16 +198,28 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         groups = {run.record.id: run.stored.groups for run in self._runs.values() if not run.ended.is_set()}
         return await asyncio.to_thread(usage_of, groups) if groups else {}
 
+    async def aclose(self) -> None:
+        await super().aclose()
+        if self._sealing is not None:
+            (await self._sealing).close()
+
     # --- how ---
 
     async def _opened(self) -> tuple[Machine, Runc]:
+        """For starts and commands: with the copy of runc, which is made when it is first needed."""
         await self._open()
+        machine, _ = self._found()
+        if self._sealing is None:
+            self._sealing = asyncio.create_task(asyncio.to_thread(SealedProgram, machine.runc), name="seal runc")
+        await asyncio.shield(self._sealing)
         return self._found()
 
     def _found(self) -> tuple[Machine, Runc]:
         if self._machine is None:
             raise RuntimeError("the runtime was opened without finding out what the machine can do")
-        return self._machine, Runc(self._machine.runc, self._machine.conmon, self._directory / "runc")
+        sealed = self._sealing.result().path if self._sealing is not None and self._sealing.done() else ""
+        program, conmon = sealed or self._machine.runc, self._machine.conmon
+        return self._machine, Runc(program, conmon, self._directory / "runc", self._patience_seconds)
 
     async def _load(self) -> None:
         if self._machine is None:
@@ -311,7 +328,7 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
 
     def _clear_sandbox(self, directory: Path, stored: StoredSandbox, runs: Sequence[_Run]) -> None:
         _, runc = self._found()
-        remove_sandbox(directory, stored, runc)
+        leave_sandbox(directory, stored, runc)
 
     def _clear_container(self, run: _Run) -> None:
         remove_container(run.directory)

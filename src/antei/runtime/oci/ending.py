@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 
+from antei.runtime.images.layout import remove_tree
 from antei.runtime.oci.cgroups import members
 from antei.runtime.oci.conmon import Runc
-from antei.runtime.oci.files import remove_container, remove_sandbox
+from antei.runtime.oci.files import leave_sandbox, remove_container
 from antei.runtime.oci.state import StoredContainer, exit_of, write
 from antei.runtime.process import processes
 from antei.runtime.process.cgroups import oom_kills
@@ -58,4 +59,5 @@ def clear_away(directory: Path, runc: Runc) -> None:
         remove_container(bundle)
     if directory.parent.name == "sandboxes":
         runc.delete(directory.name)
-        remove_sandbox(directory, None, runc)
+        leave_sandbox(directory, None, runc)
+        remove_tree(directory)

@@ -26,7 +26,7 @@ from antei.runtime.oci.state import StoredContainer, StoredSandbox, write
 from antei.runtime.process import processes
 from antei.runtime.process.command import container_hosts
 
-__all__ = ["cgroup_path", "joined_by", "make_sandbox", "remove_container", "remove_sandbox", "start_container"]
+__all__ = ["cgroup_path", "joined_by", "leave_sandbox", "make_sandbox", "remove_container", "start_container"]
 
 #: As containerd has it: with a network of its own a pod may use low ports and ping, whoever it runs as.
 _OWN_NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
@@ -82,15 +82,14 @@ def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Ru
     )
 
 
-def remove_sandbox(directory: Path, stored: StoredSandbox | None, runc: Runc) -> None:
-    """After all containers have ended. Raises OSError."""
+def leave_sandbox(directory: Path, stored: StoredSandbox | None, runc: Runc) -> None:
+    """Ends and unmounts all that makes the directory more than files, after all containers have ended."""
     for container in (directory / "containers").glob("*"):
-        remove_container(container)
+        unmount(container / "rootfs")
     if stored is not None and stored.share_process_namespace:
         runc.delete(stored.sandbox.id)
     for name in ("ipc", "uts", "shm"):
         unmount(directory / name)
-    remove_tree(directory)
 
 
 def remove_container(bundle: Path) -> None:

@@ -2,6 +2,7 @@
 
 DIRECTORY/
     runc/                             runc's own state
+    removed/                          what is to be removed
     sandboxes/SANDBOX/
         sandbox.json, hosts, hostname, resolv.conf
         ipc, uts                      namespaces, bound to files

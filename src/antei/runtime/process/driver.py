@@ -37,7 +37,7 @@ from antei.runtime.process.capabilities import Capabilities, detect
 from antei.runtime.process.cgroups import change_limits, oom_kills, remove_groups
 from antei.runtime.process.command_runner import run_command
 from antei.runtime.process.command_streams import open_command
-from antei.runtime.process.files import make_sandbox, remove_sandbox, start_container
+from antei.runtime.process.files import make_sandbox, start_container
 from antei.runtime.process.inside import exec_command, exec_result, kill_plain, signal_all, signal_number
 from antei.runtime.process.kept import KeptContainers, Run
 from antei.runtime.process.launch import recover
@@ -287,7 +287,7 @@ class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
 
     def _clear_sandbox(self, directory: Path, stored: StoredSandbox, runs: Sequence[_Run]) -> None:
         _close_logs(runs)
-        remove_sandbox(directory, stored)
+        remove_tree(Path(stored.shared_memory))
 
     def _clear_container(self, run: _Run) -> None:
         _close_logs([run])

@@ -17,7 +17,7 @@ from antei.runtime.process.cgroups import ENTER_SCRIPT, limit_container, remove_
 from antei.runtime.process.launch import launch
 from antei.runtime.process.state import StoredContainer, StoredSandbox, remove_tree, write
 
-__all__ = ["make_sandbox", "remove_sandbox", "start_container"]
+__all__ = ["make_sandbox", "start_container"]
 
 _LOG = logging.getLogger(__name__)
 _SHARED_MEMORY = Path("/dev/shm")
@@ -44,11 +44,6 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
     write(directory / "sandbox.json", stored)
     _make_shared_memory(shared_memory)
     return stored
-
-
-def remove_sandbox(directory: Path, stored: StoredSandbox) -> None:
-    remove_tree(Path(stored.shared_memory))
-    remove_tree(directory)
 
 
 def start_container(

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import signal as signals
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -27,6 +28,7 @@ from antei.runtime import (
 from antei.runtime.process import processes
 from antei.runtime.process.inside import signal_number
 from antei.runtime.process.processes import Process
+from antei.runtime.process.state import remove_tree
 from antei.world import World
 
 __all__ = ["KeptContainers", "Run"]
@@ -79,6 +81,7 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
         self._runs: dict[str, RunT] = {}
         self._opening: asyncio.Task[None] | None = None
         self._background: set[asyncio.Task[Any]] = set()
+        self._set_aside: deque[Path] = deque()
         self._start_locks: dict[str, asyncio.Lock] = {}
 
     # --- what a driver says ---
@@ -97,7 +100,7 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
 
     @abstractmethod
     def _clear_sandbox(self, directory: Path, stored: SandboxT, runs: Sequence[RunT]) -> None:
-        """After all its containers have ended. Blocks."""
+        """All but the directory itself, after all its containers have ended. Blocks."""
 
     @abstractmethod
     def _clear_container(self, run: RunT) -> None:
@@ -151,7 +154,9 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
         for run in runs:
             self._runs.pop(run.record.id, None)
         self._start_locks.pop(sandbox_id, None)
-        await asyncio.to_thread(self._clear_sandbox, self._sandbox_directory(sandbox_id), stored, runs)
+        directory = self._sandbox_directory(sandbox_id)
+        await asyncio.to_thread(self._clear_sandbox, directory, stored, runs)
+        await self._discard(directory)
 
     async def sandboxes(self) -> Sequence[Sandbox]:
         await self._open()
@@ -202,8 +207,8 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
         return tuple(run.record for run in self._runs.values())
 
     async def aclose(self) -> None:
-        starting = [task for task in self._background if task.get_name() == "start"]
-        await asyncio.gather(*starting, return_exceptions=True)
+        unfinished = [task for task in self._background if task.get_name() in ("start", "clear")]
+        await asyncio.gather(*unfinished, return_exceptions=True)
         tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
         for task in tasks:
             task.cancel()
@@ -213,8 +218,33 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
 
     async def _open(self) -> None:
         if self._opening is None:
-            self._opening = asyncio.ensure_future(self._load())
+            self._opening = asyncio.ensure_future(self._load_all())
         await asyncio.shield(self._opening)
+
+    async def _load_all(self) -> None:
+        await self._load()
+        for directory in await asyncio.to_thread(lambda: list(self._removed_directory().glob("*"))):
+            self._clear_later(directory)
+
+    async def _discard(self, directory: Path) -> None:
+        """Out of the way at once. To remove what is in it may take long, and nobody is made to wait for that."""
+        aside = self._removed_directory() / directory.name
+        await asyncio.to_thread(_move, directory, aside)
+        self._clear_later(aside)
+
+    def _clear_later(self, directory: Path) -> None:
+        """One directory after the other, however many there are."""
+        self._set_aside.append(directory)
+        if len(self._set_aside) == 1:
+            self._keep(asyncio.create_task(self._clear_set_aside(), name="clear"))
+
+    async def _clear_set_aside(self) -> None:
+        while self._set_aside:
+            try:
+                await asyncio.to_thread(remove_tree, self._set_aside[0])
+            except OSError as error:  # it is tried again when antei starts anew
+                _log.warning("what is left of a pod is not removed: %s", error)
+            self._set_aside.popleft()
 
     async def _run(self, container_id: str) -> RunT:
         await self._open()
@@ -262,11 +292,19 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
     def _start_lock(self, sandbox_id: str) -> asyncio.Lock:
         return self._start_locks.setdefault(sandbox_id, asyncio.Lock())
 
+    def _removed_directory(self) -> Path:
+        return self._directory / "removed"
+
     def _sandbox_directory(self, sandbox_id: str) -> Path:
         return self._directory / "sandboxes" / sandbox_id
 
     def _container_directory(self, record: ContainerRecord) -> Path:
         return self._sandbox_directory(record.sandbox_id) / "containers" / record.id
+
+
+def _move(directory: Path, target: Path) -> None:
+    target.parent.mkdir(exist_ok=True)
+    directory.rename(target)
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

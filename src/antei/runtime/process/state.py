@@ -1,5 +1,6 @@
 """What is on disk, so that containers outlive antei.
 
+    DIRECTORY/removed/                what is to be removed
     DIRECTORY/sandboxes/SANDBOX/
         sandbox.json, hosts, hostname, resolv.conf
         containers/CONTAINER/
