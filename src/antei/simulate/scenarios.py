@@ -25,7 +25,7 @@ from antei.api.objects import name_of, namespace_of, uid_of
 from antei.api.pods import is_active
 from antei.node.registration import HEARTBEAT_SECONDS
 from antei.rehearse.drain import cordon, empty_node
-from antei.rehearse.scenario import Scenario, ScenarioError, builtin_scenarios, parse_scenario
+from antei.rehearse.scenario import Fault, Scenario, ScenarioError, builtin_scenarios, parse_scenario
 from antei.rehearse.steps import Steps
 from antei.rehearse.workload import Owner
 from antei.simulate.arrivals import Arrivals
@@ -110,6 +110,13 @@ def _rehearsed(plan: Plan) -> Scenario:
 async def _rehearse(scene: Scene, scenario: Scenario) -> None:
     """The rehearsal's own steps, on the first Service as it would choose it."""
     served = scene.served[0]
+    takes_away = any(step.fault is Fault.DEPENDENCY_DOWN for step in scenario.steps)
+    if takes_away and served.behaviour.depends_on is None:
+        others = ", ".join(map(name_of, served.workload.dependencies))
+        raise BadPlan(
+            f"{scenario.name}: nothing says what {served.workload.name} depends on; name it in `dependsOn` of what its"
+            f" containers do, e.g. `dependsOn: [{others}]`, or [] for nothing"
+        )
     steps = Steps(served.stage, scene.journal, scene.cluster.world.clock, served.facts.container)
     try:
         for step in scenario.steps:

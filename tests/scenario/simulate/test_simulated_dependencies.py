@@ -6,7 +6,7 @@ import pytest
 
 from antei.client.manifests import parse_documents
 from antei.rehearse.report.profile import profile
-from antei.simulate.plan import Plan
+from antei.simulate.plan import BadPlan, Plan
 from antei.simulate.run import Played, play
 from antei.simulate.settings import Settings
 
@@ -77,9 +77,14 @@ def test_readiness_takes_it_out_while_what_it_depends_on_is_away(probe: str) -> 
 
 
 def test_a_workload_that_depends_on_nothing_does_not_notice() -> None:
-    result = played(depends="").results[0]
+    result = played(depends="dependsOn: []").results[0]
     assert dict(result.requests.by_outcome) == {"ok": result.requests.sent}
     assert result.lowest_ready == 2
+
+
+def test_who_does_not_say_what_it_depends_on_is_asked_to() -> None:
+    with pytest.raises(BadPlan, match=r"nothing says what deployment/web depends on; .*`dependsOn: \[db\]`, or \[\]"):
+        played(depends="")
 
 
 def test_liveness_that_asks_for_the_database_restarts_what_is_healthy() -> None:
