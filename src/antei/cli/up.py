@@ -75,6 +75,12 @@ _TELL_SECONDS = 0.2
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Which requests: a Policy of audit.k8s.io/v1; by default all of them.",
 )
+@click.option(
+    "--pod-manifest-path",
+    "manifests",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="A folder of static pods, one in a file, followed as it changes: of all nodes, and in NODE/ of that one.",
+)
 @click.option("--detach", is_flag=True, help="Return when ready; the cluster goes on until `antei down`.")
 @click.option("--wait", default="120s", show_default=True, type=DURATION, help="How long to wait until all is ready.")
 @click.option("--verbose", is_flag=True, help="Log what the cluster does.")
@@ -88,6 +94,7 @@ def up(
     endpoint_lag: float,
     audit_log: Path | None,
     audit_policy: Path | None,
+    manifests: Path | None,
     detach: bool,
     wait: float,
     verbose: bool,
@@ -127,7 +134,7 @@ def up(
                 )
             sys.exit(asyncio.run(_deploy(instance, documents, wait, console)))
         if detach:
-            files = {"--audit-log": audit_log, "--audit-policy": audit_policy}
+            files = {"--audit-log": audit_log, "--audit-policy": audit_policy, "--pod-manifest-path": manifests}
             _detach(instance, nodes, runtime, chosen_maps, endpoint_lag, verbose, files)
             for note in instance.notes():
                 say(console, f"note: {note}")
@@ -143,6 +150,7 @@ def up(
             is_persistent=not ephemeral,
             audit_log=audit_log,
             audit_policy=policy,
+            manifests=manifests.absolute() if manifests is not None else None,
         )
         logging.basicConfig(
             level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -28,6 +28,7 @@ from lightkube.resources.core_v1 import Node, Pod, Service
 
 from antei import KUBERNETES_MINOR
 from antei.api.conditions import is_true
+from antei.api.mirror_pods import as_run
 from antei.api.objects import name_of, namespace_of, replace, uid_of
 from antei.client import Client
 from antei.client.events import EventRecorder
@@ -237,7 +238,7 @@ class Cluster:
         return await connect(self.network.sockets, ip, port)
 
     def _agent(self, name: str) -> NodeAgent:
-        addresses = self.network.addresses
+        addresses, manifests = self.network.addresses, self.settings.manifests
         return NodeAgent(
             name,
             self.client,
@@ -256,6 +257,7 @@ class Cluster:
             reached=self._reached,
             observer=self._observer,
             probe_block=self._probe_block,
+            manifests=(manifests, manifests / name) if manifests is not None else (),
         )
 
     def _reached(self, service: Service) -> Service:
@@ -333,7 +335,7 @@ class Cluster:
             raise LookupError(f"there is no running node {name}")
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        pods = [uid_of(pod) for pod in self.informers.of(Pod).items() if pod.spec and pod.spec.nodeName == name]
+        pods = [uid_of(as_run(pod)) for pod in self.informers.of(Pod).items() if pod.spec and pod.spec.nodeName == name]
         self._lost[name] = pods
         if self.network.mode == "namespaces":
             await self.network.isolate(pods)

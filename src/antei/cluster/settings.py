@@ -23,6 +23,7 @@ class Settings:
     images_directory: Path | None = None  # where real images are kept; None: with those of all clusters
     endpoint_lag_seconds: Lag = 0.0  # always the same, or asked for each change of endpoints
     is_persistent: bool = True  # False: objects are kept in memory only
+    manifests: Path | None = None  # a folder of static pods: of all nodes, and in NODE/ of that one
     audit_log: Path | None = None  # requests to the API are written here, a JSON line each
     audit_policy: AuditPolicy = METADATA  # of which requests
 

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 from lightkube.resources.core_v1 import Pod
 
+from antei.api.mirror_pods import as_run
 from antei.api.objects import uid_of
 from antei.client import Client
 from antei.client.informer import Informers
@@ -276,7 +277,7 @@ class ClusterNetwork:
         """Once, when all pods are known: those that went while antei was away."""
         informer = self._informers.of(Pod)
         await informer.wait_synced()
-        await self.pods.keep_only(frozenset(uid_of(pod) for pod in informer.items()))
+        await self.pods.keep_only(frozenset(uid_of(as_run(pod)) for pod in informer.items()))
 
     def _find_port(self, backend: IngressBackend) -> ServicePort | None:
         return self._proxy.table.find(backend.namespace, backend.service, backend.port) if self._proxy else None

@@ -18,7 +18,8 @@ from pathlib import Path
 from lightkube.resources.core_v1 import Pod, Service
 
 from antei.api.errors import ApiError
-from antei.api.objects import meta, name_of, uid_of
+from antei.api.mirror_pods import as_run, is_mirror, is_static
+from antei.api.objects import key_of, meta, name_of, replace, uid_of
 from antei.api.pods import is_terminal
 from antei.client import Client
 from antei.client.events import EventRecorder
@@ -30,12 +31,14 @@ from antei.node.files import Files
 from antei.node.local_storage import is_critical
 from antei.node.logs import PodLogs
 from antei.node.measures import NodeMeasures, container_states
+from antei.node.mirror import MirrorPod
 from antei.node.observer import NO_CALM, NOBODY, UNBLOCKED, Calm, Observer, ProbeBlock
 from antei.node.pod_containers import LeftOver
 from antei.node.pod_network import PodNetwork
 from antei.node.pod_worker import PodWorker
 from antei.node.preemption import NoVictims, victims
 from antei.node.registration import HEARTBEAT_SECONDS, Registration
+from antei.node.static_pods import StaticPods
 from antei.node.streams import NodeStreams
 from antei.node.termination import MINIMUM_WINDOW_SECONDS
 from antei.node.volumes.memory import is_of_pod
@@ -55,6 +58,7 @@ class NodeAgent:
     """`run` until cancelled; cancelling leaves every container running, for the next agent to adopt.
 
     directory: the node's own, for pods' volumes and logs. capacity: cpu, memory, pods, ephemeral-storage as quantities.
+    manifests: folders of static pods.
     """
 
     def __init__(
@@ -80,6 +84,7 @@ class NodeAgent:
         probe_block: ProbeBlock = UNBLOCKED,
         heartbeat_seconds: float = HEARTBEAT_SECONDS,
         calm: Calm = NO_CALM,
+        manifests: Sequence[Path] = (),
     ) -> None:
         self._context = NodeContext(
             node_name=name,
@@ -106,6 +111,9 @@ class NodeAgent:
         self._informer: Informer[Pod] = Informer(client, Pod, field_selector=f"spec.nodeName={name}")
         self._workers: dict[str, PodWorker] = {}
         self._left_over: dict[str, LeftOver] = {}
+        self._mirrors: dict[tuple[str, str], Pod] = {}  # by namespace and name
+        self._static = StaticPods(self._context, manifests, self)
+        self._has_static = bool(manifests)
         self._group: asyncio.TaskGroup | None = None
         self.registered = asyncio.Event()
         self._measure()
@@ -148,8 +156,11 @@ class NodeAgent:
             self._left_over = await self._find_left_over()
             group.create_task(self._informer.run(), name=f"{self.name}: pods")
             await self._informer.wait_synced()
+            await self._static.read()
             self._informer.add_handler(self._on_pod)
             await self._registration.register()
+            if self._has_static:
+                group.create_task(self._static.run(), name=f"{self.name}: static pods")
             self.registered.set()
             await asyncio.sleep(0)  # workers begin to live in the loop's next step
             self._reconsider()  # what an earlier life did not get to
@@ -160,10 +171,14 @@ class NodeAgent:
 
     def _on_pod(self, old: Pod | None, new: Pod | None) -> None:
         if old is not None and (new is None or uid_of(old) != uid_of(new)):
-            worker = self._workers.get(uid_of(old))
-            if worker is not None:
+            if is_mirror(old):
+                self._on_mirror(key_of(old), None)
+            elif (worker := self._workers.get(uid_of(old))) is not None:
                 worker.removed()
         if new is None:
+            return
+        if is_mirror(new):
+            self._on_mirror(key_of(new), new)
             return
         worker = self._workers.get(uid_of(new))
         if worker is not None:
@@ -172,6 +187,39 @@ class NodeAgent:
                 self._reconsider()  # it may be smaller now
         else:
             self._admit(new)
+
+    def _on_mirror(self, key: tuple[str, str], seen: Pod | None) -> None:
+        self._mirrors.pop(key, None)
+        if seen is not None:
+            self._mirrors[key] = seen
+        worker = next((w for w in self._workers.values() if is_static(w.pod) and key_of(w.pod) == key), None)
+        if worker is not None:
+            worker.observe_mirror(seen)
+        elif seen is not None and not self._static.has(key):
+            assert self._group is not None
+            self._group.create_task(self._remove_mirror(seen), name=f"{self.name}: mirror {key[1]}")
+
+    async def _remove_mirror(self, pod: Pod) -> None:
+        """Of no static pod; asked again when it changes, or at the next start."""
+        try:
+            await MirrorPod(self._context.client, pod, pod).remove()
+        except (ApiError, OSError) as error:
+            _LOG.warning("node %s: mirror %s of no pod not deleted: %s", self.name, name_of(pod), error)
+
+    def begin_static(self, pod: Pod) -> asyncio.Task[None]:
+        assert self._group is not None
+        seen = self._mirrors.get(key_of(pod))
+        mirror = MirrorPod(self._context.client, pod, seen)
+        if seen is not None and mirror.uid is not None and uid_of(pod) in self._left_over:
+            pod = replace(pod, status=seen.status)  # what an earlier life of the node has told
+        running = self._admit(pod, mirror)
+        keeping = self._group.create_task(mirror.keep(), name=f"{self.name}: mirror {name_of(pod)}")
+        running.add_done_callback(lambda _: keeping.cancel())
+        return running
+
+    def end_static(self, uid: str) -> None:
+        if uid in self._workers:
+            self._workers[uid].end()
 
     def _reconsider(self) -> None:
         """Whoever wants another size is asked anew, the most important first: what it takes is not there for others."""
@@ -183,10 +231,10 @@ class NodeAgent:
         others = [worker.allocated for uid, worker in self._workers.items() if uid != uid_of(pod)]
         return resize_refusal(pod, others, self._context.allocatable)
 
-    def _admit(self, pod: Pod) -> None:
+    def _admit(self, pod: Pod, mirror: MirrorPod | None = None) -> asyncio.Task[None]:
         assert self._group is not None
         left_over = self._left_over.pop(uid_of(pod), None)
-        worker = PodWorker(self._context, pod, left_over, self._room)
+        worker = PodWorker(self._context, pod, left_over, self._room, mirror)
         is_new = left_over is None and not is_terminal(pod) and not (pod.status and pod.status.startTime)
         making_room: Sequence[PodWorker] = ()
         if is_new:
@@ -197,7 +245,8 @@ class NodeAgent:
             if refused is not None:
                 worker.reject(*refused)
         self._workers[uid_of(pod)] = worker
-        self._group.create_task(self._work(uid_of(pod), worker, making_room), name=f"{self.name}: {name_of(pod)}")
+        work = self._work(uid_of(pod), worker, making_room)
+        return self._group.create_task(work, name=f"{self.name}: {name_of(pod)}")
 
     def _make_room(self, pod: Pod) -> tuple[tuple[str, str] | None, Sequence[PodWorker]]:
         """Ends less important pods for a critical one; why it is rejected where that does not help."""
@@ -256,9 +305,10 @@ class NodeAgent:
         volumes, logs = await files.names(directory / "pods"), await files.names(directory / "logs")
         if not (self._left_over or volumes or logs):
             return  # a new machine, or one that was emptied: nobody has to list all pods for it
-        known = {uid_of(pod) for pod in await self._all_pods()}
+        shown = [pod for pod in await self._all_pods() if not (is_mirror(pod) and self._is_here(pod))]
+        known = {uid_of(as_run(pod)) for pod in shown} | self._static.uids
         orphans = {uid: left for uid, left in self._left_over.items() if uid not in known}
-        self._left_over.clear()
+        self._left_over = {uid: left for uid, left in self._left_over.items() if uid in self._static.uids}
         async with asyncio.TaskGroup() as group:
             for uid, left_over in orphans.items():
                 group.create_task(self._end_orphan(uid, left_over))
@@ -275,6 +325,9 @@ class NodeAgent:
             uid = name.rpartition("_")[2]
             if uid not in known and uid not in self._workers:
                 await files.remove_tree(directory / "logs" / name)
+
+    def _is_here(self, pod: Pod) -> bool:
+        return pod.spec is not None and pod.spec.nodeName == self.name
 
     async def _all_pods(self) -> Sequence[Pod]:
         while True:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import bad_request
+from antei.api.mirror_pods import as_run
 from antei.api.objects import name_of
 from antei.api.pod_logs import PodLogOptions
 from antei.api.pod_streams import CommandStreams, PodExecOptions
@@ -27,7 +28,7 @@ class FleetLogs:
         self._agents = agents
 
     async def read(self, pod: Pod, options: PodLogOptions) -> AsyncIterator[bytes]:
-        async for piece in _agent_of(self._agents, pod).logs.read(pod, options):
+        async for piece in _agent_of(self._agents, pod).logs.read(as_run(pod), options):
             yield piece
 
 
@@ -48,13 +49,13 @@ class FleetStreams:
         self._host_namespace = host_namespace
 
     async def exec(self, pod: Pod, options: PodExecOptions) -> CommandStreams:
-        return await self._of(pod).exec(pod, options)
+        return await self._of(pod).exec(as_run(pod), options)
 
     async def attach(self, pod: Pod, options: PodExecOptions) -> CommandStreams:
-        return await self._of(pod).attach(pod, options)
+        return await self._of(pod).attach(as_run(pod), options)
 
     async def connect_local(self, pod: Pod, port: int) -> socket.socket:
-        return await self._of(pod).connect_local(pod, port, self._host_namespace())
+        return await self._of(pod).connect_local(as_run(pod), port, self._host_namespace())
 
     async def connect(self, ip: str, port: int) -> socket.socket:
         return await self._dial(ip, port)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from lightkube.models.core_v1 import PodSpec
 from lightkube.resources.core_v1 import Pod
 
+from antei.api.mirror_pods import is_mirror, is_static
 from antei.api.objects import name_of
 from antei.api.quantity import canonical, to_bytes
 from antei.node.context import NodeContext
@@ -28,7 +29,6 @@ _LOG = logging.getLogger(__name__)
 _CHECK_SECONDS = 10.0
 EVICTION_GRACE_SECONDS = 1.0
 _STORAGE = "ephemeral-storage"
-_MIRROR = "kubernetes.io/config.mirror"
 _SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
 
 
@@ -42,9 +42,8 @@ class Used:
 
 def is_critical(pod: Pod) -> bool:
     """Such a pod is not evicted (kubelettypes.IsCriticalPod)."""
-    annotations = (pod.metadata.annotations if pod.metadata else None) or {}
     priority = (pod.spec.priority if pod.spec else None) or 0
-    return _MIRROR in annotations or priority >= _SYSTEM_CRITICAL_PRIORITY
+    return is_static(pod) or is_mirror(pod) or priority >= _SYSTEM_CRITICAL_PRIORITY
 
 
 def is_limited(spec: PodSpec) -> bool:

@@ -81,6 +81,8 @@ class MemoryFiles:
         return root / below
 
     async def read(self, path: Path, offset: int = 0, limit: int = -1) -> bytes:
+        if path in self._entries:
+            raise IsADirectoryError(path)
         data = self.files.get(path, b"")[offset:]
         return data if limit < 0 else data[:limit]
 

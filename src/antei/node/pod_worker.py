@@ -31,6 +31,7 @@ from antei.api.pods import is_terminal
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.local_storage import EVICTION_GRACE_SECONDS, exceeded
+from antei.node.mirror import MirrorPod
 from antei.node.pod_containers import LeftOver, PodContainers
 from antei.node.resizing import PodResizer, Room
 from antei.node.sandbox import runtime_handler, sandbox_spec
@@ -52,9 +53,14 @@ _REFRESH_SECONDS = 60.0
 
 class PodWorker:
     def __init__(
-        self, context: NodeContext, pod: Pod, left_over: LeftOver | None = None, room: Room = lambda pod: None
+        self,
+        context: NodeContext,
+        pod: Pod,
+        left_over: LeftOver | None = None,
+        room: Room = lambda pod: None,
+        mirror: MirrorPod | None = None,
     ) -> None:
-        """`room` says whether the node has it for the pod with other resources."""
+        """`room` says whether the node has it for the pod with other resources; `mirror` is a static pod's."""
         self._context = context
         self._room = room
         self._pod = pod
@@ -63,7 +69,10 @@ class PodWorker:
         self._pod_ip = (pod.status.podIP if pod.status else None) or ""
         self._start_time = (pod.status.startTime if pod.status else None) or context.world.clock.now()
         self._volumes = VolumeMounter(context)
-        self._status = StatusWriter(context.client, pod)
+        self._mirror = mirror
+        self._status = StatusWriter(context.client, pod, (lambda: mirror.uid) if mirror is not None else None)
+        if mirror is not None:
+            mirror.renewed = self._status.renew
         self._failure: tuple[str, str] | None = None
         self._disruption = ""
         self._is_over = is_terminal(pod)
@@ -163,6 +172,18 @@ class PodWorker:
             self._resizer.review()
             self.changed()
 
+    def observe_mirror(self, pod: Pod | None) -> None:
+        """What the API has now of a static pod; the pod itself is as its file says."""
+        assert self._mirror is not None
+        self._mirror.observe(pod)
+        if pod is not None and self._mirror.uid is not None and self._lives and not self._is_over:
+            self._status.observe(pod)
+
+    def end(self) -> None:
+        """The file of a static pod is gone, or another."""
+        self._deleted.set()
+        self._containers.stop(pod_grace(self._spec))
+
     def removed(self) -> None:
         """The object is gone (`--force`): what still runs is ended at short notice."""
         self._gone.set()
@@ -177,8 +198,10 @@ class PodWorker:
 
     def successor(self, left_over: LeftOver | None) -> PodWorker:
         """A worker that takes the pod up from what the API and the runtime say, in the place of one that failed."""
-        worker = PodWorker(self._context, self._pod, left_over, self._room)
+        worker = PodWorker(self._context, self._pod, left_over, self._room, self._mirror)
         worker._ended = self._ended
+        if self._mirror is not None and self._deleted.is_set():
+            worker.end()
         if self._gone.is_set():
             worker.removed()
         return worker
@@ -329,6 +352,9 @@ class PodWorker:
 
     async def _delete_object(self) -> None:
         """The node's last word: nothing of the pod is left. Finalizers may keep the object for a while yet."""
+        if self._mirror is not None:
+            await self._retry(self._mirror.remove, "mirror")
+            self._gone.set()
 
         async def delete() -> None:
             try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -33,10 +33,13 @@ _CLEARED = ("reason", "message")
 
 
 class StatusWriter:
-    def __init__(self, client: Client, pod: Pod) -> None:
+    """`uid`: of the API's object of that name, where that may change; None: there is none to write to now."""
+
+    def __init__(self, client: Client, pod: Pod, uid: Callable[[], str | None] | None = None) -> None:
         self._client = client
         self._namespace, self._name = key_of(pod)
-        self._uid = uid_of(pod)
+        self._uid = uid or (lambda: uid_of(pod))
+        self._may_be_renewed = uid is not None
         self._wanted: PodStatus | None = None
         self._written: PodStatus | None = pod.status
         self._version = _version_of(pod)  # of the object as this writer wrote it last
@@ -55,6 +58,12 @@ class StatusWriter:
         self._wanted = status
         self._settled.clear()
         self._wake.set()
+
+    def renew(self) -> None:
+        """The object is another one, which has been told nothing yet."""
+        status, self._written, self._version = self.latest, None, 0
+        if status is not None:
+            self.publish(status)
 
     def observe(self, pod: Pod) -> None:
         """What the API has now: where somebody else has set what is the node's (a node that was taken for lost), the
@@ -80,14 +89,18 @@ class StatusWriter:
             await self._wake.wait()
             self._wake.clear()
             status = self._wanted
-            if status is None:
+            uid = self._uid()
+            if status is None or uid is None:
+                self._settled.set()
                 continue
             try:
-                await self._write(status)
+                await self._write(status, uid)
                 backoff_seconds = _BACKOFF_FIRST_SECONDS
             except (ApiError, OSError) as error:
                 if isinstance(error, ApiError) and (error.code == 404 or _is_another_pod(error)):
                     self._settled.set()
+                    if self._may_be_renewed:
+                        continue
                     return
                 _LOG.warning("status of pod %s/%s not written: %s", self._namespace, self._name, error)
                 await asyncio.sleep(backoff_seconds)
@@ -99,8 +112,8 @@ class StatusWriter:
                 self._wanted = None
                 self._settled.set()
 
-    async def _write(self, status: PodStatus) -> None:
-        patch = {"metadata": {"uid": self._uid}, "status": _as_patch(status, self._written)}
+    async def _write(self, status: PodStatus, uid: str) -> None:
+        patch = {"metadata": {"uid": uid}, "status": _as_patch(status, self._written)}
         written = await self._client.patch(
             Pod, self._name, self._namespace, patch, patch_type=PatchType.STRATEGIC, subresource="status"
         )

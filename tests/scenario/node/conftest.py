@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,9 @@ class SimulatedNode:
         capacity: Mapping[str, str],
         seed: int,
         tokens: TokenSource | None = None,
+        manifests: Path | None = None,
     ) -> None:
+        self._manifests = manifests
         self.world = virtual_world(seed)
         self.client = LocalClient(Registry(MemoryStore(), self.world))
         self.runtime = SimulatedRuntime(self.world, profiles)
@@ -91,6 +93,7 @@ class SimulatedNode:
             self._capacity,
             node_ip="10.0.0.1",
             tokens=self._tokens,
+            manifests=(self._manifests, self._manifests / "node-1") if self._manifests is not None else (),
         )
 
     @property
@@ -118,10 +121,13 @@ class SimulatedNode:
 
     async def restart_agent(self, down_seconds: float = 0.0) -> None:
         """What a kill of antei and another start do to the node: containers run on."""
+        await self.restart_agent_after(asyncio.sleep(down_seconds))
+
+    async def restart_agent_after(self, meanwhile: Awaitable[None]) -> None:
         assert self._agent_task is not None
         self._agent_task.cancel()
         await asyncio.wait({self._agent_task})
-        await asyncio.sleep(down_seconds)
+        await meanwhile
         self.agent = self.make_agent()
         self._agent_task = asyncio.ensure_future(self.agent.run())
         await self.agent.registered.wait()
@@ -145,6 +151,10 @@ class SimulatedNode:
             if error.code == 404:
                 return None
             raise
+
+    async def write(self, path: Path, content: str) -> None:
+        await self.files.make_file(path)
+        self.files.files[path] = content.encode()
 
     async def delete(self, name: str = "web", grace_seconds: int | None = None) -> None:
         await self.client.delete(Pod, name, "default", grace_period_seconds=grace_seconds)
@@ -229,10 +239,11 @@ def on_node() -> Callable[..., None]:
         capacity: Mapping[str, str] | None = None,
         seed: int = 1,
         tokens: TokenSource | None = None,
+        manifests: Path | None = None,
     ) -> None:
         of_image = {"app": profiles} if isinstance(profiles, ContainerProfile) else dict(profiles or {})
         # Built before the loop runs: the first registry of a process looks for all kinds on the disk.
-        node = SimulatedNode(of_image, capacity or CAPACITY, seed, tokens)
+        node = SimulatedNode(of_image, capacity or CAPACITY, seed, tokens, manifests)
 
         async def session() -> None:
             async with node.running():

@@ -11,7 +11,8 @@ from lightkube.resources.core_v1 import Pod
 
 from antei.api import names
 from antei.api.errors import FieldError
-from antei.api.objects import replace
+from antei.api.mirror_pods import MIRROR
+from antei.api.objects import meta, replace
 from antei.api.validation.containers import (
     PodContext,
     containers,
@@ -51,6 +52,10 @@ def create(pod: Pod) -> list[FieldError]:
     spec = pod.spec
     if spec is None:
         return errors
+    mirrored = (meta(pod).annotations or {}).get(MIRROR)
+    if mirrored is not None and not spec.nodeName:
+        detail = "must set spec.nodeName if mirror pod annotation is set"
+        errors.append(invalid(f"metadata.annotations[{MIRROR}]", mirrored, detail))
     if spec.ephemeralContainers:
         errors.append(forbidden("spec.ephemeralContainers", "cannot be set on create"))
     if spec.nodeName and spec.schedulingGates:
@@ -220,6 +225,10 @@ def _scheduling_gates(path: str, gates: Sequence[Any]) -> list[FieldError]:
 def update(new: Pod, old: Pod) -> list[FieldError]:
     """Only images, tolerations (added), activeDeadlineSeconds (lowered) and scheduling gates (removed) may change."""
     errors = _own(new)
+    mirrors, mirrored = ((meta(pod).annotations or {}).get(MIRROR) for pod in (new, old))
+    if mirrors != mirrored:
+        change = "add" if mirrored is None else "remove or update"
+        errors.append(forbidden(f"metadata.annotations[{MIRROR}]", f"may not {change} mirror pod annotation"))
     after, before = new.spec, old.spec
     if after is None or before is None or after == before:
         return errors

@@ -23,6 +23,7 @@ from lightkube.models.core_v1 import (
 )
 from lightkube.resources.core_v1 import Pod, ServiceAccount
 
+from antei.api.mirror_pods import api_references, is_mirror
 from antei.api.objects import replace
 from antei.api.resources import resource_of
 from antei.server.admission.request import Operation, Plugin, Request
@@ -53,6 +54,8 @@ class ServiceAccountAdmission(Plugin):
     def admit(self, request: Request) -> Any:
         pod: Pod = request.object
         spec = pod.spec or PodSpec(containers=[])
+        if is_mirror(pod):
+            return pod
         name = spec.serviceAccountName or spec.serviceAccount or "default"
         stored = self._store.get(Key(resource_of(ServiceAccount).bucket, request.namespace, name))
         account: ServiceAccount | None = stored.object if stored is not None else None
@@ -67,6 +70,19 @@ class ServiceAccountAdmission(Plugin):
         if self.mounts_tokens and _wants_token(spec, account):
             spec = self._with_token(spec)
         return replace(pod, spec=spec)
+
+    def validate(self, request: Request) -> None:
+        """A mirror shows what runs without the API: it does not get what it would not have."""
+        pod: Pod = request.object
+        if not is_mirror(pod) or pod.spec is None:
+            return
+        needed = set(api_references(pod.spec))
+        if pod.spec.serviceAccountName:
+            raise request.forbidden("a mirror pod may not reference service accounts")
+        if "secrets" in needed:
+            raise request.forbidden("a mirror pod may not reference secrets")
+        if "serviceaccounts" in needed:
+            raise request.forbidden("a mirror pod may not use ServiceAccountToken volume projections")
 
     def _with_token(self, spec: PodSpec) -> PodSpec:
         """The volume, mounted in each container that has nothing else mounted there."""

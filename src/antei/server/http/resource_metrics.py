@@ -19,7 +19,8 @@ import msgspec
 from lightkube.resources.core_v1 import Node, Pod
 
 from antei.api.errors import not_found
-from antei.api.objects import meta, to_time
+from antei.api.mirror_pods import as_run
+from antei.api.objects import meta, to_time, uid_of
 from antei.api.resources import resource_of
 from antei.server.http.exchange import Exchange
 from antei.server.http.negotiation import negotiate
@@ -153,7 +154,7 @@ class ResourceMetrics:
         by_uid = {pod.uid: pod for pod in look.pods}
         shown = []
         for stored in listed:
-            pod = by_uid.get(meta(stored.object).uid or "")
+            pod = by_uid.get(uid_of(as_run(stored.object)))
             if pod is None or not pod.containers:
                 continue
             used = [look.rates[container.id] for container in pod.containers]
