@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from real_images import busybox_layer, layer, missing, write_index, write_layout
+from real_images import BUSYBOX, busybox_layer, layer, missing, write_index, write_layout
 from registry import needs_registry, push, registry, spoiling
 
 from antei.runtime import Credential, ImageError
@@ -214,6 +214,41 @@ def test_images_are_loaded_from_what_other_tools_write(layout: Path, tmp_path: P
     loaded = asyncio.run(images.load(source, None if kind == "docker-archive" else "example/box:7"))
     assert [name.removeprefix("docker.io/") for name, _ in loaded] == ["example/box:7"]
     assert asyncio.run(store(tmp_path).find("example/box:7")) is not None
+
+
+def test_layers_may_be_compressed_with_zstd(tmp_path: Path) -> None:
+    layers = [busybox_layer(), layer(lambda archive: archive.addfile(tarfile.TarInfo("later")))]
+    write_layout(tmp_path / "zstd", "box", layers, {"Cmd": ["/bin/sh"]}, compression="zstd")
+    images = store(tmp_path)
+    ((_, stored),) = asyncio.run(images.load(tmp_path / "zstd", "box:z"))
+    rootfs = images.layout.rootfs(stored.id)
+    assert (rootfs / "bin/busybox").read_bytes() == BUSYBOX.read_bytes()
+    assert (rootfs / "later").exists()
+    assert sorted(f"sha256:{path.name}" for path in images.layout.blobs.iterdir()) == sorted(stored.blobs)
+    assert len(leftovers(images)) == 1
+
+
+@pytest.mark.parametrize("harm", ["bomb", "trailing", "damaged", "cut"])
+def test_a_layer_of_zstd_that_does_harm_is_refused(tmp_path: Path, harm: str) -> None:
+    def zeros(archive: tarfile.TarFile) -> None:
+        entry = tarfile.TarInfo("zeros")
+        entry.size = 64 * 1024 * 1024
+        archive.addfile(entry, io.BytesIO(bytes(entry.size)))
+
+    # Behind its end a tar may have anything: nothing of it is a file, and all of it is decompressed.
+    content = {"bomb": layer(zeros), "trailing": busybox_layer() + bytes(64 * 1024 * 1024)}
+    write_layout(tmp_path / "bad", "x", [content.get(harm, busybox_layer())], compression="zstd")
+    largest = max((tmp_path / "bad/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
+    data = largest.read_bytes()
+    images = store(tmp_path, limits=Limits(size_bytes=50 * 1024 * 1024))
+    if harm in ("damaged", "cut"):
+        asyncio.run(images.open())
+        changed = data[: len(data) // 2] + (b"" if harm == "cut" else bytes(64) + data[len(data) // 2 + 64 :])
+        (images.layout.blobs / largest.name).write_bytes(changed)
+    with pytest.raises(ImageError, match="is not unpacked"):
+        asyncio.run(images.load(tmp_path / "bad", "x:1"))
+    assert leftovers(images) == []
+    assert not (images.layout.blobs / largest.name).exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"no archive", gzip.compress(b"x" * 5000)], ids=["empty", "words", "compressed"])

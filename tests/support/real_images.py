@@ -7,14 +7,20 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+if sys.version_info >= (3, 14):
+    from compression.zstd import compress
+else:
+    from backports.zstd import compress
+
 from antei.runtime.images.config import machine_architecture
 
-__all__ = ["BUSYBOX", "busybox_layer", "layer", "missing", "write_index", "write_layout"]
+__all__ = ["BUSYBOX", "busybox_layer", "layer", "missing", "write_index", "write_layout", "zstd"]
 
 BUSYBOX = Path("/bin/busybox")
 _APPLETS = (
@@ -82,8 +88,9 @@ def write_layout(
     layers: Sequence[bytes],
     config: Mapping[str, Any] | None = None,
     architecture: str = "",
+    compression: str = "gzip",
 ) -> dict[str, Any]:
-    """An OCI layout with one image of that name; how an index describes it."""
+    """An OCI layout with one image of that name; how an index describes it. compression: or zstd."""
     (directory / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
 
     def blob(data: bytes, kind: str) -> dict[str, Any]:
@@ -95,16 +102,22 @@ def write_layout(
         "config": dict(config or {}),
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(each).hexdigest()}" for each in layers]},
     }
-    compressed = [gzip.compress(each, 1, mtime=0) for each in layers]
+    compressed = [zstd(each) if compression == "zstd" else gzip.compress(each, 1, mtime=0) for each in layers]
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": blob(json.dumps(document).encode(), "config.v1+json"),
-        "layers": [blob(each, "layer.v1.tar+gzip") for each in compressed],
+        "layers": [blob(each, f"layer.v1.tar+{compression}") for each in compressed],
     }
     described = blob(json.dumps(manifest).encode(), "manifest.v1+json")
     _name(directory, name, described)
     return {**described, "platform": {"architecture": document["architecture"], "os": "linux"}}
+
+
+def zstd(data: bytes) -> bytes:
+    """In two frames with one between them that is to be passed over, as zstd:chunked has them."""
+    half = len(data) // 2
+    return compress(data[:half]) + b"\x50\x2a\x4d\x18\x04\0\0\0toc." + compress(data[half:])
 
 
 def write_index(directory: Path, name: str, described: Sequence[Mapping[str, Any]]) -> None:

@@ -23,13 +23,14 @@ import msgspec
 
 from antei.runtime import Credential, ImageError
 from antei.runtime.images.archives import ArchiveImage, archive_images
-from antei.runtime.images.config import Manifest, parse_config, parse_manifest
+from antei.runtime.images.config import Layer, Manifest, parse_config, parse_manifest
 from antei.runtime.images.credentials import auth_file, matching
 from antei.runtime.images.layers import Limits, measure
 from antei.runtime.images.layout import Known, Layout, StoredImage, mounted_images, remove_tree
 from antei.runtime.images.reference import Reference, parse_reference
 from antei.runtime.images.registries import Registry, is_on_loopback, registries_conf
 from antei.runtime.images.tools import run_tool
+from antei.runtime.images.zstd import is_zstd, plain_layout
 from antei.world import World
 
 __all__ = ["FoundImage", "ImageStore", "default_images_directory"]
@@ -218,14 +219,12 @@ class ImageStore:
                 return stored
             config = parse_config(await asyncio.to_thread(self._blob, manifest.config.digest))
             free = (await asyncio.to_thread(shutil.disk_usage, staging)).free - _SPARE_BYTES
-            unpacked = await asyncio.to_thread(measure, manifest.layers, self._layout.blobs, self._limits, free)
             rootfs = staging / "rootfs"
             await asyncio.to_thread(remove_tree, rootfs)
-            rootless = ["--rootless"] if os.geteuid() != 0 else []
-            source = f"{staging}:{_STAGED_NAME}"
             try:
-                await run_tool(["umoci", "raw", "unpack", *rootless, "--image", source, str(rootfs)], directory=staging)
-            except ImageError:
+                unpacked = await asyncio.to_thread(measure, manifest.layers, self._layout.blobs, self._limits, free)
+                await self._unpack_layers(staging, manifest_digest, manifest.layers, free)
+            except (ImageError, OSError):
                 # One of them may be damaged, and skopeo would take it for good for ever.
                 await asyncio.to_thread(self._layout.forget_blobs, [layer.digest for layer in manifest.layers])
                 raise
@@ -239,6 +238,19 @@ class ImageStore:
             )
             await asyncio.to_thread(self._layout.commit, rootfs, stored)
             return stored
+
+    async def _unpack_layers(self, staging: Path, manifest: str, layers: Sequence[Layer], free_bytes: int) -> None:
+        layout = staging
+        if any(map(is_zstd, layers)):
+            limit = min(free_bytes, self._limits.size_bytes)
+            data = await asyncio.to_thread(self._blob, manifest)
+            layout = await asyncio.to_thread(
+                plain_layout, staging / "plain", self._layout.blobs, data, layers, limit, _STAGED_NAME
+            )
+        rootless = ["--rootless"] if os.geteuid() != 0 else []
+        source = f"{layout}:{_STAGED_NAME}"
+        rootfs = str(staging / "rootfs")
+        await run_tool(["umoci", "raw", "unpack", *rootless, "--image", source, rootfs], directory=staging)
 
     def _staged_manifest(self, staging: Path) -> tuple[str, Manifest]:
         index = msgspec.json.decode((staging / "index.json").read_bytes())
