@@ -969,6 +969,18 @@ VOLUMES = _invalid(
             'Unsupported value: "Dir"',
         ),
         (
+            "a volume of no image",
+            {"spec.volumes": [{"name": "v", "image": {"pullPolicy": "Always"}}]},
+            "spec.volumes[0].image.reference",
+            "Required value",
+        ),
+        (
+            "an unknown pull policy of a volume's image",
+            {"spec.volumes": [{"name": "v", "image": {"reference": "a", "pullPolicy": "Once"}}]},
+            "spec.volumes[0].image.pullPolicy",
+            'supported values: "Always", "IfNotPresent", "Never"',
+        ),
+        (
             "an nfs share without a server",
             {"spec.volumes": [{"name": "v", "nfs": {"path": "/a"}}]},
             "spec.volumes[0].nfs.server",

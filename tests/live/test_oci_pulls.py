@@ -31,6 +31,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
     write_layout(directory / "box", "box", [busybox_layer()], {"Cmd": ["/bin/sh", "-c", FOREVER]})
     with registry(directory / "open") as everybody, registry(directory / "closed", HTPASSWD) as closed:
         push(directory / "box", "box", f"{everybody}/box:1")
+        write_layout(directory / "data", "data", [busybox_layer({"etc/motd": "read me\n", "models/a": "weights\n"})])
+        push(directory / "data", "data", f"{everybody}/data:1")
         push(directory / "box", "box", f"{closed}/team/box:1", "antei:geheim")
         yield everybody, closed
 
@@ -167,3 +169,67 @@ def test_what_runs_is_not_removed(antei: Antei, kubectl: Kubectl, hosts: tuple[s
     antei.cli("image", "prune", "--all")
     assert "box" not in antei.cli("image", "ls").out
     assert not list(Path(antei.environment["ANTEI_IMAGES"], "blobs/sha256").iterdir())
+
+
+def with_volume(name: str, image: str, volume: dict[str, str], **mount: str) -> dict[str, Any]:
+    wanted = pod(name, image, volumes=[{"name": "files", "image": volume}])
+    wanted["spec"]["containers"][0]["volumeMounts"] = [{"name": "files", "mountPath": "/files", **mount}]
+    return wanted
+
+
+def test_an_image_is_mounted_as_a_volume(antei: Antei, kubectl: Kubectl, hosts: tuple[str, str]) -> None:
+    image, data = f"{hosts[0]}/box:1", f"{hosts[0]}/data:1"
+    wanted = with_volume("reader", image, {"reference": data})
+    container = wanted["spec"]["containers"][0]
+    container["env"] = [{"name": "MODEL", "value": "a"}]
+    container["volumeMounts"] += [
+        {"name": "files", "mountPath": "/one", "subPath": "models"},
+        {"name": "files", "mountPath": "/two", "subPathExpr": "models/$(MODEL)"},
+    ]
+    kubectl.apply(wanted)
+    kubectl.wait("condition=Ready", "pod/reader")
+    assert kubectl.get("pod", "reader")["spec"]["volumes"][0]["image"]["pullPolicy"] == "IfNotPresent"
+    shown = kubectl("exec", "reader", "--", "cat", "/files/etc/motd", "/one/a", "/two").out
+    assert shown == "read me\nweights\nweights\n"
+    refused = kubectl("exec", "reader", "--", "touch", "/files/new", "/one/a", check=False)
+    assert refused.code != 0
+    assert refused.err.count("Read-only file system") == 2
+    pulled = [
+        event for event in kubectl.items("events") if event["message"].startswith(f'Successfully pulled image "{data}"')
+    ]
+    assert [event["involvedObject"].get("fieldPath") for event in pulled] == [None]  # it is the pod's
+    antei.cli("image", "prune", "--all")
+    assert data in antei.cli("image", "ls").out  # nothing runs on it, and it is in use
+    kubectl("delete", "pod", "reader")
+    antei.cli("image", "rm", data)
+
+
+@pytest.mark.parametrize(
+    ("name", "reference", "policy", "mount", "reason", "message"),
+    [
+        ("volume-gone", "data:2", "IfNotPresent", {}, "ImagePullBackOff", "manifest unknown"),
+        ("volume-never", "data:3", "Never", {}, "ErrImageNeverPull", "is not present with pull policy of Never"),
+        ("volume-name", "Data:1", "IfNotPresent", {}, "InvalidImageName", "must be lowercase"),
+        ("volume-path", "data:1", "Always", {"subPath": "no/such"}, "CreateContainerError", "has no file or directory"),
+    ],
+)
+def test_an_image_that_cannot_be_mounted_keeps_the_container_waiting(
+    kubectl: Kubectl,
+    hosts: tuple[str, str],
+    name: str,
+    reference: str,
+    policy: str,
+    mount: dict[str, str],
+    reason: str,
+    message: str,
+) -> None:
+    volume = {"reference": f"{hosts[0]}/{reference}", "pullPolicy": policy}
+    kubectl.apply(with_volume(name, f"{hosts[0]}/box:1", volume, **mount))
+    assert message in waiting(kubectl, name, reason)
+    kubectl("delete", "pod", name, "--wait=false")
+
+
+def test_a_mapped_image_mounts_no_image(kubectl: Kubectl, hosts: tuple[str, str]) -> None:
+    kubectl.apply(with_volume("mapped", "web", {"reference": f"{hosts[0]}/data:1"}))
+    assert "real containers only" in waiting(kubectl, "mapped", "CreateContainerError")
+    kubectl("delete", "pod", "mapped", "--wait=false")

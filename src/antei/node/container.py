@@ -281,6 +281,8 @@ class ContainerWorker:
         """Starts the next run; None when the pod is to end first, or when it could not be started at all."""
         await self._interruption.unless_asked(self._home.wait_prepared())
         while not self._interruption.is_asked:
+            if not await self._image.run_for_volumes(self._home.pod, self._container, self._pod_event):
+                return None
             image = await self._image.run()
             if image is None:
                 return None
@@ -449,6 +451,9 @@ class ContainerWorker:
 
     def _id_of(self, record: ContainerRecord) -> str:
         return f"{record.runtime or self._context.runtime.name}://{record.id}"
+
+    def _pod_event(self, event_type: str, reason: str, message: str) -> None:
+        self._context.event(self._home.pod, event_type, reason, message)
 
     def _event(self, event_type: str, reason: str, message: str) -> None:
         spec = self._home.pod.spec

@@ -1,4 +1,4 @@
-"""Getting a container's image, with the events and the back-off of Kubernetes.
+"""Getting a container's image, and those that it mounts as volumes, with the events and the back-off of Kubernetes.
 
     Pulling ─► Pulled                                                    (Always; IfNotPresent, where it is not there)
             └► Failed: ErrImagePull ─► ImagePullBackOff: 10 s, 20 s … 300 s ─► Pulling …
@@ -11,10 +11,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+
+from lightkube.models.core_v1 import Container
+from lightkube.resources.core_v1 import Pod
 
 from antei.node.backoff import Backoff, after_restart
 from antei.node.interruption import Interruption
+from antei.node.volumes.mounter import image_volumes
 from antei.runtime import Credential, Image, ImageError, Runtime
 
 __all__ = ["ImagePull"]
@@ -69,6 +74,22 @@ class ImagePull:
                 self._note_pulled(name, image, loop.time() - began, is_pulled=is_pulled)
             return image
         return None
+
+    async def run_for_volumes(self, pod: Pod, container: Container, event: Callable[[str, str, str], None]) -> bool:
+        """The same for the images that the container mounts as volumes, whose events are the pod's.
+
+        False when the pod is to end first.
+        """
+        volumes = image_volumes(pod)
+        for name in dict.fromkeys(mount.name for mount in container.volumeMounts or ()):
+            runtime = self.runtime.volume_images
+            if name in volumes and runtime is not None:
+                wanted = volumes[name].reference or ""
+                policy = volumes[name].pullPolicy or "IfNotPresent"
+                pull = replace(self, runtime=runtime, wanted=partial(str, wanted), policy=policy, event=event)
+                if await pull.run() is None:
+                    return False
+        return True
 
     async def _is_to_be_pulled(self, name: str) -> bool:
         return self.policy == "Always" or not await self.runtime.has_image(name, self.sandbox_id())

@@ -75,13 +75,14 @@ class Sandbox:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A host directory or file seen in the container at an absolute path."""
+    """A host directory or file seen in the container at an absolute path; with `image`, a path in its files."""
 
     source: Path
     target: str
     read_only: bool = False
     recursive_read_only: bool = False
     propagation: str = "None"  # HostToContainer: later mounts of the host are seen; Bidirectional: the other way, too
+    image: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,11 @@ class Runtime(Protocol):
     @property
     def handlers(self) -> Sequence[str]:
         """What a RuntimeClass may call it."""
+        ...
+
+    @property
+    def volume_images(self) -> Runtime | None:
+        """Whose images can be mounted as volumes: itself, a part of it, or None where that cannot be."""
         ...
 
     async def has_image(self, image: str, sandbox_id: str = "") -> bool:

@@ -22,6 +22,7 @@ from antei.runtime import (
     Runtime,
     Sandbox,
     SandboxSpec,
+    StartError,
 )
 from antei.runtime.image_map import ImageMap
 from antei.runtime.oci import OciRuntime
@@ -57,6 +58,10 @@ class MixedRuntime:
             return having[0]
         return self._process if self._image_map.lookup(image) is not None else self._oci
 
+    @property
+    def volume_images(self) -> Runtime:
+        return self._oci
+
     async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         return await (await self._for(image, sandbox_id)).has_image(image)
 
@@ -89,6 +94,8 @@ class MixedRuntime:
 
     async def start(self, spec: ContainerSpec) -> ContainerRecord:
         runtime = await self._for(spec.image, spec.sandbox_id)
+        if runtime is not self._oci and any(mount.image for mount in spec.mounts):
+            raise StartError("CreateContainerError", "a volume of an image can be mounted by real containers only")
         record = await runtime.start(spec)
         self._known[record.id] = runtime
         return record

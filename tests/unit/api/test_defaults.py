@@ -77,6 +77,14 @@ PROBED = {**CONTAINER, "livenessProbe": {"httpGet": {"port": 80}}, "readinessPro
         ),
         (
             Pod,
+            {
+                "containers": [CONTAINER],
+                "volumes": [{"name": "a", "image": {"reference": "a"}}, {"name": "b", "image": {"reference": "a:1"}}],
+            },
+            {"spec.volumes.0.image.pullPolicy": "Always", "spec.volumes.1.image.pullPolicy": "IfNotPresent"},
+        ),
+        (
+            Pod,
             {"containers": [{**CONTAINER, "ports": [{"containerPort": 80}]}], "hostNetwork": True},
             {"spec.containers.0.ports.0": {"containerPort": 80, "hostPort": 80, "protocol": "TCP"}},
         ),

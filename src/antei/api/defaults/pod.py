@@ -90,7 +90,7 @@ def _container(container: Any) -> Any:
     """A Container or an EphemeralContainer."""
     container = fill(
         container,
-        imagePullPolicy="Always" if _is_latest(container.image or "") else "IfNotPresent",
+        imagePullPolicy=_pull_policy(container.image or ""),
         terminationMessagePath="/dev/termination-log",
         terminationMessagePolicy="File",
     )
@@ -105,6 +105,10 @@ def _container(container: Any) -> Any:
         startupProbe=_probe,
         lifecycle=_lifecycle,
     )
+
+
+def _pull_policy(image: str) -> str:
+    return "Always" if _is_latest(image) else "IfNotPresent"
 
 
 def _is_latest(image: str) -> bool:
@@ -157,6 +161,7 @@ def _volume(volume: Volume) -> Volume:
         hostPath=lambda source: change(source, type=source.type or ""),
         ephemeral=lambda source: inside(source, volumeClaimTemplate=_claim_template),
         iscsi=lambda source: fill(source, iscsiInterface="default"),
+        image=lambda source: fill(source, pullPolicy=_pull_policy(source.reference or "")),
     )
 
 

@@ -25,12 +25,11 @@ from antei.api.validation.fields import (
     required,
 )
 from antei.api.validation.requirements import resource_requirements
-from antei.api.validation.volumes import local_path
+from antei.api.validation.volumes import PULL_POLICIES, local_path
 
 __all__ = ["PodContext", "containers", "ephemeral_containers", "init_containers"]
 
 PROTOCOLS = ("SCTP", "TCP", "UDP")
-_PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _NOT_FOR_INIT = "may not be set for init containers without restartPolicy=Always"
 _NOT_FOR_EPHEMERAL = "cannot be set for an Ephemeral Container"
 _MAX_ID = 2**31 - 1
@@ -147,7 +146,7 @@ def _common(path: str, container: Any, pod: PodContext) -> list[FieldError]:
     errors += _environment_sources(f"{path}.envFrom", container.envFrom or ())
     errors += _mounts(f"{path}.volumeMounts", container, pod)
     errors += _devices(f"{path}.volumeDevices", container, pod)
-    errors += one_of(f"{path}.imagePullPolicy", container.imagePullPolicy, _PULL_POLICIES)
+    errors += one_of(f"{path}.imagePullPolicy", container.imagePullPolicy, PULL_POLICIES)
     errors += resource_requirements(f"{path}.resources", container.resources)
     errors += _security_context(f"{path}.securityContext", container.securityContext)
     return errors

@@ -72,6 +72,9 @@ def _own(pod: Pod) -> list[FieldError]:
     for name in ("containers", "initContainers"):
         for index, container in enumerate(getattr(spec, name) or ()):
             errors += _image("spec", name, index, container)
+    for index, volume in enumerate(spec.volumes or ()):
+        if volume.image is not None and not volume.image.reference:
+            errors.append(required(f"spec.volumes[{index}].image.reference"))
     return errors
 
 

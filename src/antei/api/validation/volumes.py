@@ -10,14 +10,15 @@ from lightkube.models.core_v1 import KeyToPath, Volume
 from antei.api.errors import FieldError
 from antei.api.quantity import to_decimal
 from antei.api.validation.downward import VOLUME_FIELDS, object_field, resource_field
-from antei.api.validation.fields import dns_label, duplicate, forbidden, invalid, not_supported, required
+from antei.api.validation.fields import dns_label, duplicate, forbidden, invalid, not_supported, one_of, required
 from antei.api.validation.storage import claim_spec
 
-__all__ = ["local_path", "volumes"]
+__all__ = ["PULL_POLICIES", "local_path", "volumes"]
 
 _MODE_MESSAGE = "must be a number between 0 and 0777 (octal), both inclusive"
 _HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate", "Socket")
 _MIN_TOKEN_SECONDS = 600
+PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
 
 def volumes(path: str, given: Sequence[Volume]) -> tuple[list[FieldError], dict[str, Volume]]:
@@ -200,6 +201,11 @@ def _ephemeral(path: str, source: Any) -> list[FieldError]:
     return claim_spec(f"{path}.volumeClaimTemplate.spec", source.volumeClaimTemplate.spec)
 
 
+def _image(path: str, source: Any) -> list[FieldError]:
+    """The reference may be missing in a template (pod.py)."""
+    return one_of(f"{path}.pullPolicy", source.pullPolicy, PULL_POLICIES)
+
+
 _SOURCES: Mapping[str, Callable[[str, Any], list[FieldError]]] = {
     "emptyDir": _empty_dir,
     "hostPath": _host_path,
@@ -211,6 +217,7 @@ _SOURCES: Mapping[str, Callable[[str, Any], list[FieldError]]] = {
     "projected": _projected,
     "csi": _csi,
     "ephemeral": _ephemeral,
+    "image": _image,
 }
 _ORDER: tuple[str, ...] = (
     "emptyDir",

@@ -5,6 +5,7 @@
            ─► hostPath                               the path, checked or made by its type
            ─► persistentVolumeClaim ─► PersistentVolume: hostPath, local, or by the volume map nfs and csi
            ─► nfs                                    by the volume map
+           ─► image                                  the runtime's to pull (node/image_pull.py) and to mount
 
 What cannot be mounted is a VolumeError, whose message is the event's; the pod worker tries again.
 """
@@ -19,6 +20,7 @@ from typing import TypeVar
 
 from lightkube.models.core_v1 import (
     HostPathVolumeSource,
+    ImageVolumeSource,
     PersistentVolumeSpec,
     ProjectedVolumeSource,
     Volume,
@@ -38,7 +40,7 @@ from antei.node.volumes.memory import memory_volume
 from antei.node.volumes.projection import MissingSource, Payload, of_config_map, of_downward_api, of_secret
 from antei.runtime import Mount
 
-__all__ = ["VolumeError", "VolumeMounter", "follows_objects"]
+__all__ = ["VolumeError", "VolumeMounter", "follows_objects", "image_volumes"]
 
 T = TypeVar("T", ConfigMap, Secret, PersistentVolumeClaim)
 _TOKEN_SECONDS = 3600
@@ -54,6 +56,18 @@ class VolumeError(Exception):
 
 def follows_objects(volume: Volume) -> bool:
     return any((volume.configMap, volume.secret, volume.downwardAPI, volume.projected))
+
+
+def image_volumes(pod: Pod) -> dict[str, ImageVolumeSource]:
+    """By the volume's name."""
+    volumes = (pod.spec.volumes if pod.spec else None) or ()
+    return {volume.name: volume.image for volume in volumes if volume.image is not None}
+
+
+def _relative(below: str, name: str) -> Path:
+    if below.startswith("/") or ".." in Path(below).parts:
+        raise VolumeError(f'subPath "{below}" of volume "{name}" must be a relative path inside the volume')
+    return Path(below)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +108,19 @@ class VolumeMounter:
     ) -> tuple[Mount, ...]:
         """A container's volumeMounts as the runtime takes them, subPaths made where they are missing."""
         result = []
+        images = {name: source.reference or "" for name, source in image_volumes(pod).items()}
         following = {v.name for v in (pod.spec.volumes if pod.spec else None) or () if follows_objects(v)}
         for mount in mounts or ():
             if mount.name not in self._paths:
                 raise VolumeError(f'volume "{mount.name}" is not mounted')
             source = self._paths[mount.name]
             below = expand(mount.subPathExpr, environment.get) if mount.subPathExpr else mount.subPath or ""
-            if below:
+            if mount.name in images:
+                source = _relative(below, mount.name)
+            elif below:
                 source = await self._sub_path(source, below, mount.name)
             # What follows an object is the node's to write, whatever the mount asks for.
-            read_only = bool(mount.readOnly) or mount.name in following
+            read_only = bool(mount.readOnly) or mount.name in following or mount.name in images
             result.append(
                 Mount(
                     source=source,
@@ -111,6 +128,7 @@ class VolumeMounter:
                     read_only=read_only,
                     recursive_read_only=(mount.recursiveReadOnly or "Disabled") != "Disabled",
                     propagation=mount.mountPropagation or "None",
+                    image=images.get(mount.name, ""),
                 )
             )
         return tuple(result)
@@ -146,10 +164,9 @@ class VolumeMounter:
         self._paths.clear()
 
     async def _sub_path(self, source: Path, below: str, name: str) -> Path:
-        if below.startswith("/") or ".." in Path(below).parts:
-            raise VolumeError(f'subPath "{below}" of volume "{name}" must be a relative path inside the volume')
+        path = _relative(below, name)
         try:
-            return await self._context.files.inside(source, below)
+            return await self._context.files.inside(source, str(path))
         except OSError as error:
             raise VolumeError(f'failed to prepare subPath "{below}" of volume "{name}": {error}') from error
 
@@ -178,6 +195,11 @@ class VolumeMounter:
             return await self._claim(pod, volume.persistentVolumeClaim.claimName)
         if volume.ephemeral is not None:
             return await self._claim(pod, f"{name_of(pod)}-{volume.name}", is_own=True)
+        if volume.image is not None:
+            if self._context.runtime.volume_images is None:
+                failed = f'MountVolume.SetUp failed for volume "{volume.name}" : only real images can be mounted'
+                raise VolumeError(f"{failed}: antei up --runtime auto or oci, as root")
+            return Path()
         raise self._unmountable(_source_of(volume), volume.name)
 
     async def _stand_in(self, directory: Path) -> Path:

@@ -19,6 +19,7 @@ from antei.runtime import (
     Image,
     ImageError,
     Limits,
+    Runtime,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
@@ -83,6 +84,10 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         self._seccomp_directory = seccomp_directory or self._directory / "seccomp"
 
     # --- images ---
+
+    @property
+    def volume_images(self) -> Runtime:
+        return self
 
     async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         return await self._images.find(image) is not None
@@ -240,12 +245,15 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
     async def _start(self, spec: ContainerSpec) -> ContainerRecord:
         machine, runc = await self._opened()
         image = await self._image(spec)
+        volumes = {mount.image: await self._find(mount.image) for mount in spec.mounts if mount.image}
         async with self._start_lock(spec.sandbox_id):
             sandbox = self._sandbox_of(spec)
             stop_signal = spec.stop_signal or image.image.config.stop_signal
             record = replace(self._new_record(spec, sandbox, image.repo_digest, stop_signal), runtime=self.name)
             bundle = self._container_directory(record)
-            stored = await asyncio.to_thread(self._start_on, spec, record, image, sandbox, machine, runc, bundle)
+            stored = await asyncio.to_thread(
+                self._start_on, spec, record, image, volumes, sandbox, machine, runc, bundle
+            )
             run = self._runs[record.id] = _Run(stored, bundle)
             self._watch(run)
         return record
@@ -255,15 +263,17 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         spec: ContainerSpec,
         record: ContainerRecord,
         image: FoundImage,
+        volumes: Mapping[str, FoundImage],
         sandbox: StoredSandbox,
         machine: Machine,
         runc: Runc,
         bundle: Path,
     ) -> StoredContainer:
         with self._images.layout.locked():  # no prune between looking and mounting
-            if not image.rootfs.is_dir():
-                raise StartError("CreateContainerError", f'image "{spec.image}" is not there any more')
-            self._images.layout.touch(image.image.id)
+            for name, each in ((spec.image, image), *volumes.items()):
+                if not each.rootfs.is_dir():
+                    raise StartError("CreateContainerError", f'image "{name}" is not there any more')
+                self._images.layout.touch(each.image.id)
             return start_container(
                 spec,
                 record,
@@ -273,6 +283,7 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
                 machine,
                 runc,
                 bundle=bundle,
+                volumes=volumes,
                 pids_limit=self._pids_limit,
                 seccomp_directory=self._seccomp_directory,
                 target=self._target_of(spec),
@@ -288,12 +299,18 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
 
     async def _image(self, spec: ContainerSpec) -> FoundImage:
         try:
-            found = await self._images.find(spec.image)
             signal_number(spec.stop_signal or "SIGTERM")
+        except RuntimeFailure as error:
+            raise StartError("CreateContainerError", str(error)) from error
+        return await self._find(spec.image)
+
+    async def _find(self, image: str) -> FoundImage:
+        try:
+            found = await self._images.find(image)
         except (RuntimeFailure, OSError) as error:
             raise StartError("CreateContainerError", str(error)) from error
         if found is None:
-            raise StartError("CreateContainerError", f'image "{spec.image}" is not there')
+            raise StartError("CreateContainerError", f'image "{image}" is not there')
         return found
 
     async def _follow(self, run: _Run) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ from antei.runtime.images.inside import Identity, UnknownUser, identify_user, re
 from antei.runtime.images.layout import remove_tree
 from antei.runtime.oci import cgroups, config
 from antei.runtime.oci.conmon import Runc, run_bundle
-from antei.runtime.oci.kernel import is_mounted, make_namespaces, mount_overlay, mount_tmpfs, unmount
+from antei.runtime.oci.kernel import is_mounted, make_namespaces, mount_overlay, mount_read_only, mount_tmpfs, unmount
 from antei.runtime.oci.machine import Machine
 from antei.runtime.oci.pause import PauseFailure, start_pause
 from antei.runtime.oci.seccomp import seccomp_of
@@ -30,6 +30,9 @@ __all__ = ["cgroup_path", "joined_by", "leave_sandbox", "make_sandbox", "remove_
 
 #: As containerd has it: with a network of its own a pod may use low ports and ping, whoever it runs as.
 _OWN_NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+
+#: Of a bundle: the images that are mounted as volumes.
+_IMAGES = "images"
 
 
 def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> StoredSandbox:
@@ -85,7 +88,7 @@ def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Ru
 def leave_sandbox(directory: Path, stored: StoredSandbox | None, runc: Runc) -> None:
     """Ends and unmounts all that makes the directory more than files, after all containers have ended."""
     for container in (directory / "containers").glob("*"):
-        unmount(container / "rootfs")
+        _unmount_container(container)
     if stored is not None and stored.share_process_namespace:
         runc.delete(stored.sandbox.id)
     for name in ("ipc", "uts", "shm"):
@@ -93,8 +96,14 @@ def leave_sandbox(directory: Path, stored: StoredSandbox | None, runc: Runc) -> 
 
 
 def remove_container(bundle: Path) -> None:
-    unmount(bundle / "rootfs")
+    _unmount_container(bundle)
     remove_tree(bundle)
+
+
+def _unmount_container(bundle: Path) -> None:
+    unmount(bundle / "rootfs")
+    for volume in (bundle / _IMAGES).glob("*"):
+        unmount(volume)
 
 
 def cgroup_path(identifier: str) -> str:
@@ -111,13 +120,15 @@ def start_container(
     runc: Runc,
     *,
     bundle: Path,
+    volumes: Mapping[str, FoundImage],
     pids_limit: int,
     seccomp_directory: Path,
     target: processes.Process | None = None,
 ) -> StoredContainer:
     """Lays out the bundle and runs it; raises StartError, and then nothing of it is left.
 
-    `target`: the first process of the container whose processes this one is to see.
+    `volumes`: the images that its mounts name. `target`: the first process of the container whose processes this one
+    is to see.
     """
     identity = _identity(spec, image)
     stored = StoredContainer(
@@ -137,6 +148,7 @@ def start_container(
             (bundle / name).mkdir(parents=True)
         shutil.copymode(image.rootfs, bundle / "upper")
         mount_overlay(bundle / "rootfs", image.rootfs, bundle / "upper", bundle / "work")
+        spec = _with_images(spec, volumes, bundle)
         _make_sources(spec)
         if stored.log_path:
             spec.log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +201,29 @@ def _resources(spec: ContainerSpec, machine: Machine, pids_limit: int) -> dict[s
         pids_limit=pids_limit,
         privileged=spec.privileged,
     )
+
+
+def _with_images(spec: ContainerSpec, images: Mapping[str, FoundImage], bundle: Path) -> ContainerSpec:
+    """Its mounts with a directory in place of each image. Like the roots of containers these directories are overlays:
+    so it is seen that the image is in use. Raises StartError for a path that the image does not have.
+    """
+    if not images:
+        return spec
+    empty = bundle / "empty"
+    empty.mkdir()
+    roots: dict[str, Path] = {}
+    for number, (name, image) in enumerate(images.items()):
+        roots[name] = bundle / _IMAGES / str(number)
+        roots[name].mkdir(parents=True)
+        mount_read_only(roots[name], (image.rootfs, empty))
+
+    def resolved(mount: Mount) -> Mount:
+        source = resolve_inside(roots[mount.image], str(mount.source))
+        if not (source.is_dir() or source.is_file()):
+            raise StartError("CreateContainerError", f'image "{mount.image}" has no file or directory {mount.source}')
+        return dataclasses.replace(mount, source=source, read_only=True, image="")
+
+    return dataclasses.replace(spec, mounts=tuple(resolved(mount) if mount.image else mount for mount in spec.mounts))
 
 
 def _make_sources(spec: ContainerSpec) -> None:

@@ -8,10 +8,10 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["is_mounted", "make_namespaces", "mount_overlay", "mount_tmpfs", "unmount"]
+__all__ = ["is_mounted", "make_namespaces", "mount_overlay", "mount_read_only", "mount_tmpfs", "unmount"]
 
 _CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
-_MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 0x2, 0x4, 0x8, 0x1000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 0x1, 0x2, 0x4, 0x8, 0x1000
 _MNT_DETACH = 2
 #: containerd's size of a pod's /dev/shm.
 _SHARED_MEMORY_BYTES = 64 * 1024 * 1024
@@ -23,6 +23,11 @@ def mount_overlay(target: Path, lower: Path, upper: Path, work: Path) -> None:
         f"{name}={_escaped(path)}" for name, path in (("lowerdir", lower), ("upperdir", upper), ("workdir", work))
     )
     _mount("overlay", target, "overlay", 0, ",".join(layers))
+
+
+def mount_read_only(target: Path, lowers: Sequence[Path]) -> None:
+    """What is in these directories, the first above the others; at least two. Raises OSError."""
+    _mount("overlay", target, "overlay", _MS_RDONLY, f"lowerdir={':'.join(map(_escaped, lowers))}")
 
 
 def mount_tmpfs(target: Path, size_bytes: int = _SHARED_MEMORY_BYTES) -> None:

@@ -24,6 +24,7 @@ from antei.runtime import (
     Exit,
     Image,
     Limits,
+    Runtime,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
@@ -117,6 +118,10 @@ class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
         )
 
     # --- images ---
+
+    @property
+    def volume_images(self) -> Runtime | None:
+        return None
 
     async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         return self._image_map.lookup(image) is not None

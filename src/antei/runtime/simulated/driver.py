@@ -20,6 +20,7 @@ from antei.runtime import (
     Image,
     ImageError,
     Limits,
+    Runtime,
     RuntimeFailure,
     Sandbox,
     SandboxSpec,
@@ -220,6 +221,10 @@ class SimulatedRuntime:
         self._pod_of_address.pop(ip, None)
 
     # --- Runtime ---
+
+    @property
+    def volume_images(self) -> Runtime:
+        return self
 
     async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         profile = profile_of(self._profiles, image)

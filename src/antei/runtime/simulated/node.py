@@ -14,6 +14,7 @@ from antei.runtime import (
     Exit,
     Image,
     Limits,
+    Runtime,
     Sandbox,
     SandboxSpec,
 )
@@ -48,6 +49,10 @@ class SimulatedNode:
     def pod_uids(self) -> list[str]:
         """The pods that have a sandbox here."""
         return list(self._own.values())
+
+    @property
+    def volume_images(self) -> Runtime:
+        return self
 
     async def has_image(self, image: str, sandbox_id: str = "") -> bool:
         return image in self._present or (self._pull_seconds is None and await self._machine.has_image(image))
