@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from lightkube.models.apps_v1 import DeploymentSpec
+from lightkube.models.apps_v1 import DeploymentSpec, DeploymentStatus
 from lightkube.models.batch_v1 import JobSpec
 from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
@@ -223,7 +223,7 @@ async def test_a_deployments_generation_counts_changes_of_spec_and_annotations(
     created = (await registry.create(DEPLOYMENTS, "default", deployment())).object
     updated = (await registry.update(DEPLOYMENTS, "default", "web", change(created))).object
     assert meta(updated).generation == generation
-    assert updated.status is None
+    assert updated.status == DeploymentStatus()
 
 
 async def test_an_update_that_changes_nothing_is_not_written(registry: Registry) -> None:

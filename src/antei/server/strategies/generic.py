@@ -17,6 +17,7 @@ from antei.api.objects import meta, replace, replace_meta
 from antei.api.resources import Resource
 from antei.server.allocation import ServiceAllocator
 from antei.server.authorization import Rbac
+from antei.server.strategies.empty_status import empty_status
 from antei.store import Store
 from antei.world import World
 
@@ -48,6 +49,8 @@ class Strategy:
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.has_status = "status" in resource.subresources
+        is_built_in = self.has_status and resource.definition is None
+        self._no_status = empty_status(resource.type) if is_built_in else None
 
     def normalise(self, obj: Any) -> Any:
         """What a client wrote in a way that is accepted but not stored."""
@@ -55,7 +58,7 @@ class Strategy:
 
     def prepare_create(self, obj: Any, context: Context) -> Any:
         """Drops what a client may not set, and sets what the server alone sets; the object has name and uid."""
-        return replace(obj, status=None) if self.has_status else obj
+        return replace(obj, status=self._no_status) if self.has_status else obj
 
     def writable(self, obj: Any) -> Any:
         """What of a new object its creator can own (Kubernetes: ResetFieldsStrategy)."""

@@ -15,9 +15,6 @@ __all__ = ["ServiceStrategy"]
 
 
 class ServiceStrategy(Strategy):
-    def prepare_create(self, obj: Service, context: Context) -> Service:
-        return replace(obj, status=ServiceStatus(loadBalancer=LoadBalancerStatus()))
-
     def prepare_update(self, new: Service, old: Service, context: Context) -> Service:
         if new.spec is not None and old.spec is not None:
             new = replace(new, spec=with_allocations_kept(new.spec, old.spec))

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from base64 import b64encode
 
-from lightkube.models.batch_v1 import CronJobStatus
 from lightkube.models.meta_v1 import LabelSelector
 from lightkube.resources.apps_v1 import Deployment
-from lightkube.resources.batch_v1 import CronJob, Job
+from lightkube.resources.batch_v1 import Job
 from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Event, Node, Secret
 
@@ -92,10 +91,6 @@ class SecretStrategy(Strategy):
 
 class CronJobStrategy(Strategy):
     has_generation = True
-
-    def prepare_create(self, obj: CronJob, context: Context) -> CronJob:
-        """Its controller has nothing to say before the first run, and clients find a status all the same."""
-        return replace(obj, status=CronJobStatus())
 
 
 class JobStrategy(Strategy):
