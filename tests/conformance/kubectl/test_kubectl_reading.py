@@ -285,7 +285,10 @@ def test_wait_for_conditions_values_and_deletion(kubectl: Kubectl) -> None:
     assert kubectl.wait("condition=Available", "deployment/web").out == "deployment.apps/web condition met\n"
     late = kubectl("wait", "--for=condition=Ready=False", "pod/one", "--timeout=1s", check=False)
     assert (late.code, late.err) == (1, "error: timed out waiting for the condition on pods/one\n")
-    with following(kubectl.start("wait", "--for=delete", "pod/one", "--timeout=60s")) as process:
+    with following(kubectl.start("wait", "--for=delete", "pod/one", "--timeout=60s", "-v=6")) as process:
+        # It says nothing of a pod that was gone before it looked.
+        assert process.stderr is not None
+        assert any("watch=true" in line for line in process.stderr)
         kubectl("delete", "pod", "one", "--wait=false")
         out, _ = process.communicate(timeout=90)
         assert (process.returncode, out) == (0, "pod/one condition met\n")
