@@ -109,7 +109,8 @@ class PodContainers:
             looking_around = group.create_task(self._start_ephemeral())
             while not self.is_ending and await self._has_to_begin_anew(prepare):
                 await self._end_all()
-            self.stop(grace_seconds)
+            if not self.is_ending:
+                self.stop(grace_seconds)  # who ends the pod has said how long it has, which may be longer
             for worker in self._active():
                 await worker.over.wait()
             looking_around.cancel()

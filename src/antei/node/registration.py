@@ -156,9 +156,15 @@ class Registration:
             await self.register()
 
     async def _renew_for_ever(self) -> None:
+        loop = asyncio.get_running_loop()
+        heard_at = loop.time()
         while True:
             try:
                 await self._renew()
+                if loop.time() - heard_at > self._heartbeat_seconds * _HEARTBEATS_IN_LEASE:
+                    # Who was not heard of for so long may have been given up; the kubelet looks each time.
+                    await self._register()
+                heard_at = loop.time()
             except (ApiError, OSError) as error:
                 _LOG.warning("lease of node %s not renewed: %s", self._name, error)
             await asyncio.sleep(self._heartbeat_seconds)
