@@ -21,7 +21,7 @@ help:
 	@echo "make check  ruff, mypy, import-linter and the fast tests"
 	@echo "make bench  measures speed and memory"
 	@echo "make fuzz   asks 10,000 requests that OpenAPI allows, and compares 3,000 patches with kubectl's"
-	@echo "make soak   simulates 10,000 clusters under faults, and watches every rule"
+	@echo "make soak   simulates 10,000 clusters under faults, and watches every rule (SEEDS=, FROM=)"
 
 setup: $(VENV)/.ready
 
@@ -62,7 +62,7 @@ bench: setup $(VENV)/.ready-for-tests
 	scripts/sandboxed $(BIN)/python bench/run.py
 
 soak: setup
-	$(BIN)/python -m antei.simulate.soak $(or $(SEEDS),10000)
+	$(BIN)/python -m antei.simulate.soaking --seeds $(or $(SEEDS),10000) --from $(or $(FROM),0)
 
 fuzz: setup $(VENV)/.ready-for-tests
 	ANTEI_REQUESTS=10000 ANTEI_PATCHES=1000 $(BIN)/pytest tests/conformance/test_openapi_fuzz.py \

@@ -12,6 +12,7 @@ network would be told stays a table (`table`) that a simulated client can ask.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv4Network
@@ -53,8 +54,10 @@ from antei.store.state import Limits
 from antei.world import World
 from antei.world.virtual import virtual_world
 
-__all__ = ["ZONE_LABEL", "Manager", "SimulatedCluster"]
+__all__ = ["ACTOR", "ZONE_LABEL", "Manager", "SimulatedCluster"]
 
+#: The controller on whose behalf a write is made; empty for whoever else.
+ACTOR: contextvars.ContextVar[str] = contextvars.ContextVar("actor", default="")
 ZONE_LABEL = "topology.kubernetes.io/zone"
 _CAPACITY = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "pods": "110"}
 #: A /24 for each node: the usual range for as many nodes as it has room for, a bigger one for more.
@@ -74,6 +77,7 @@ class Manager:
     def __init__(self, name: str, cluster: SimulatedCluster, wanted: Callable[[str], bool]) -> None:
         self.name = name
         self.queues: dict[str, WorkQueue] = {}  # by controller
+        self.on_informers: Callable[[Informers], None] = lambda informers: None  # told of those of each new start
         self._cluster = cluster
         self._wanted = wanted
         self._task: asyncio.Task[None] | None = None
@@ -101,6 +105,7 @@ class Manager:
         cluster = self._cluster
         client = cluster.client_of(self.name)
         informers = Informers(client)
+        self.on_informers(informers)
         recorder = EventRecorder(client, cluster.world, "antei")
         controllers = make_controllers(
             client,
@@ -119,7 +124,9 @@ class Manager:
             group.create_task(recorder.run(), name=f"{self.name}: events")
             await informers.wait_synced()
             for controller, queue in controllers:
-                group.create_task(run_controller(controller, queue), name=controller.name)
+                context = contextvars.copy_context()
+                context.run(ACTOR.set, controller.name)
+                group.create_task(run_controller(controller, queue), name=controller.name, context=context)
 
 
 class SimulatedCluster:

@@ -1,130 +1,25 @@
-"""Faults as data: what is done to a cluster, and when; and their doing. A schedule is a pure function of its seed.
-
-A fault names its victim by a number between 0 and 1, which picks one of whatever there is when its time comes: so any
-of them can be left out, and the rest still means something. That is how a schedule that breaks a rule is shrunk.
-"""
+"""Faults as they are done to a running cluster, by a schedule; and peace again."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from enum import StrEnum
-from typing import Any, TypeVar
 
-import msgspec
-from lightkube.resources.apps_v1 import DaemonSet, Deployment, StatefulSet
+from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.core_v1 import Node, Pod
-from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.errors import ApiError
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.rehearse.drain import cordon, empty_node
 from antei.runtime import ContainerRecord, RuntimeFailure
 from antei.simulate.cluster import SimulatedCluster
+from antei.simulate.fault_schedule import Fault, FaultKind, picked
+from antei.simulate.spec_changes import SpecChanges
 from antei.simulate.weather import Weather
-from antei.world.virtual import SeededChance, VirtualClock
+from antei.world.virtual import VirtualClock
 
-__all__ = ["Fault", "FaultKind", "Faults", "schedule"]
-
-T = TypeVar("T")
-
-
-class FaultKind(StrEnum):
-    CRASH = "crash"
-    OOM = "oom"
-    HANG = "hang"
-    SLOW_START = "slow-start"
-    DELETE = "delete"
-    DELETE_QUICKLY = "delete-quickly"  # with a grace period shorter than the pod's
-    FORCE_DELETE = "force-delete"
-    EVICT = "evict"
-    DRAIN = "drain"
-    NODE_PAUSE = "node-pause"  # the whole machine stands still
-    NODE_LOSS = "node-loss"
-    NODE_REBOOT = "node-reboot"
-    AGENT_RESTART = "agent-restart"
-    LATE_HEARTBEAT = "late-heartbeat"
-    API_ERRORS = "api-errors"
-    SLOW_API = "slow-api"
-    WATCH_BREAKS = "watch-breaks"
-    LATE_WATCHES = "late-watches"
-    CLOCK_STEP = "clock-step"
-    CONTROLLERS_RESTART = "controllers-restart"
-    SCHEDULER_LATE = "scheduler-late"
-    ROLLOUT = "rollout"
-    SCALE = "scale"
-    CHANGE_BUDGET = "change-budget"
-    PAUSE_ROLLOUT = "pause-rollout"
-
-
-class Fault(msgspec.Struct, frozen=True):
-    """`at`: seconds from the first moment of the faults. `seconds` is how long it lasts, `amount` what it is about."""
-
-    at: float
-    kind: FaultKind
-    pick: float = 0.0
-    seconds: float = 0.0
-    amount: float = 0.0
-
-    def __str__(self) -> str:
-        return f"{self.at:8.2f}  {self.kind.value} (pick {self.pick:.3f}, {self.seconds:.1f} s, {self.amount:.2f})"
-
-
-#: How often each is drawn, relative to the others.
-_WEIGHTS: Mapping[FaultKind, int] = {
-    FaultKind.CRASH: 6,
-    FaultKind.OOM: 2,
-    FaultKind.HANG: 3,
-    FaultKind.SLOW_START: 2,
-    FaultKind.DELETE: 4,
-    FaultKind.DELETE_QUICKLY: 2,
-    FaultKind.FORCE_DELETE: 1,
-    FaultKind.EVICT: 6,
-    FaultKind.DRAIN: 4,
-    FaultKind.NODE_PAUSE: 1,
-    FaultKind.NODE_LOSS: 2,
-    FaultKind.NODE_REBOOT: 1,
-    FaultKind.AGENT_RESTART: 2,
-    FaultKind.LATE_HEARTBEAT: 1,
-    FaultKind.API_ERRORS: 2,
-    FaultKind.SLOW_API: 2,
-    FaultKind.WATCH_BREAKS: 2,
-    FaultKind.LATE_WATCHES: 2,
-    FaultKind.CLOCK_STEP: 1,
-    FaultKind.CONTROLLERS_RESTART: 2,
-    FaultKind.SCHEDULER_LATE: 1,
-    FaultKind.ROLLOUT: 5,
-    FaultKind.SCALE: 4,
-    FaultKind.CHANGE_BUDGET: 2,
-    FaultKind.PAUSE_ROLLOUT: 1,
-}
-_OF_API = frozenset({FaultKind.API_ERRORS, FaultKind.SLOW_API, FaultKind.WATCH_BREAKS, FaultKind.LATE_WATCHES})
-
-
-def schedule(seed: int, seconds: float = 240.0) -> tuple[Fault, ...]:
-    """Some thirty faults. Every third seed has fair weather throughout: there the rules are checked most strictly."""
-    chance = SeededChance(f"faults {seed}")
-    kinds = [
-        kind for kind, weight in _WEIGHTS.items() for _ in range(weight) if not (seed % 3 == 0 and kind in _OF_API)
-    ]
-    # A few kinds a seed, many times each, find more than a little of everything.
-    chosen = [_picked(kinds, chance.uniform(0, 1)) for _ in range(6)]
-    found: list[Fault] = []
-    at = 0.0
-    while True:
-        at += chance.uniform(0, 1) ** 3 * 30
-        if at > seconds:
-            return tuple(found)
-        kind = _picked(chosen if chance.uniform(0, 1) < 0.7 else kinds, chance.uniform(0, 1))
-        length = chance.uniform(0, 1) ** 2 * 90
-        fault = Fault(
-            round(at, 3), kind, round(chance.uniform(0, 1), 4), round(length, 2), round(chance.uniform(0, 1), 3)
-        )
-        found.append(fault)
-
-
-def _picked(choices: Sequence[T], number: float) -> T:
-    return choices[min(int(number * len(choices)), len(choices) - 1)]
+__all__ = ["Faults"]
 
 
 class Faults:
@@ -135,11 +30,13 @@ class Faults:
         self._weather = weather
         self._note = note
         self._tasks: set[asyncio.Task[None]] = set()
-        self._version = 1
         self.slowdown = 1.0
         self.forced: set[str] = set()  # uids of pods whose objects were removed without waiting for their containers
         self.unsettled_until = 0.0  # loop time until which what controllers and nodes know may be old
-        self.unsettled_since = 0.0
+        self.errors_until = 0.0  # loop time until which requests may fail
+        self._latest = 0.0
+        self._late_until = 0.0
+        self._specs = SpecChanges(cluster)
         self._acts: Mapping[FaultKind, Callable[[Fault], Awaitable[None]]] = {
             FaultKind.CRASH: self._crash,
             FaultKind.OOM: self._oom,
@@ -150,11 +47,14 @@ class Faults:
             FaultKind.FORCE_DELETE: self._force_delete,
             FaultKind.EVICT: self._evict,
             FaultKind.DRAIN: self._drain,
+            FaultKind.DRAINS: self._drains,
             FaultKind.NODE_PAUSE: self._node_pause,
             FaultKind.NODE_LOSS: self._node_loss,
             FaultKind.NODE_REBOOT: self._node_reboot,
             FaultKind.AGENT_RESTART: self._agent_restart,
-            FaultKind.LATE_HEARTBEAT: self._agent_silent,
+            FaultKind.NODE_SILENT: self._agent_silent,
+            FaultKind.LOST_HEARTBEATS: self._lost_heartbeats,
+            FaultKind.LATE_HEARTBEATS: self._late_heartbeats,
             FaultKind.API_ERRORS: self._api_errors,
             FaultKind.SLOW_API: self._slow_api,
             FaultKind.WATCH_BREAKS: self._watch_breaks,
@@ -162,10 +62,7 @@ class Faults:
             FaultKind.CLOCK_STEP: self._clock_step,
             FaultKind.CONTROLLERS_RESTART: self._controllers_restart,
             FaultKind.SCHEDULER_LATE: self._scheduler_late,
-            FaultKind.ROLLOUT: self._rollout,
-            FaultKind.SCALE: self._scale,
-            FaultKind.CHANGE_BUDGET: self._change_budget,
-            FaultKind.PAUSE_ROLLOUT: self._pause_rollout,
+            **self._specs.acts,
         }
 
     async def play(self, faults: Sequence[Fault]) -> None:
@@ -195,6 +92,7 @@ class Faults:
         for manager in (cluster.controllers, cluster.scheduler):
             if not manager.is_running:
                 await cluster.restart(manager)
+        await self._specs.restore()
         for deployment in cluster.informers.of(Deployment).items():
             if deployment.spec is not None and deployment.spec.paused:
                 patch = {"spec": {"paused": None}}
@@ -211,17 +109,29 @@ class Faults:
         except ApiError as error:
             if error.code not in (404, 409, 429, 500, 504):
                 raise
-        except ExceptionGroup:
-            pass  # a drain of which one eviction fails: two budgets, or a pod that is gone
+        except ExceptionGroup as group:
+            # Drains of which an eviction fails: two budgets, or a pod that is gone.
+            if group.split((ApiError, OSError, LookupError))[1] is not None:
+                raise
 
     def was_node_away(self, name: str, since: float) -> bool:
         """Whether the node's agent was not there, or knew nothing yet, at some moment since then."""
         return name not in self._cluster.agents or self._cluster.started_at.get(name, 0.0) >= since
 
+    def is_node_there(self, name: str) -> bool:
+        return name in self._cluster.agents
+
+    def node_started_at(self, name: str) -> float:
+        """The loop time at which its agent was last started."""
+        return self._cluster.started_at.get(name, 0.0)
+
+    @property
+    def late_seconds(self) -> float:
+        """How late a request may be that was sent by a reconcile still under way; there and back are two of them."""
+        return self._latest if self._cluster.seconds < self._late_until else 0.0
+
     def _unsettle(self, seconds: float) -> None:
         now = self._cluster.seconds
-        if now > self.unsettled_until:
-            self.unsettled_since = now
         self.unsettled_until = max(self.unsettled_until, now + seconds)
 
     # --- victims ---
@@ -230,28 +140,19 @@ class Faults:
         pods = sorted(self._cluster.informers.of(Pod).items(), key=lambda pod: (namespace_of(pod), name_of(pod)))
         if not pods:
             raise LookupError("no pod")
-        return _picked(pods, fault.pick)
+        return picked(pods, fault.pick)
 
     def _container(self, fault: Fault) -> ContainerRecord:
         running = self._cluster.runtime.running_of(uid_of(self._pod(fault)))
         if not running:
             raise LookupError("nothing runs")
-        return _picked(running, fault.amount)
+        return picked(running, fault.amount)
 
     def _node(self, fault: Fault) -> str:
         names = [name for name in self._cluster.node_names if name in self._cluster.agents]
         if len(names) < 2:
             raise LookupError("no node to spare")
-        return _picked(names, fault.pick)
-
-    def _workload(self, fault: Fault) -> Any:
-        informers = self._cluster.informers
-        owners: list[Any] = [
-            owner for kind in (Deployment, StatefulSet, DaemonSet) for owner in informers.of(kind).items()
-        ]
-        if not owners:
-            raise LookupError("no workload")
-        return _picked(sorted(owners, key=lambda owner: (type(owner).__name__, name_of(owner))), fault.pick)
+        return picked(names, fault.pick)
 
     # --- containers and pods ---
 
@@ -292,7 +193,18 @@ class Faults:
         await self._cluster.evict(self._pod(fault))
 
     async def _drain(self, fault: Fault) -> None:
-        name = self._node(fault)
+        await self._empty(self._node(fault), fault)
+
+    async def _drains(self, fault: Fault) -> None:
+        """Two nodes, or three, by people who do not know of each other."""
+        names = [name for name in self._cluster.node_names if name in self._cluster.agents]
+        first = int(fault.pick * len(names))
+        chosen = [names[(first + number) % len(names)] for number in range(2 + round(fault.amount))][: len(names)]
+        async with asyncio.TaskGroup() as group:
+            for name in chosen:
+                group.create_task(self._empty(name, fault), name=f"drain of {name}")
+
+    async def _empty(self, name: str, fault: Fault) -> None:
         await cordon(self._cluster.client, name)
         try:
             async with asyncio.timeout(20 + 2 * fault.seconds):
@@ -342,17 +254,36 @@ class Faults:
         await asyncio.sleep(35 + 30 * fault.amount)
         await self._cluster.start_node(name)
 
+    async def _lost_heartbeats(self, fault: Fault) -> None:
+        """Its lease is not renewed, and all else of it works; twice of three times for too short to be given up."""
+        await self._heartbeats(fault, math.inf, 20 + 120 * fault.amount**2)
+
+    async def _late_heartbeats(self, fault: Fault) -> None:
+        await self._heartbeats(fault, 2 + 12 * fault.amount, 30 + fault.seconds)
+
+    async def _heartbeats(self, fault: Fault, late_seconds: float, seconds: float) -> None:
+        name = self._node(fault)
+        self._weather.late_heartbeats[name] = late_seconds
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._weather.late_heartbeats.pop(name, None)
+
     # --- the API and what uses it ---
 
     async def _api_errors(self, fault: Fault) -> None:
         self._unsettle(fault.seconds + 60)
+        self.errors_until = max(self.errors_until, self._cluster.seconds + fault.seconds + 1)
         self._weather.request_errors = 0.02 + 0.2 * fault.amount
         await asyncio.sleep(fault.seconds)
         self._weather.request_errors = 0.0
 
     async def _slow_api(self, fault: Fault) -> None:
         self._unsettle(fault.seconds + 60)
-        self._weather.request_delay_seconds = 0.01 + 0.5 * fault.amount
+        late = 0.01 + 0.5 * fault.amount
+        self._latest = max(self.late_seconds, late)
+        self._late_until = max(self._late_until, self._cluster.seconds + fault.seconds + 20 * self._latest)
+        self._weather.request_delay_seconds = late
         await asyncio.sleep(fault.seconds)
         self._weather.request_delay_seconds = 0.0
 
@@ -379,37 +310,3 @@ class Faults:
 
     async def _scheduler_late(self, fault: Fault) -> None:
         await self._cluster.restart(self._cluster.scheduler, fault.seconds / 2)
-
-    # --- specs ---
-
-    async def _rollout(self, fault: Fault) -> None:
-        owner = self._workload(fault)
-        self._version += 1
-        annotations = {"version": str(self._version)}
-        patch: dict[str, Any] = {"spec": {"template": {"metadata": {"annotations": annotations}}}}
-        await self._cluster.client.patch(type(owner), name_of(owner), namespace_of(owner), patch)
-
-    async def _scale(self, fault: Fault) -> None:
-        owner = self._workload(fault)
-        if isinstance(owner, DaemonSet):
-            raise LookupError("a DaemonSet has no scale")
-        patch = {"spec": {"replicas": int(fault.amount * 6)}}
-        await self._cluster.client.patch(type(owner), name_of(owner), namespace_of(owner), patch)
-
-    async def _change_budget(self, fault: Fault) -> None:
-        budgets = sorted(self._cluster.informers.of(PodDisruptionBudget).items(), key=name_of)
-        if not budgets:
-            raise LookupError("no budget")
-        budget = _picked(budgets, fault.pick)
-        allowed = _picked((1, "50%", 2), fault.amount)
-        patch = {"spec": {"minAvailable": None, "maxUnavailable": allowed}}
-        await self._cluster.client.patch(PodDisruptionBudget, name_of(budget), namespace_of(budget), patch)
-
-    async def _pause_rollout(self, fault: Fault) -> None:
-        owner = self._workload(fault)
-        if not isinstance(owner, Deployment):
-            raise LookupError("only a Deployment can be paused")
-        client, name, namespace = self._cluster.client, name_of(owner), namespace_of(owner)
-        await client.patch(Deployment, name, namespace, {"spec": {"paused": True}})
-        await asyncio.sleep(fault.seconds)
-        await client.patch(Deployment, name, namespace, {"spec": {"paused": None}})

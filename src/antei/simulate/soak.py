@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
-from collections.abc import Callable, Iterator, Sequence
+import signal
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -28,7 +28,8 @@ from antei.simulate.arbitrary import arbitrary_documents
 from antei.simulate.behaviour import Behaviour, annotated, profile_of_run
 from antei.simulate.cluster import SimulatedCluster
 from antei.simulate.distribution import Distribution
-from antei.simulate.faults import Fault, Faults, schedule
+from antei.simulate.fault_schedule import Fault, schedule
+from antei.simulate.faults import Faults
 from antei.simulate.invariants import Broken, Ground, Watchman
 from antei.simulate.invariants.watchman import LIVENESS
 from antei.simulate.loop import Deadlock, Livelock, run_virtual, spare_collector
@@ -38,7 +39,7 @@ from antei.simulate.weather import Weather, WeatheredClient
 from antei.store import Change, Key
 from antei.world.virtual import SeededChance
 
-__all__ = ["Held", "Soak", "main", "shrink", "soak", "soak_seed"]
+__all__ = ["Held", "Soak", "quiet", "shrink", "soak", "soak_seed"]
 
 _LAG = Distribution(0.0, 2.0)
 _NODES = 4
@@ -95,7 +96,7 @@ class _Run:
         self.cluster.runtime.listen(self._line_of_happening)
 
     def _wrap(self, part: str, client: Client) -> Client:
-        return WeatheredClient(client, self.weather, self.chance.stream(part), self._updated)
+        return WeatheredClient(part, client, self.weather, self.chance.stream(part), self._updated)
 
     def _updated(self, sent: Any, written: Any) -> None:
         self.watchman.updated(sent, written)
@@ -190,20 +191,30 @@ def _words(group: BaseExceptionGroup[BaseException]) -> str:
     return f"{type(first).__name__}: {first} ({where}) {' '.join(getattr(first, '__notes__', ()))}"
 
 
-def soak(what: Soak, seeds: Sequence[int], *, workers: int = 0) -> Iterator[Held]:
+def soak(what: Soak, seeds: Sequence[int], *, workers: int = 0) -> Generator[Held]:
     """In the order of the seeds, on so many processes; 1 is this one."""
     if workers == 1:
         for seed in seeds:
             yield soak_seed(what, seed)
         return
-    with ProcessPoolExecutor(workers or None, mp_context=get_context("spawn"), initializer=_quiet) as pool:
-        yield from pool.map(partial(soak_seed, what), seeds, chunksize=max(1, min(8, len(seeds) // 8)))
+    pool = ProcessPoolExecutor(workers or None, mp_context=get_context("spawn"), initializer=_begin_work)
+    try:
+        yield from pool.map(partial(soak_seed, what), seeds, chunksize=max(1, min(4, len(seeds) // 8)))
+    finally:
+        # Whoever has seen enough waits for the seeds that are under way, and for no other.
+        pool.shutdown(cancel_futures=True)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Failed requests are what it is about, and nothing to tell."""
     logging.disable(logging.CRITICAL)
     spare_collector()
+
+
+def _begin_work() -> None:
+    """Ctrl-C is for the process that was called; it ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    quiet()
 
 
 def shrink(what: Soak, seed: int, rule: str, *, tries: int = 200) -> tuple[Fault, ...]:
@@ -211,7 +222,7 @@ def shrink(what: Soak, seed: int, rule: str, *, tries: int = 200) -> tuple[Fault
     faults = what.schedule if what.schedule is not None else schedule(seed, what.fault_seconds)
 
     def breaks(some: Sequence[Fault]) -> bool:
-        held = soak_seed(Soak(what.documents, tuple(some), what.fault_seconds), seed)
+        held = soak_seed(replace(what, schedule=tuple(some)), seed)
         return held.broken is not None and held.broken.rule == rule
 
     size = max(1, len(faults) // 2)
@@ -229,25 +240,3 @@ def shrink(what: Soak, seed: int, rule: str, *, tries: int = 200) -> tuple[Fault
                 break
             size = max(1, size // 2)
     return faults
-
-
-def main() -> None:
-    """`python -m antei.simulate.soak SEEDS [FIRST]`: as many seeds on all cores; the first broken rule, made small."""
-    count, first = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    _quiet()
-    held = faults = 0
-    for found in soak(Soak(), range(first, first + count)):
-        faults += found.faults
-        if found.broken is None:
-            held += 1
-            continue
-        fewest = shrink(Soak(), found.seed, found.broken.rule)
-        again = soak_seed(Soak(schedule=fewest), found.seed).broken or found.broken
-        lines = "".join(f"\n  {fault}" for fault in fewest)
-        sys.stderr.write(f"seed {found.seed}: {again}\nthe fewest faults that do it:{lines}\n")
-        sys.exit(1)
-    sys.stdout.write(f"{held} seeds held every rule, with {faults} faults\n")
-
-
-if __name__ == "__main__":
-    main()

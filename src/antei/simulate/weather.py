@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from lightkube.resources.coordination_v1 import Lease
+
 from antei.api.errors import conflict, expired, internal_error, timeout, too_many_requests
-from antei.api.objects import Object, meta
+from antei.api.objects import Object, controller_of, meta
 from antei.client import Client, Listing, PatchType, WatchEvent
 from antei.world.virtual import SeededChance
 
@@ -23,36 +25,51 @@ __all__ = ["Weather", "WeatheredClient"]
 
 T = TypeVar("T", bound=Object)
 R = TypeVar("R")
+#: Of a request for a lease: the kubelet gives each a quarter of the lease's duration.
+_TIMEOUT_SECONDS = 10.0
 
 
 @dataclass(slots=True)
 class Weather:
-    """How bad it is now; shared by all parts of a cluster. `lost_answers` are creations that nobody knows were done."""
+    """How bad it is now; shared by all parts of a cluster."""
 
     request_errors: float = 0.0  # the share of requests that fail
     request_delay_seconds: float = 0.0  # at most
     watch_breaks: float = 0.0  # the share of events at which the watch breaks off
     watch_delay_seconds: float = 0.0  # at most
-    lost_answers: int = 0
+    #: Nodes whose lease is renewed so late, or never (infinity), while all else of them works.
+    late_heartbeats: dict[str, float] = field(default_factory=dict)
+    #: Creations that nobody knows were done: loop time and the uid of the controlling owner.
+    lost_answers: list[tuple[float, str]] = field(default_factory=list)
 
     @property
     def is_fair(self) -> bool:
         return not (self.request_errors or self.request_delay_seconds or self.watch_breaks or self.watch_delay_seconds)
 
+    def lost_creations(self, owner: str, since: float) -> int:
+        """How many objects of that owner (a uid) were made since then with nobody told."""
+        return sum(at >= since and uid == owner for at, uid in self.lost_answers)
+
     def clear(self) -> None:
         self.request_errors = self.request_delay_seconds = self.watch_breaks = self.watch_delay_seconds = 0.0
+        self.late_heartbeats.clear()
 
 
 class WeatheredClient:
-    """Implements `antei.client.Client`. `wrote(sent, written)` is told of each update that succeeded."""
+    """Implements `antei.client.Client`, for one part of a cluster.
+
+    `wrote(sent, written)` is told of each update that succeeded.
+    """
 
     def __init__(
         self,
+        part: str,
         client: Client,
         weather: Weather,
         chance: SeededChance,
         wrote: Callable[[Object, Object], None] = lambda sent, written: None,
     ) -> None:
+        self._part = part
         self._client = client
         self._weather = weather
         self._chance = chance
@@ -98,15 +115,23 @@ class WeatheredClient:
             yield event
 
     async def create(self, obj: T) -> T:
-        return await self._request(lambda: self._client.create(obj), creates=True)
+        return await self._request(lambda: self._client.create(obj), creates=obj)
 
     async def update(self, obj: T, subresource: str = "") -> T:
         return await self._request(lambda: self._update(obj, subresource), conflicts=obj)
 
     async def _update(self, obj: T, subresource: str) -> T:
+        if isinstance(obj, Lease) and self._part in self._weather.late_heartbeats:
+            await self._lateness()
         written = await self._client.update(obj, subresource)
         self._wrote(obj, written)
         return written
+
+    async def _lateness(self) -> None:
+        late_seconds = self._weather.late_heartbeats[self._part]
+        await asyncio.sleep(min(late_seconds, _TIMEOUT_SECONDS))
+        if late_seconds > _TIMEOUT_SECONDS:
+            raise timeout("request timed out")
 
     async def patch(
         self,
@@ -163,7 +188,7 @@ class WeatheredClient:
         await self._client.aclose()
 
     async def _request(
-        self, act: Callable[[], Awaitable[R]], *, creates: bool = False, conflicts: Object | None = None
+        self, act: Callable[[], Awaitable[R]], *, creates: Object | None = None, conflicts: Object | None = None
     ) -> R:
         weather = self._weather
         if weather.is_fair:
@@ -177,7 +202,9 @@ class WeatheredClient:
         if weather.request_delay_seconds:
             await asyncio.sleep(self._chance.uniform(0, weather.request_delay_seconds))
         if draw < weather.request_errors:
-            weather.lost_answers += creates
+            owner = controller_of(creates) if creates is not None else None
+            if owner is not None:
+                weather.lost_answers.append((asyncio.get_running_loop().time(), owner.uid))
             raise self._pick([timeout("request timed out"), ConnectionResetError("connection reset by peer")])
         return answer
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from lightkube.resources.core_v1 import Pod
 
+import antei.control.deployment.plan
+import antei.control.deployment.scaling
+import antei.control.disruption
 import antei.control.endpointslice
 import antei.control.replicaset.controller
+import antei.control.replicaset.plan
 import antei.node.container
 import antei.node.pod_worker
 import antei.server.eviction
@@ -23,7 +27,9 @@ from antei.control.deployment.rolling import Bounds
 from antei.control.statefulset.plan import _Step
 from antei.node.agent import NodeAgent
 from antei.server.deletion import Step
-from antei.simulate.faults import schedule
+from antei.simulate.fault_schedule import schedule
+from antei.simulate.invariants import RULES
+from antei.simulate.invariants.watchman import LIVENESS
 from antei.simulate.soak import Soak, shrink, soak_seed
 from antei.store.state import Reader
 
@@ -153,38 +159,134 @@ def caches_that_keep_the_dead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Informer, "_replace", wrong)
 
 
-#: With the first seed that finds it, as it was when this was written: from there on few are needed.
-MUTANTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], int]] = {
-    "budget-kept": (granting_without_counting, 0),
-    "max-unavailable": (rounding_up, 3),
-    "max-surge": (one_pod_too_many, 0),
-    "stable-identity": (all_ordinals_at_once, 13),
-    "only-ready-served": (serving_whoever_is_there, 0),
-    "once-at-a-time": (adopting_nothing, 0),
-    "nothing-left": (deleting_without_grace, 0),
-    "grace-kept": (half_the_grace, 0),
-    "restarts-back-off": (half_the_backoff, 5),
-    "no-lost-update": (overwriting, 0),
-    "watches-complete": (forgetful_watches, 0),
-    "queues-bounded": (queues_without_memory, 68),
-    "declared-state": (caches_that_keep_the_dead, 14),
+def surging_once_more(patch: pytest.MonkeyPatch) -> None:
+    right = Bounds.max_total.fget  # type: ignore[attr-defined]
+    patch.setattr(Bounds, "max_total", property(lambda self: right(self) + 1))
+
+
+def recreating_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(antei.control.deployment.plan._Step, "_old_pods_are_running", lambda self: False)
+
+
+def deleting_the_ready_first(patch: pytest.MonkeyPatch) -> None:
+    in_order = antei.control.replicaset.plan.in_deletion_order
+    patch.setattr(antei.control.replicaset.plan, "in_deletion_order", lambda *given: in_order(*given)[::-1])
+
+
+def available_as_soon_as_ready(patch: pytest.MonkeyPatch) -> None:
+    count = antei.control.replicaset.controller.count_pods
+    patch.setattr(
+        antei.control.replicaset.controller,
+        "count_pods",
+        lambda active, template, seconds, now: count(active, template, 0, now),
+    )
+
+
+def shares_of_too_little(patch: pytest.MonkeyPatch) -> None:
+    shares = antei.control.deployment.scaling._shares
+
+    def wrong(deployment: Any, active: Any, allowed: int) -> Any:
+        return shares(deployment, active, allowed // 2)
+
+    patch.setattr(antei.control.deployment.scaling, "_shares", wrong)
+
+
+def budgets_that_round_down(patch: pytest.MonkeyPatch) -> None:
+    count = antei.control.disruption.count
+
+    def wrong(*given: Any) -> Any:
+        counted = count(*given)
+        return dataclasses.replace(counted, desired_healthy=max(0, counted.desired_healthy - 1))
+
+    patch.setattr(antei.control.disruption, "count", wrong)
+
+
+def unready_pods_may_always_go(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(antei.server.eviction, "unready_pod_may_go", lambda budget: True)
+
+
+def two_ordinals_at_once(patch: pytest.MonkeyPatch) -> None:
+    right = _Step._max_unavailable
+    patch.setattr(_Step, "_max_unavailable", lambda self: right(self) + 1)
+
+
+def the_first_ordinal_first(patch: pytest.MonkeyPatch) -> None:
+    make = _Step.__init__
+
+    def wrong(self: Any, snapshot: Any, now: Any) -> None:
+        make(self, snapshot, now)
+        self._condemned = self._condemned[::-1]
+
+    patch.setattr(_Step, "__init__", wrong)
+
+
+def restarts_that_dawdle(patch: pytest.MonkeyPatch) -> None:
+    restart_delay = antei.node.container.restart_delay
+    patch.setattr(antei.node.container, "restart_delay", lambda backoff, ended: restart_delay(backoff, ended) * 2)
+
+
+def twice_the_grace(patch: pytest.MonkeyPatch) -> None:
+    grace_for_deletion = antei.node.pod_worker.grace_for_deletion
+    patch.setattr(
+        antei.node.pod_worker, "grace_for_deletion", lambda spec, seconds: grace_for_deletion(spec, seconds) * 2
+    )
+
+
+#: Each with the rule that finds it, and the first seed that did when this was written: from there on few are needed.
+MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
+    granting_without_counting: ("budget-kept", 0),
+    budgets_that_round_down: ("budget-kept", 0),
+    unready_pods_may_always_go: ("budget-kept", 16),
+    rounding_up: ("max-unavailable", 0),
+    deleting_the_ready_first: ("max-unavailable", 3),
+    available_as_soon_as_ready: ("max-unavailable", 0),
+    shares_of_too_little: ("max-unavailable", 109),
+    one_pod_too_many: ("max-surge", 0),
+    surging_once_more: ("max-surge", 0),
+    recreating_at_once: ("max-surge", 12),
+    all_ordinals_at_once: ("stable-identity", 7),
+    two_ordinals_at_once: ("stable-identity", 117),
+    the_first_ordinal_first: ("stable-identity", 13),
+    serving_whoever_is_there: ("only-ready-served", 0),
+    adopting_nothing: ("once-at-a-time", 0),
+    deleting_without_grace: ("nothing-left", 0),
+    half_the_grace: ("grace-kept", 0),
+    twice_the_grace: ("grace-kept", 0),
+    half_the_backoff: ("restarts-back-off", 0),
+    restarts_that_dawdle: ("restarts-back-off", 0),
+    overwriting: ("no-lost-update", 0),
+    forgetful_watches: ("watches-complete", 0),
+    queues_without_memory: ("queues-bounded", 0),
+    caches_that_keep_the_dead: ("declared-state", 0),
 }
 
 
-@pytest.mark.parametrize("rule", MUTANTS)
-def test_a_broken_rule_is_found_out(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    mutate, first = MUTANTS[rule]
-    mutate(monkeypatch)
-    for seed in (*range(first, MOST_SEEDS), *range(first)):
+def found_by(rule: str, seeds: Iterable[int]) -> int | None:
+    """The first of these seeds in which that rule, and no other before it, is broken."""
+    for seed in seeds:
         broken = soak_seed(Soak(), seed).broken
         if broken is not None and broken.rule == rule:
-            return
-    raise AssertionError(f"{rule} was not found broken in {MOST_SEEDS} seeds")
+            return seed
+    return None
+
+
+def test_each_rule_has_a_mutant() -> None:
+    assert {rule for rule, _ in MUTANTS.values()} == {rule.name for rule in RULES} | {LIVENESS}
+
+
+@pytest.mark.parametrize("mutate", MUTANTS, ids=lambda mutate: mutate.__name__)
+def test_a_broken_rule_is_found_out(
+    mutate: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule, first = MUTANTS[mutate]
+    mutate(monkeypatch)
+    seed = found_by(rule, (*range(first, MOST_SEEDS), *range(first)))
+    assert seed is not None, f"{rule} was not found broken in {MOST_SEEDS} seeds"
 
 
 def test_what_breaks_a_rule_is_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
     half_the_backoff(monkeypatch)
-    first = MUTANTS["restarts-back-off"][1]
+    first = MUTANTS[half_the_backoff][1]
     seed, broken = next(
         (seed, held.broken) for seed in range(first, MOST_SEEDS) if (held := soak_seed(Soak(), seed)).broken is not None
     )

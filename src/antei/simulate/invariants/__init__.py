@@ -5,9 +5,9 @@
     table ──► each that counts│   (what is true)    └─► broken: rule, virtual time, objects; the run ends
     nodes ──► each signal ────┘
 
-A rule judges decisions by what whoever decided can have known: what was true at some moment since its caches can have
-been current (`Ground.known_since`). In fair weather that is the moment itself; while the API is slow or breaks off, it
-is everything since. What a rule lets pass for that reason in one seed it sees in the next, where the weather is fair.
+A rule judges decisions by what whoever decided can have known: what was true at some moment since the oldest write that
+the controllers' informers have not been told of (`knowledge.py`, `Ground.known_since`). In fair weather that is the
+moment itself; while a watch is late or broken, it is just as long as that lasts.
 """
 
 from antei.simulate.invariants.ground import Broken, Ground, Rule

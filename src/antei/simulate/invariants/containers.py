@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from antei.api.objects import name_of, uid_of
-from antei.api.pods import is_sidecar
+from antei.api.pods import is_sidecar, is_terminal
 from antei.runtime.simulated import Happening
 from antei.simulate.invariants.base import Quiet
 from antei.simulate.invariants.ground import Ground
@@ -16,6 +16,9 @@ from antei.store import Change, ChangeType
 __all__ = ["GraceKept", "NothingLeft", "OnceAtATime", "RestartsBackOff"]
 
 _ROUNDING = 0.01
+_LOOK_AGAIN_SECONDS = 10.0
+#: Until a container is run again that is due: what its node takes for any start, and for a sandbox.
+_LATE_SECONDS = 5.0
 
 
 class OnceAtATime(Quiet):
@@ -82,7 +85,7 @@ class GraceKept(Quiet):
         life = self._population.pods[uid_of(change.stored.object)]
         if life.deleted_at is not None and change.previous is not None and life.deleted_at == self._ground.now:
             seconds = life.grace_seconds + self.LATE_SECONDS
-            self._ground.later(seconds, lambda: self._is_over(life.uid, life.name, self._ground.now - seconds))
+            self._ground.later(seconds, lambda: self._is_over(life.uid))
 
     def happened(self, happening: Happening, pod_uid: str) -> None:
         key = (pod_uid, happening.container, happening.attempt)
@@ -135,23 +138,27 @@ class GraceKept(Quiet):
                 return float(hook.sleep.seconds)
         return 0.0
 
-    def _is_over(self, uid: str, name: str, deleted_at: float) -> None:
-        """So long after the deletion nothing of it may run, if its node was there all the time."""
-        life = self._population.pods.get(uid)
-        if (
-            life is None
-            or uid in self._ground.faults.forced
-            or self._ground.faults.was_node_away(life.pod.spec.nodeName or "", deleted_at)
-        ):
+    def _is_over(self, uid: str) -> None:
+        """So long after the deletion nothing of it may run, if its node was there and could know it all the time."""
+        life, faults, now = self._population.pods.get(uid), self._ground.faults, self._ground.now
+        if life is None or life.deleted_at is None or uid in faults.forced:
             return
-        if self._ground.faults.unsettled_until > deleted_at:
+        node = life.pod.spec.nodeName or ""
+        if not faults.is_node_there(node):
+            self._ground.later(_LOOK_AGAIN_SECONDS, lambda: self._is_over(uid))
+            return
+        # A node that starts anew begins the stop again; one whose watch is late or broken begins it late.
+        began = max(life.deleted_at, faults.node_started_at(node), faults.unsettled_until)
+        due = began + life.grace_seconds + self.LATE_SECONDS
+        if now < due - _ROUNDING:
+            self._ground.later(due - now, lambda: self._is_over(uid))
             return
         running = self._ground.cluster.runtime.running_of(uid)
         if running:
             self._fail(
-                f"pod {name} was deleted {self._ground.now - deleted_at:.1f} s ago with {life.grace_seconds:g} s of"
+                f"pod {life.name} was deleted {now - life.deleted_at:.1f} s ago with {life.grace_seconds:g} s of"
                 f" grace, and {', '.join(r.name for r in running)} runs",
-                name,
+                life.name,
             )
 
 
@@ -165,9 +172,19 @@ class _Runs:
     since: float = 0.0
     is_known: bool = True
 
+    def is_forgotten(self, ended_at: float) -> bool:
+        return self.delay_seconds == 0 or ended_at - self.since > 600
+
+    def due(self, ended_at: float) -> float:
+        """How long after its end it is run again."""
+        return 0.0 if self.is_forgotten(ended_at) else self.delay_seconds
+
 
 class RestartsBackOff(Quiet):
-    """A container that ends is run again at once, then after 10 s, 20 s … 300 s; ten minutes of running forgive."""
+    """A container that ends is run again at once, then after 10 s, 20 s … 300 s; ten minutes of running forgive.
+
+    Never before, and in peace never long after.
+    """
 
     name: ClassVar[str] = "restarts-back-off"
 
@@ -182,6 +199,7 @@ class RestartsBackOff(Quiet):
         runs = self._runs.setdefault(key, _Runs())
         if happening.what == "exited":
             runs.ended_at = now
+            self._ground.later(runs.due(now) + _LATE_SECONDS, lambda: self._runs_again(key, happening, now))
             return
         before, runs.started_at = runs.ended_at, now
         if happening.attempt == 0 or not before:
@@ -197,13 +215,29 @@ class RestartsBackOff(Quiet):
             return
         if not runs.is_known:
             return
-        is_forgotten = runs.delay_seconds == 0 or before - runs.since > 600
-        needed = 0.0 if is_forgotten else runs.delay_seconds
+        needed = runs.due(before)
         if now < before + needed - _ROUNDING:
             who = f"{happening.pod} {happening.container}"
             self._fail(f"{who} runs again {now - before:.2f} s after its end, {needed:g} s are due", _short(happening))
-        runs.delay_seconds = 10.0 if is_forgotten else min(300.0, runs.delay_seconds * 2)
+        runs.delay_seconds = 10.0 if runs.is_forgotten(before) else min(300.0, runs.delay_seconds * 2)
         runs.since = now
+
+    def _runs_again(self, key: tuple[str, str], happening: Happening, ended_at: float) -> None:
+        """Unless its pod goes, or it may have ended for good, or its node was not there or knew nothing of it."""
+        life, faults, runs = self._population.pods.get(key[0]), self._ground.faults, self._runs[key]
+        if life is None or life.deleted_at is not None or runs.ended_at != ended_at or runs.started_at >= ended_at:
+            return
+        pod, node = life.pod, life.pod.spec.nodeName or ""
+        if (pod.spec.restartPolicy or "Always") != "Always" or is_terminal(pod) or self._is_ordered(pod, key[1]):
+            return
+        if not runs.is_known or faults.was_node_away(node, runs.since or ended_at) or not self._ground.is_settled:
+            return
+        if faults.unsettled_until > ended_at or self._ground.cluster.runtime.running_of(*key):
+            return
+        self._fail(
+            f"{happening.pod} {key[1]} ended {self._ground.now - ended_at:.1f} s ago, and does not run again",
+            _short(happening),
+        )
 
     def _is_ordered(self, pod: Any, container: str) -> bool:
         """Init containers run again when their pod is set up anew, too."""

@@ -13,13 +13,18 @@ from antei.network.services import ServiceTable
 from antei.runtime.simulated import Happening
 from antei.simulate.cluster import SimulatedCluster
 from antei.simulate.faults import Faults
+from antei.simulate.invariants.knowledge import Knowledge
 from antei.simulate.weather import Weather
 from antei.store import Change
 
-__all__ = ["Broken", "Ground", "Rule", "Trail"]
+__all__ = ["RETRY_SECONDS", "Broken", "Ground", "Rule", "Trail"]
 
-#: What a watch, a handler and a reconcile take together in fair weather, kept generously.
+#: What a handler and a reconcile take together in fair weather, kept generously.
 _FAIR_SECONDS = 1.5
+#: The requests of one reconcile, one after the other, that each may be late on their way there and back.
+_REQUESTS = 20
+#: Until something is written that could not be written at first: the backoff of the controllers' queues.
+RETRY_SECONDS = 10.0
 _REMEMBERED_SECONDS = 400.0
 _LINES = 4000
 
@@ -58,14 +63,17 @@ class Trail:
     def now(self) -> int:
         return self._steps[-1][1] if self._steps else 0
 
-    def values(self, since: float) -> list[int]:
-        """What it has been since then, what it was at that moment included."""
-        found: list[int] = []
-        for at, value in reversed(self._steps):
-            found.append(value)
-            if at < since:
+    def steps(self, since: float) -> list[tuple[float, int]]:
+        """When it became what since then, the latest first; what it was at that moment included."""
+        found: list[tuple[float, int]] = []
+        for step in reversed(self._steps):
+            found.append(step)
+            if step[0] < since:
                 break
-        return found or [0]
+        return found or [(0.0, 0)]
+
+    def values(self, since: float) -> list[int]:
+        return [value for _, value in self.steps(since)]
 
     def most(self, since: float) -> int:
         return max(self.values(since))
@@ -84,6 +92,8 @@ class Ground:
         self.lag_seconds = lag_seconds  # the longest endpoint lag
         self.broken: Broken | None = None
         self.on_broken: Callable[[], None] = lambda: None
+        self.knowledge = Knowledge()
+        cluster.controllers.on_informers = self.knowledge.follow
         self.lines: deque[str] = deque(maxlen=_LINES)
 
     @property
@@ -95,11 +105,14 @@ class Ground:
         """Whether everybody's knowledge is as new as it gets."""
         return self.now > self.faults.unsettled_until
 
+    def known_since(self, *kinds: type[Any]) -> float:
+        """A controller that decides by these kinds, and acts now, knows the state of this moment or of a later one."""
+        return self.knowledge.since(kinds, self.now) - self.reach_seconds
+
     @property
-    def known_since(self) -> float:
-        """Whoever decides something now knows the state of this moment, or of a later one."""
-        since = self.now - _FAIR_SECONDS
-        return since if self.is_settled else min(since, self.faults.unsettled_since - _FAIR_SECONDS)
+    def reach_seconds(self) -> float:
+        """What may lie between the state that a controller looked at and what it does about it."""
+        return _FAIR_SECONDS + _REQUESTS * self.faults.late_seconds
 
     def fail(self, rule: str, text: str, *objects: str) -> None:
         """The first break is the one that counts: what follows it follows from it."""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 from lightkube.resources.apps_v1 import Deployment, ReplicaSet
-from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.core_v1 import Node, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 
 from antei.api.objects import meta, name_of
 from antei.api.resources import resource_of
 from antei.network.services import ServiceTable
 from antei.simulate.invariants.base import Quiet
-from antei.simulate.invariants.ground import Ground
-from antei.simulate.invariants.population import Population
+from antei.simulate.invariants.ground import RETRY_SECONDS, Ground
+from antei.simulate.invariants.population import Life, Population
 from antei.store import Change
 
 __all__ = ["NoLostUpdate", "OnlyReadyServed", "QueuesBounded", "WatchesComplete"]
@@ -27,40 +28,60 @@ class OnlyReadyServed(Quiet):
     """No connection goes to a pod that has not been ready for longer than the lag."""
 
     name: ClassVar[str] = "only-ready-served"
-    #: Controller and proxy, on top of the lag.
-    SLACK_SECONDS = 1.5
+    #: The proxy, on top of the lag.
+    SLACK_SECONDS = 0.5
 
     def __init__(self, ground: Ground, population: Population) -> None:
         super().__init__(ground, population)
         self._last = ServiceTable()
+        self._known_at: dict[str, float] = {}  # uid of a pod that is not ready -> when the controllers knew
 
     def table_changed(self, table: ServiceTable) -> None:
         self._last = table
 
     def sampled(self) -> None:
         """Between two samples nothing is missed: what is wrong for longer than the lag stays so until it is mended."""
-        ground = self._ground
-        limit = ground.lag_seconds + self.SLACK_SECONDS
-        if not ground.is_settled or ground.now - ground.faults.unsettled_until < limit:
-            return
-        unready = {
-            life.pod.status.podIP: life
-            for life in self._population.pods.values()
-            if not life.is_ready and life.pod.status is not None and life.pod.status.podIP
-        }
-        living = {
-            life.pod.status.podIP
-            for life in self._population.pods.values()
-            if life.pod.status is not None and life.pod.status.podIP and life.is_ready
-        }
+        ground, lives = self._ground, self._population.pods.values()
+        limit = ground.lag_seconds + self.SLACK_SECONDS + self._writing_seconds()
+        unready: dict[str, Life] = {}
+        ready: set[str] = set()
+        for life in lives:
+            address = life.pod.status.podIP if life.pod.status is not None else None
+            if address and life.is_ready:
+                ready.add(address)
+            elif address:
+                unready[address] = life
+        self._note_known(unready.values())
         for entry in self._last.ports:
             for endpoint in entry.endpoints:
-                life = unready.get(endpoint.ip)
-                if life is None or endpoint.ip in living:
+                found = unready.get(endpoint.ip)
+                if found is None or endpoint.ip in ready or found.uid not in self._known_at:
                     continue
-                since = ground.now - life.unready_since
+                since = ground.now - self._known_at[found.uid]
                 if since > limit:
-                    self._fail(f"Service {entry.name} sends to {life.name}, not ready for {since:.1f} s", life.name)
+                    text = f"Service {entry.name} sends to {found.name}, known not to be ready for {since:.1f} s"
+                    self._fail(text, found.name)
+
+    def _note_known(self, unready: Iterable[Life]) -> None:
+        """Since when the controllers, these ones, know that a pod is not ready."""
+        ground, known_at = self._ground, {}
+        if not ground.cluster.controllers.is_running:
+            self._known_at = {}
+            return
+        told = ground.knowledge.since((Pod, Service), ground.now)
+        for life in unready:
+            before = self._known_at.get(life.uid)
+            if before is not None and before >= max(life.unready_since, ground.knowledge.started_at):
+                known_at[life.uid] = before
+            elif life.unready_since < told and ground.knowledge.is_synced:
+                known_at[life.uid] = ground.now
+        self._known_at = known_at
+
+    def _writing_seconds(self) -> float:
+        """What it takes until a slice is written, while requests are late or fail."""
+        ground = self._ground
+        retries = RETRY_SECONDS if ground.now < ground.faults.errors_until + RETRY_SECONDS else 0.0
+        return ground.reach_seconds + retries
 
 
 class NoLostUpdate(Quiet):

@@ -6,7 +6,7 @@ It counts for itself: a rule must not believe the arithmetic of what it watches.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,17 @@ from antei.api.selectors import selector_of
 from antei.simulate.invariants.ground import Ground, Trail
 from antei.store import Change, ChangeType
 
-__all__ = ["BUDGETS", "DEPLOYMENTS", "PODS", "REPLICA_SETS", "STATEFUL_SETS", "Life", "Population", "part"]
+__all__ = [
+    "BUDGETS",
+    "DEPLOYMENTS",
+    "PODS",
+    "REPLICA_SETS",
+    "STATEFUL_SETS",
+    "Life",
+    "Population",
+    "is_deletion",
+    "part",
+]
 
 PODS = resource_of(Pod).bucket
 REPLICA_SETS = resource_of(ReplicaSet).bucket
@@ -41,7 +51,10 @@ class Life:
     pod: Any
     is_ready: bool = False
     is_active: bool = True
+    made_at: float = 0.0
     unready_since: float = 0.0
+    ready_since: float = 0.0
+    ready_at: float = 0.0  # seconds since the epoch, by its condition: when it became what `is_ready` says
     deleted_at: float | None = None  # when deletionTimestamp was set
     grace_seconds: float = 30.0  # the shortest that was asked for
 
@@ -53,8 +66,13 @@ class Group:
     deployment: str = ""  # uid
     name: str = ""
     wanted: Trail = field(default_factory=Trail)
+    min_ready_seconds: Trail = field(default_factory=Trail)
     active: Trail = field(default_factory=Trail)
-    ready: Trail = field(default_factory=Trail)
+    present: Trail = field(default_factory=Trail)  # those that are being deleted included
+    available: Trail = field(default_factory=Trail)
+    #: Of pods that were ready and are not any more, or go: when that ended, and since when they had been (wall clock).
+    ended: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=200))
+    told_available: Trail = field(default_factory=Trail)  # what its status says
 
 
 @dataclass(slots=True)
@@ -62,13 +80,12 @@ class Fleet:
     """A Deployment: its bounds, and the sums over its ReplicaSets."""
 
     name: str = ""
-    is_rolling: bool = True
-    min_ready_seconds: int = 0
+    rolling: Trail = field(default_factory=Trail)  # 1, or 0 for Recreate
+    paused: Trail = field(default_factory=Trail)  # 1, or 0
     replicas: Trail = field(default_factory=Trail)
     surge: Trail = field(default_factory=Trail)
     unavailable: Trail = field(default_factory=Trail)
     active: Trail = field(default_factory=Trail)
-    ready: Trail = field(default_factory=Trail)
     groups: list[str] = field(default_factory=list)  # uids of its ReplicaSets
 
 
@@ -79,6 +96,8 @@ class Population:
         self.groups: dict[str, Group] = defaultdict(Group)
         self.fleets: dict[str, Fleet] = defaultdict(Fleet)
         self.sets: dict[str, Any] = {}  # StatefulSets by uid
+        self.set_replicas: dict[str, Trail] = defaultdict(Trail)
+        self.ready_until: dict[tuple[str, str], float] = {}  # of pods by their names: when one was last ready
         self.budgets: dict[str, Any] = {}  # by uid
         self.healthy: dict[str, Trail] = defaultdict(Trail)  # budget uid -> ready pods it selects, not terminating
         self.selected: dict[str, Trail] = defaultdict(Trail)  # budget uid -> pods it selects
@@ -102,6 +121,7 @@ class Population:
             self._count_budgets(now)
         elif bucket == STATEFUL_SETS:
             self._keep(self.sets, obj, is_gone)
+            self.set_replicas[uid_of(obj)].add(now, 0 if is_gone else _replicas(obj))
             self._wanted[uid_of(obj)] = 0 if is_gone else _replicas(obj)
             self._count_budgets(now)
         elif bucket == BUDGETS:
@@ -119,12 +139,16 @@ class Population:
         owner = controller_of(pod)
         owner_uid = owner.uid if owner is not None else ""
         life = self.pods.get(uid)
+        if life is not None and life.is_ready and life.is_active:
+            self.ready_until[(life.namespace, life.name)] = now
+            if life.owner in self.groups and (is_gone or not is_ready(pod) or is_terminating(pod)):
+                self.groups[life.owner].ended.append((now, life.ready_at))
         if is_gone:
             self.pods.pop(uid, None)
             self._of_owner[life.owner if life is not None else owner_uid].pop(uid, None)
         else:
             if life is None:
-                life = Life(uid, namespace_of(pod), name_of(pod), owner_uid, pod, unready_since=now)
+                life = Life(uid, namespace_of(pod), name_of(pod), owner_uid, pod, made_at=now, unready_since=now)
                 self.pods[uid] = life
             if life.owner != owner_uid:
                 self._of_owner[life.owner].pop(uid, None)
@@ -133,6 +157,9 @@ class Population:
             was_ready, life.is_ready = life.is_ready, is_ready(pod)
             if was_ready and not life.is_ready:
                 life.unready_since = now
+            elif life.is_ready and not was_ready:
+                life.ready_since = now
+            life.ready_at = _ready_at(pod)
             life.is_active = not is_terminating(pod) and not is_terminal(pod)
             life.pod = pod
             if is_terminating(pod):
@@ -150,33 +177,54 @@ class Population:
         group.name = name_of(obj)
         group.deployment = owner.uid if owner is not None else ""
         group.wanted.add(now, 0 if is_gone else _replicas(obj))
+        group.min_ready_seconds.add(now, obj.spec.minReadySeconds or 0)
+        group.told_available.add(now, 0 if is_gone or obj.status is None else obj.status.availableReplicas or 0)
         if group.deployment and uid not in self.fleets[group.deployment].groups:
             self.fleets[group.deployment].groups.append(uid)
         self._count_group(uid, now)
 
     def _count_group(self, uid: str, now: float) -> None:
         group = self.groups[uid]
-        lives = [life for life in self._of_owner[uid].values() if life.is_active]
-        group.active.add(now, len(lives))
-        group.ready.add(now, sum(life.is_ready for life in lives))
+        lives = self._of_owner[uid].values()
+        group.active.add(now, sum(life.is_active for life in lives))
+        group.present.add(now, sum(not is_terminal(life.pod) for life in lives))
+        group.available.add(now, self.available_now(uid, group.min_ready_seconds.now))
         if group.deployment:
             fleet = self.fleets[group.deployment]
-            groups = [self.groups[other] for other in fleet.groups]
-            fleet.active.add(now, sum(other.active.now for other in groups))
-            fleet.ready.add(now, sum(other.ready.now for other in groups))
+            fleet.active.add(now, sum(self.groups[other].active.now for other in fleet.groups))
+
+    def available_now(self, uid: str, min_ready_seconds: int) -> int:
+        """How many pods of a ReplicaSet have been ready for so long, by the clock on the wall that all go by."""
+        latest = self._latest(min_ready_seconds)
+        lives = self._of_owner[uid].values()
+        return sum(life.is_active and life.is_ready and life.ready_at <= latest for life in lives)
+
+    def most_available(self, uid: str, since: float) -> int:
+        """How many somebody can take for available now who knows of each pod what was true then, or later."""
+        group = self.groups[uid]
+        seconds = group.min_ready_seconds.least(since)
+        latest = self._latest(seconds)
+        gone = sum(at >= since and ready_at <= latest for at, ready_at in group.ended)
+        return max(group.available.most(since), self.available_now(uid, seconds) + gone)
+
+    def _latest(self, min_ready_seconds: int) -> float:
+        if not min_ready_seconds:
+            return math.inf
+        return self._ground.cluster.world.clock.now().timestamp() - min_ready_seconds
 
     def _fleet(self, obj: Any, is_gone: bool, now: float) -> None:
         fleet = self.fleets[uid_of(obj)]
         fleet.name = name_of(obj)
         replicas = 0 if is_gone else _replicas(obj)
         strategy = obj.spec.strategy
-        fleet.min_ready_seconds = obj.spec.minReadySeconds or 0
-        fleet.is_rolling = strategy is None or strategy.type != "Recreate"
+        is_rolling = strategy is None or strategy.type != "Recreate"
         update = strategy.rollingUpdate if strategy is not None else None
-        surge = part(update.maxSurge if update is not None else "25%", replicas, is_up=True) if fleet.is_rolling else 0
+        surge = part(update.maxSurge if update is not None else "25%", replicas, is_up=True) if is_rolling else 0
         unavailable = part(update.maxUnavailable if update is not None else "25%", replicas, is_up=False)
         if surge == 0 and unavailable == 0:
             unavailable = 1
+        fleet.rolling.add(now, int(is_rolling))
+        fleet.paused.add(now, int(bool(obj.spec.paused)))
         fleet.replicas.add(now, replicas)
         fleet.surge.add(now, surge)
         fleet.unavailable.add(now, min(unavailable, replicas))
@@ -196,6 +244,22 @@ class Population:
             self.healthy[uid].add(now, sum(life.is_ready and life.deleted_at is None for life in lives))
             owners = {self.groups[life.owner].deployment if life.owner in self.groups else life.owner for life in lives}
             self.scales[uid].add(now, sum(self._wanted.get(owner, 0) for owner in owners))
+
+
+def is_deletion(change: Change) -> bool:
+    """Whether it begins the deletion of a pod; one that was never bound to a node goes at once."""
+    if change.previous is None:
+        return False
+    return change.type is ChangeType.DELETED or (
+        is_terminating(change.stored.object) and not is_terminating(change.previous.object)
+    )
+
+
+def _ready_at(pod: Any) -> float:
+    for condition in (pod.status.conditions if pod.status is not None else None) or ():
+        if condition.type == "Ready" and condition.lastTransitionTime is not None:
+            return float(condition.lastTransitionTime.timestamp())
+    return 0.0
 
 
 def part(value: int | str | None, whole: int, *, is_up: bool) -> int:

@@ -8,22 +8,25 @@ from typing import Any
 
 from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from lightkube.resources.batch_v1 import Job
-from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.core_v1 import Node, Pod, Service
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.conditions import is_true
-from antei.api.objects import is_terminating, meta, name_of, namespace_of, uid_of
+from antei.api.objects import is_terminating, labels_of, meta, name_of, namespace_of, uid_of
 from antei.api.pods import is_ready, is_terminal
 from antei.api.resources import resource_of
 from antei.api.rollout_status import RolloutState, rollout_status
+from antei.api.selectors import selector_of_map
 from antei.network.services import ServiceTable
 from antei.runtime.simulated import Happening
 from antei.simulate.invariants.base import Quiet
+from antei.simulate.invariants.budgets import BudgetKept
 from antei.simulate.invariants.containers import GraceKept, NothingLeft, OnceAtATime, RestartsBackOff
 from antei.simulate.invariants.ground import Ground
+from antei.simulate.invariants.identity import StableIdentity
 from antei.simulate.invariants.plumbing import NoLostUpdate, OnlyReadyServed, QueuesBounded, WatchesComplete
 from antei.simulate.invariants.population import Population
-from antei.simulate.invariants.workloads import BudgetKept, NoMoreThanSurge, NoMoreUnavailable, StableIdentity
+from antei.simulate.invariants.rollouts import NoMoreThanSurge, NoMoreUnavailable
 from antei.store import Change
 
 __all__ = ["LIVENESS", "RULES", "Watchman"]
@@ -72,6 +75,7 @@ class Watchman:
             rule.updated(sent, written)
 
     def _wrote(self, change: Change) -> None:
+        self.ground.knowledge.wrote(change, self.ground.now)
         self.population.wrote(change)
         for rule in self.rules:
             rule.wrote(change)
@@ -146,16 +150,17 @@ class Watchman:
     def _endpoints(self) -> list[str]:
         """Each Service's table is its ready pods."""
         pods = [pod for pod in self._all(Pod) if not is_terminal(pod)]
+        services = {(namespace_of(service), name_of(service)): service.spec for service in self._all(Service)}
         found = []
         for entry in self.ground.cluster.table.ports:
-            if entry.namespace != "default" or entry.name == "kubernetes":
+            spec = services.get((entry.namespace, entry.name))
+            if spec is None or not spec.selector or spec.publishNotReadyAddresses:
                 continue
+            selector = selector_of_map(spec.selector)
             wanted = sorted(
                 pod.status.podIP
                 for pod in pods
-                if namespace_of(pod) == entry.namespace
-                and (pod.metadata.labels or {}).get("app") == entry.name
-                and is_ready(pod)
+                if namespace_of(pod) == entry.namespace and is_ready(pod) and selector.matches(labels_of(pod))
             )
             if sorted(endpoint.ip for endpoint in entry.endpoints) != wanted:
                 found.append(

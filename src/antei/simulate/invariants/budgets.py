@@ -1,0 +1,128 @@
+"""The rule of budgets: the arithmetic of evictions, done anew by who looks on."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, ClassVar
+
+from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Pod
+from lightkube.resources.policy_v1 import PodDisruptionBudget
+
+from antei.api.objects import labels_of, name_of, namespace_of, uid_of
+from antei.api.selectors import selector_of
+from antei.simulate.invariants.base import Quiet
+from antei.simulate.invariants.ground import RETRY_SECONDS, Ground
+from antei.simulate.invariants.population import BUDGETS, PODS, Population, part
+from antei.store import Change, ChangeType
+
+__all__ = ["BudgetKept"]
+
+#: What the arithmetic of a budget is made from.
+_READ = (Pod, ReplicaSet, Deployment, StatefulSet, DaemonSet, Job, PodDisruptionBudget)
+
+
+class BudgetKept(Quiet):
+    """No eviction is granted beyond a budget."""
+
+    name: ClassVar[str] = "budget-kept"
+
+    def __init__(self, ground: Ground, population: Population) -> None:
+        super().__init__(ground, population)
+        self._grants: dict[str, deque[float]] = {}  # budget uid -> when a pod that counted was evicted
+
+    def wrote(self, change: Change) -> None:
+        if change.previous is None:
+            return
+        before, after, bucket = change.previous.object, change.stored.object, change.stored.key.bucket
+        if bucket == BUDGETS and change.type is not ChangeType.DELETED:
+            self._budget(before, after)
+        elif bucket == PODS and _is_evicted(after) and not _is_evicted(before):
+            self._granted(before)
+
+    def _budget(self, old: Any, new: Any) -> None:
+        before, after = old.status, new.status
+        if after is None or after == before:
+            return
+        uid, since = uid_of(new), self._ground.known_since(*_READ)
+        gained = set(after.disruptedPods or {}) - set((before.disruptedPods if before else None) or {})
+        healthy, desired = after.currentHealthy or 0, after.desiredHealthy or 0
+        allowed = after.disruptionsAllowed or 0
+        if gained:
+            had = (before.disruptionsAllowed if before else 0) or 0
+            if allowed < 0 or had - allowed < len(gained):
+                self._fail(
+                    f"budget {name_of(new)} granted {len(gained)} evictions and went from {had} to {allowed} allowed",
+                    name_of(new),
+                    *sorted(gained),
+                )
+            return
+        if any(condition.reason == "SyncFailed" for condition in after.conditions or ()):
+            if allowed:
+                self._fail(f"budget {name_of(new)} allows {allowed} and cannot be counted", name_of(new))
+            return  # the rest is of when it could be counted last
+        most = self._population.healthy[uid].most(since)
+        if healthy > most:
+            self._fail(f"budget {name_of(new)} counts {healthy} healthy where there were {most} at most", name_of(new))
+        least = self._least_desired(new, since)
+        if desired < least:
+            self._fail(f"budget {name_of(new)} wants {desired} healthy; its spec says {least} at least", name_of(new))
+        if allowed > max(0, healthy - desired):
+            self._fail(f"budget {name_of(new)} allows {allowed}: {healthy} are healthy, {desired} wanted", name_of(new))
+
+    def _least_desired(self, budget: Any, since: float) -> int:
+        """The fewest that its spec can be taken to want, of any number of pods that there was since then."""
+        spec, uid = budget.spec, uid_of(budget)
+        found = []
+        for whole in self._population.scales[uid].values(since):
+            if spec.maxUnavailable is not None:
+                found.append(max(0, whole - part(spec.maxUnavailable, whole, is_up=True)))
+            elif isinstance(spec.minAvailable, int):
+                found.append(spec.minAvailable)
+            else:
+                found.append(part(spec.minAvailable, whole, is_up=True))
+        return min(found)
+
+    def _granted(self, pod: Any) -> None:
+        """Whoever evicts asks the store itself: nothing it knows is old."""
+        life = self._population.pods.get(uid_of(pod))
+        if life is None or life.deleted_at is not None or pod.status.phase != "Running":
+            return
+        for uid, budget in self._population.budgets.items():
+            selector = budget.spec.selector
+            if selector is None or namespace_of(budget) != life.namespace:
+                continue
+            if not selector_of(selector).matches(labels_of(pod)):
+                continue
+            # The status that said how many may go was written by the controller, by what it knew then.
+            since = self._ground.known_since(*_READ)
+            if self._ground.now < self._ground.faults.errors_until + RETRY_SECONDS:
+                since -= RETRY_SECONDS
+            desired, healthy = self._least_desired(budget, since), self._population.healthy[uid]
+            if not life.is_ready:
+                if budget.spec.unhealthyPodEvictionPolicy != "AlwaysAllow" and healthy.most(since) < desired:
+                    self._fail(
+                        f"pod {life.name}, which is not ready, was evicted: {healthy.most(since)} are healthy,"
+                        f" {desired} wanted",
+                        life.name,
+                    )
+                continue
+            noted = (budget.status.disruptedPods if budget.status is not None else None) or {}
+            if life.name not in noted:
+                self._fail(f"pod {life.name} was evicted, and budget {name_of(budget)} does not know", life.name)
+            grants = self._grants.setdefault(uid, deque(maxlen=100))
+            left = max(value - 1 - sum(at > when for at in grants) for when, value in healthy.steps(since))
+            grants.append(self._ground.now)
+            if left < desired:
+                self._fail(
+                    f"pod {life.name} was evicted: {left} of budget {name_of(budget)} stay healthy, {desired} must",
+                    life.name,
+                )
+
+
+def _is_evicted(pod: Any) -> bool:
+    return any(
+        condition.type == "DisruptionTarget" and condition.reason == "EvictionByEvictionAPI"
+        for condition in (pod.status.conditions if pod.status is not None else None) or ()
+    )
