@@ -256,8 +256,8 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     restarts_that_dawdle: ("restarts-back-off", 0),
     overwriting: ("no-lost-update", 0),
     forgetful_watches: ("watches-complete", 0),
-    queues_without_memory: ("queues-bounded", 0),
-    caches_that_keep_the_dead: ("declared-state", 0),
+    queues_without_memory: ("queues-bounded", 121),
+    caches_that_keep_the_dead: ("declared-state", 2),
 }
 
 

@@ -68,8 +68,9 @@ class NoMoreUnavailable(Quiet):
         wanted = min(
             replicas - min(fleet.unavailable.most(since), replicas) for replicas in fleet.replicas.values(since)
         )
-        # What must go at least: those above the new number, were all that are not available taken first.
-        lost = max(0, group.told_available.least(since) - _replicas(after))
+        # What must go at least: those above the new number, were all that are not available taken first. A status that
+        # counts more than the size lags behind the last step, and Kubernetes goes by it all the same.
+        lost = max(0, min(group.told_available.least(since), _replicas(before)) - _replicas(after))
         # The controller may have seen each ReplicaSet's status at another moment.
         left = sum(other.told_available.most(since) for other in (group, *others)) - lost
         if lost and left < wanted:
