@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from antei.simulate.distribution import Distribution
 from antei.simulate.plan import BadPlan, Plan, with_replicas
 from antei.simulate.run import play, run_seed
 from antei.simulate.settings import Settings
+from antei.simulate.soak import Soak, soak, soak_seed
 from antei.simulate.sweep import sweep
 
 MANIFEST = """
@@ -164,6 +166,11 @@ def encoded(outcomes: Any) -> list[bytes]:
     return [msgspec.json.encode(outcome) for outcome in outcomes]
 
 
+def fault_digests(workers: int = 1) -> list[str]:
+    """Of runs under faults, with every rule watched: over all writes, and all that happened to containers."""
+    return [held.digest for held in soak(Soak(), SEEDS, workers=workers)]
+
+
 def test_the_same_seed_gives_the_same_run_in_this_process_in_others_and_on_a_pool() -> None:
     here = encoded(sweep(plan("rollout"), SEEDS, workers=1))
     assert here == encoded(sweep(plan("rollout"), SEEDS, workers=2))
@@ -176,9 +183,12 @@ def test_the_same_seed_gives_the_same_run_in_this_process_in_others_and_on_a_poo
         spec.loader.exec_module(runs)
         for one in runs.encoded(runs.sweep(runs.plan("rollout"), runs.SEEDS, workers=1)):
             print(one.decode())
+        for digest in runs.fault_digests():
+            print(digest)
         """
     )
-    for hash_seed in ("4242",):
+    here += [digest.encode() for digest in fault_digests()]
+    for hash_seed in ("1", "4242"):
         found = subprocess.run(
             [sys.executable, "-c", script, __file__],
             capture_output=True,
@@ -189,10 +199,9 @@ def test_the_same_seed_gives_the_same_run_in_this_process_in_others_and_on_a_poo
 
 
 def test_faults_too_are_a_pure_function_of_their_seed() -> None:
-    from antei.simulate.soak import Soak, soak
-
-    here = [held.digest for held in soak(Soak(), SEEDS, workers=1)]
-    assert here == [held.digest for held in soak(Soak(), SEEDS, workers=2)]
+    here = fault_digests()
+    assert len(set(here)) == len(SEEDS)
+    assert here == fault_digests(workers=2)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -204,3 +213,6 @@ def test_dask_gives_what_a_pool_gives() -> None:
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
         assert here == encoded(sweep(plan("drain"), SEEDS, dask=cluster.scheduler_address))
+        with distributed.Client(cluster.scheduler_address) as client:
+            held = client.gather(client.map(partial(soak_seed, Soak()), SEEDS, pure=False))
+        assert [one.digest for one in held] == fault_digests()

@@ -17,7 +17,7 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from antei.api.objects import controller_of, is_terminating, labels_of, name_of, namespace_of, uid_of
 from antei.api.pods import is_ready, is_terminal
 from antei.api.resources import resource_of
-from antei.api.selectors import selector_of
+from antei.api.selectors import Selector, selector_of
 from antei.simulate.invariants.ground import Ground, Trail
 from antei.store import Change, ChangeType
 
@@ -38,6 +38,7 @@ REPLICA_SETS = resource_of(ReplicaSet).bucket
 DEPLOYMENTS = resource_of(Deployment).bucket
 STATEFUL_SETS = resource_of(StatefulSet).bucket
 BUDGETS = resource_of(PodDisruptionBudget).bucket
+_NOTHING = Selector(matches_nothing=True)
 
 
 @dataclass(slots=True)
@@ -103,6 +104,7 @@ class Population:
         self.selected: dict[str, Trail] = defaultdict(Trail)  # budget uid -> pods it selects
         self.scales: dict[str, Trail] = defaultdict(Trail)  # budget uid -> wanted replicas of their controllers
         self._of_owner: dict[str, dict[str, Life]] = defaultdict(dict)
+        self._selectors: dict[str, Selector] = {}  # of budgets, by their uids
         self._wanted: dict[str, int] = {}  # controller uid -> replicas: for scales
 
     def of_owner(self, uid: str) -> list[Life]:
@@ -113,7 +115,7 @@ class Population:
         is_gone = change.type is ChangeType.DELETED
         if bucket == PODS:
             self._pod(obj, is_gone, now)
-            self._count_budgets(now)
+            self._count_budgets(now, obj)
         elif bucket == REPLICA_SETS:
             self._group(obj, is_gone, now)
         elif bucket == DEPLOYMENTS:
@@ -126,6 +128,7 @@ class Population:
             self._count_budgets(now)
         elif bucket == BUDGETS:
             self._keep(self.budgets, obj, is_gone)
+            self._selectors[uid_of(obj)] = selector_of(obj.spec.selector) if obj.spec.selector is not None else _NOTHING
             self._count_budgets(now)
 
     def _keep(self, kept: dict[str, Any], obj: Any, is_gone: bool) -> None:
@@ -230,15 +233,16 @@ class Population:
         fleet.unavailable.add(now, min(unavailable, replicas))
         self._wanted[uid_of(obj)] = replicas
 
-    def _count_budgets(self, now: float) -> None:
+    def _count_budgets(self, now: float, pod: Any = None) -> None:
+        """All budgets, or those that select this pod."""
         for uid, budget in self.budgets.items():
-            selector = selector_of(budget.spec.selector) if budget.spec.selector is not None else None
+            selector, namespace = self._selectors[uid], namespace_of(budget)
+            if pod is not None and (namespace_of(pod) != namespace or not selector.matches(labels_of(pod))):
+                continue
             lives = [
                 life
                 for life in self.pods.values()
-                if selector is not None
-                and life.namespace == namespace_of(budget)
-                and selector.matches(labels_of(life.pod))
+                if life.namespace == namespace and selector.matches(labels_of(life.pod))
             ]
             self.selected[uid].add(now, len(lives))
             self.healthy[uid].add(now, sum(life.is_ready and life.deleted_at is None for life in lives))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
@@ -58,8 +58,19 @@ class Watchman:
         self.ground = ground
         self.population = Population(ground)
         self.rules = [rule(ground, self.population) for rule in RULES]
+        # Each write is told to those who look at writes, and so on: most of the cost of looking on is the calls.
+        self._on_write = self._who_overrides("wrote")
+        self._on_happening = self._who_overrides("happened")
+        self._on_table = self._who_overrides("table_changed")
+        self._on_update = self._who_overrides("updated")
+        self._on_sample = self._who_overrides("sampled")
         ground.cluster.store.listen(self._wrote)
         ground.cluster.runtime.listen(self._happened)
+
+    def _who_overrides(self, name: str) -> tuple[Callable[..., None], ...]:
+        return tuple(
+            getattr(rule, name) for rule in self.rules if getattr(type(rule), name) is not getattr(Quiet, name)
+        )
 
     def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         """When the cluster runs."""
@@ -71,28 +82,28 @@ class Watchman:
         return tasks
 
     def updated(self, sent: Any, written: Any) -> None:
-        for rule in self.rules:
-            rule.updated(sent, written)
+        for told in self._on_update:
+            told(sent, written)
 
     def _wrote(self, change: Change) -> None:
         self.ground.knowledge.wrote(change, self.ground.now)
         self.population.wrote(change)
-        for rule in self.rules:
-            rule.wrote(change)
+        for told in self._on_write:
+            told(change)
 
     def _happened(self, happening: Happening, pod_uid: str) -> None:
-        for rule in self.rules:
-            rule.happened(happening, pod_uid)
+        for told in self._on_happening:
+            told(happening, pod_uid)
 
     def _table_changed(self, table: ServiceTable) -> None:
-        for rule in self.rules:
-            rule.table_changed(table)
+        for told in self._on_table:
+            told(table)
 
     async def _sample(self) -> None:
         while True:
             await asyncio.sleep(_SAMPLE_SECONDS)
-            for rule in self.rules:
-                rule.sampled()
+            for told in self._on_sample:
+                told()
 
     # --- liveness ---
 
