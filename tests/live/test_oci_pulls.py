@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
+import os
+import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from antei_process import Antei, Kubectl, needs_namespaces, until, write_map
-from real_images import busybox_layer, missing, write_layout
-from registry import needs_registry, push, registry
+from real_images import BUSYBOX, busybox_layer, layer, missing, write_layout
+from registry import going_away, needs_registry, push, registry, spoiling
 
 pytestmark = [
     pytest.mark.live,
@@ -40,14 +44,26 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]
 @pytest.fixture(scope="module")
 def antei(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei]:
     directory = tmp_path_factory.mktemp("pulls")
-    cluster = Antei(
-        directory / "data", (write_map(directory / "map"),), environment={"ANTEI_IMAGES": str(directory / "images")}
-    )
+    images = directory / "images"
+    images.mkdir()
+    # A disk of its own, that a test may fill.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256m", "tmpfs", images], check=True)
+    cluster = Antei(directory / "data", (write_map(directory / "map"),), environment={"ANTEI_IMAGES": str(images)})
     try:
         cluster.up("--nodes", "1")
         yield cluster
     finally:
         cluster.close()
+        subprocess.run(["umount", images], check=True)
+
+
+@pytest.fixture(scope="module")
+def other(hosts: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The open registry, with an image in it that nobody has pulled."""
+    directory = tmp_path_factory.mktemp("other")
+    write_layout(directory, "other", [busybox_layer({"etc/motd": "other"})], {"Cmd": ["/bin/sh", "-c", FOREVER]})
+    push(directory, "other", f"{hosts[0]}/other:1")
+    return hosts[0]
 
 
 @pytest.fixture
@@ -84,9 +100,23 @@ def events(kubectl: Kubectl, name: str) -> dict[str, str]:
     return {event["reason"]: event["message"] for event in found}
 
 
+def failures(kubectl: Kubectl, name: str) -> list[str]:
+    """What its events of the reason Failed say, but for the bare names of reasons."""
+    found = kubectl.items("events", f"--field-selector=involvedObject.name={name},reason=Failed")
+    return [event["message"] for event in found if not event["message"].startswith("Error: ")]
+
+
+def half_done(antei: Antei) -> list[str]:
+    """Pulls that left something, and images that are not whole."""
+    images = Path(antei.environment["ANTEI_IMAGES"])
+    unfinished = [path.name for path in (images / "images").iterdir() if not (path / "image.json").exists()]
+    return [path.name for path in (images / "staging").iterdir()] + unfinished
+
+
 def waiting(kubectl: Kubectl, name: str, reason: str) -> str:
     def look() -> str | None:
-        found = kubectl.get("pod", name)["status"]["containerStatuses"][0]["state"].get("waiting") or {}
+        statuses = kubectl.get("pod", name)["status"].get("containerStatuses") or [{"state": {}}]
+        found = statuses[0]["state"].get("waiting") or {}
         return found["message"] if found.get("reason") == reason else None
 
     return str(until(f"{name} waits with {reason}", look))
@@ -124,6 +154,83 @@ def test_a_secret_opens_a_registry(kubectl: Kubectl, hosts: tuple[str, str]) -> 
     assert "Unable to retrieve some image pull secrets (no-such)" in said["FailedToRetrieveImagePullSecret"]
     kubectl.apply(pod("with-right", image, imagePullSecrets=[{"name": "wrong"}, {"name": "right"}]))
     kubectl.wait("condition=Ready", "pod/with-right")
+
+
+def test_the_secrets_of_a_service_account_open_a_registry(kubectl: Kubectl, hosts: tuple[str, str]) -> None:
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "puller"}}
+    kubectl.apply(secret("puller", hosts[1], "geheim"), {**account, "imagePullSecrets": [{"name": "puller"}]})
+    wanted = pod("of-puller", f"{hosts[1]}/team/box:1", serviceAccountName="puller")
+    wanted["spec"]["containers"][0]["imagePullPolicy"] = "Always"
+    kubectl.apply(wanted)
+    kubectl.wait("condition=Ready", "pod/of-puller")
+    kubectl("delete", "pod", "of-puller", "--wait=false")
+
+
+def test_a_static_program_is_all_that_an_image_needs(kubectl: Kubectl, hosts: tuple[str, str], tmp_path: Path) -> None:
+    def fill(archive: tarfile.TarFile) -> None:
+        for name, data, mode in (
+            ("busybox", BUSYBOX.read_bytes(), 0o755),
+            ("www/index.html", b"from scratch\n", 0o644),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), mode
+            archive.addfile(entry, io.BytesIO(data))
+
+    command = ["/busybox", "httpd", "-f", "-p", "8080", "-h", "/www"]
+    write_layout(tmp_path, "server", [layer(fill)], {"Entrypoint": command, "User": "65532:65532"})
+    push(tmp_path, "server", f"{hosts[0]}/server:1")
+    wanted = pod("scratch", f"{hosts[0]}/server:1", securityContext={"runAsNonRoot": True})
+    wanted["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    kubectl.apply(wanted)
+    kubectl.wait("condition=Ready", "pod/scratch")
+    fetch = ["/busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/"]
+    assert kubectl("exec", "scratch", "--", *fetch).out == "from scratch\n"
+    assert kubectl("exec", "scratch", "--", "/busybox", "id").out == "uid=65532 gid=65532 groups=65532\n"
+    kubectl("delete", "pod", "scratch", "--wait=false")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed"])
+def test_a_spoilt_blob_fails_the_pull(antei: Antei, kubectl: Kubectl, other: str, damage: str) -> None:
+    with spoiling(other, damage) as host:
+        kubectl.apply(pod(damage, f"{host}/other:1"))
+        message = waiting(kubectl, damage, "ImagePullBackOff")
+        said = events(kubectl, damage)
+    assert "EOF" in message if damage == "truncated" else "digest" in message.lower()
+    assert f'Failed to pull image "{host}/other:1": ' in failures(kubectl, damage)[0]
+    assert "Pulled" not in said
+    assert half_done(antei) == []
+    kubectl("delete", "pod", damage, "--wait=false")
+
+
+def test_a_registry_that_goes_away_in_mid_pull_is_asked_again(antei: Antei, kubectl: Kubectl, other: str) -> None:
+    with going_away(other) as registry:
+        image = f"{registry.host}/other:1"
+        kubectl.apply(pod("patient", image))
+        assert registry.half_sent.wait(60)
+    waiting(kubectl, "patient", "ImagePullBackOff")
+    assert f'Failed to pull image "{image}": ' in failures(kubectl, "patient")[0]
+    assert half_done(antei) == []
+    with going_away(other, "none", int(image.partition("/")[0].partition(":")[2])):
+        kubectl.wait("condition=Ready", "pod/patient")
+    kubectl("delete", "pod", "patient", "--wait=false")
+
+
+def test_a_full_disk_fails_the_pull_until_there_is_room(
+    antei: Antei, kubectl: Kubectl, hosts: tuple[str, str], tmp_path: Path
+) -> None:
+    write_layout(tmp_path, "late", [busybox_layer({"etc/motd": "late"})], {"Cmd": ["/bin/sh", "-c", FOREVER]})
+    push(tmp_path, "late", f"{hosts[0]}/late:1")
+    images = Path(antei.environment["ANTEI_IMAGES"])
+    free = os.statvfs(images)
+    with (images / "filler").open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, free.f_bavail * free.f_bsize - 512 * 1024)
+    kubectl.apply(pod("squeezed", f"{hosts[0]}/late:1"))
+    assert "no space left on device" in waiting(kubectl, "squeezed", "ImagePullBackOff")
+    assert "no space left on device" in failures(kubectl, "squeezed")[0]
+    assert half_done(antei) == []
+    (images / "filler").unlink()
+    kubectl.wait("condition=Ready", "pod/squeezed")
+    kubectl("delete", "pod", "squeezed", "--wait=false")
 
 
 @pytest.mark.parametrize(

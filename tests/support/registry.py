@@ -12,11 +12,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-__all__ = ["needs_registry", "push", "registry", "spoiling"]
+__all__ = ["Spoilt", "going_away", "needs_registry", "push", "registry", "spoiling"]
 
 _PATIENCE_SECONDS = 60.0
 
@@ -107,6 +108,11 @@ class _Spoiler(http.server.BaseHTTPRequestHandler):
         if is_large and self.server.damage == "truncated":
             self.wfile.write(data[: len(data) // 2])
             self.close_connection = True
+        elif is_large and self.server.damage == "stalled":
+            self.wfile.write(data[: len(data) // 2])
+            self.server.half_sent.set()
+            self.server.gone.wait(_PATIENCE_SECONDS)
+            self.close_connection = True
         elif is_large and self.server.damage == "changed":
             self.wfile.write(data[:-1] + bytes([data[-1] ^ 1]))
         else:
@@ -119,21 +125,42 @@ class _Spoiler(http.server.BaseHTTPRequestHandler):
 class _Proxy(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, upstream: str, damage: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Spoiler)
+    def __init__(self, upstream: str, damage: str, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Spoiler)
         self.upstream = upstream
         self.damage = damage
+        self.half_sent = threading.Event()
+        self.gone = threading.Event()
+
+
+@dataclass(frozen=True)
+class Spoilt:
+    """`half_sent` is set when somebody has half of a large blob."""
+
+    host: str
+    half_sent: threading.Event
 
 
 @contextmanager
-def spoiling(upstream: str, damage: str) -> Iterator[str]:
+def spoiling(upstream: str, damage: str, port: int = 0) -> Iterator[str]:
     """The same registry, but large blobs come back "truncated" or "changed"; its host and port."""
-    proxy = _Proxy(upstream, damage)
+    with going_away(upstream, damage, port) as spoilt:
+        yield spoilt.host
+
+
+@contextmanager
+def going_away(upstream: str, damage: str = "stalled", port: int = 0) -> Iterator[Spoilt]:
+    """The same registry; of large blobs half comes, and no more until it goes away at the end of the context.
+
+    damage: as with `spoiling`, or "none".
+    """
+    proxy = _Proxy(upstream, damage, port)
     thread = threading.Thread(target=proxy.serve_forever, daemon=True)
     thread.start()
     try:
-        yield f"127.0.0.1:{proxy.server_address[1]}"
+        yield Spoilt(f"127.0.0.1:{proxy.server_address[1]}", proxy.half_sent)
     finally:
         proxy.shutdown()
         proxy.server_close()
+        proxy.gone.set()
         thread.join()
