@@ -8,15 +8,18 @@ SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl
 # For the tests. runc, conmon, skopeo, umoci and the seccomp profile of containers-common: real images; busybox and a
 # registry to make and pull some.
 TEST_PACKAGES := runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry
+# To build the example's images without a registry of Debian's.
+IMAGE_PACKAGES := $(TEST_PACKAGES) buildah mmdebstrap
 TEST_OPTIONS ?=
 # Two at a time: most of what takes long waits. Tests of one file share clusters, so they stay together.
 PARALLEL := -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench soak fuzz clean
+.PHONY: help setup demo images test test-images check bench soak fuzz clean
 
 help:
 	@echo "make demo   sets everything up, brings the example up and rehearses every disruption under load"
+	@echo "make images builds the example's images and loads them, for antei rehearse examples/mattermost --runtime oci"
 	@echo "make test   sets everything up and runs all tests"
 	@echo "make check  ruff, mypy, import-linter and the fast tests"
 	@echo "make bench  measures speed and memory"
@@ -48,6 +51,16 @@ demo: setup
 
 test: check $(VENV)/.ready-for-tests
 	scripts/sandboxed $(BIN)/pytest tests/scenario tests/conformance tests/live $(PARALLEL) $(TEST_OPTIONS)
+
+images: setup
+	@scripts/system-packages $(IMAGE_PACKAGES)
+	@scripts/example-images .images
+	@test ! -e .images/mattermost.tar || $(BIN)/antei image load .images/mysql.tar .images/mattermost.tar
+
+# Minutes: Debian's packages in real images, from a real registry. The images of above, if they are there, are taken.
+test-images: setup $(VENV)/.ready-for-tests
+	@scripts/system-packages $(IMAGE_PACKAGES)
+	ANTEI_DEBIAN_IMAGES=1 $(BIN)/pytest tests/live/test_oci_debian.py $(TEST_OPTIONS)
 
 check: setup
 	$(BIN)/ruff check .

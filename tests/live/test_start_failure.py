@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -45,3 +48,13 @@ async def test_a_start_that_fails_half_way_is_undone(
 def _names_of_others(threads: set[threading.Thread]) -> list[str]:
     """Threads that were begun since, but for the loop's own pool, which stays."""
     return [each.name for each in threading.enumerate() if each not in threads and "asyncio" not in each.name]
+
+
+def test_a_rehearsal_on_real_images_says_what_it_lacks(tmp_path: Path) -> None:
+    manifest = tmp_path / "empty.yaml"
+    manifest.write_text("{apiVersion: v1, kind: ConfigMap, metadata: {name: empty}}")
+    nothing = {**os.environ, "PATH": str(tmp_path), "ANTEI_DATA": str(tmp_path / "data")}
+    command = [sys.executable, "-m", "antei", "rehearse", str(manifest), "--runtime", "oci"]
+    found = subprocess.run(command, env=nothing, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert "--runtime oci: real images need runc, conmon, skopeo, umoci" in found.stderr

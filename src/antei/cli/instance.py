@@ -19,7 +19,7 @@ import click
 import msgspec
 import psutil
 
-__all__ = ["Instance", "data_option", "default_directory", "fail", "until"]
+__all__ = ["Instance", "data_option", "default_directory", "fail", "runtime_option", "until"]
 
 
 class _PidFile(msgspec.Struct):
@@ -53,6 +53,14 @@ data_option = click.option(
     default=default_directory,
     show_default="$ANTEI_DATA or ~/.antei",
     help="The cluster's data directory; clusters with different ones run side by side.",
+)
+
+runtime_option = click.option(
+    "--runtime",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "process", "oci"]),
+    help="How containers run: images as host commands (process), as they are (oci), or either (auto).",
 )
 
 

@@ -15,7 +15,7 @@ import click
 import uvloop
 from rich.console import Console
 
-from antei.cli.instance import default_directory, fail
+from antei.cli.instance import default_directory, fail, runtime_option
 from antei.cli.rehearsing import Rehearsed, Request, Unplayable, rehearse_context, rehearse_paths, undo_interrupted
 from antei.cli.up import _maps_beside, _read
 from antei.client.manifests import ManifestError
@@ -136,6 +136,7 @@ def _loads(ctx: click.Context, param: click.Parameter, values: Sequence[str]) ->
 )
 @click.option("--seed", default=1, show_default=True, help="Of that lag's random numbers.")
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="Of an embedded cluster.")
+@runtime_option
 @click.option(
     "--map",
     "maps",
@@ -173,6 +174,7 @@ def rehearse(
     endpoint_lag: Lag,
     seed: int,
     nodes: int,
+    runtime: str,
     maps: tuple[Path, ...],
     wait: str,
     report: Path | None,
@@ -195,6 +197,7 @@ def rehearse(
 
     \b
     antei rehearse examples/mattermost
+    antei rehearse examples/mattermost --runtime oci
     antei rehearse app.yaml --scenario rollout,drain --load keep-alive --slo lost=0,p99=250ms
     antei rehearse --context staging -n shop --allow-node-drain --report report.html
     """
@@ -227,6 +230,7 @@ def rehearse(
             lag=endpoint_lag,
             seed=seed,
             nodes=nodes,
+            runtime=runtime,
             maps=maps or tuple(_maps_beside(paths)),
             wait_seconds=parse_seconds(wait),
             namespace=namespace,

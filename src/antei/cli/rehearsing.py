@@ -72,6 +72,7 @@ class Request:
     lag: Lag
     seed: int
     nodes: int
+    runtime: str  # of an embedded cluster, as `antei up` has it
     maps: Sequence[Path]
     wait_seconds: float
     namespace: str
@@ -94,7 +95,12 @@ async def rehearse_paths(request: Request, documents: Sequence[Document], consol
     journal = Journal(request.journals)
     try:
         async with embedded(
-            journal, nodes=request.nodes, maps=request.maps, lag=request.lag, seed=request.seed
+            journal,
+            nodes=request.nodes,
+            runtime=request.runtime,
+            maps=request.maps,
+            lag=request.lag,
+            seed=request.seed,
         ) as target:
             cluster = target.cluster
             console.print(f"Kubernetes {cluster.version} with {request.nodes} nodes on this machine")

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from antei.api.kubernetes_yaml import KubernetesLoader
 from antei.cli.durations import DURATION
-from antei.cli.instance import Instance, data_option, default_directory, fail, until
+from antei.cli.instance import Instance, data_option, default_directory, fail, runtime_option, until
 from antei.cli.lines import new_console, say
 from antei.cli.progress import wait_ready
 from antei.client.apply import Applied, Applier
@@ -50,13 +50,7 @@ _TELL_SECONDS = 0.2
 @data_option
 @click.option("--ephemeral", is_flag=True, help="Keep nothing: a temporary data directory, removed at the end.")
 @click.option("--nodes", default=3, show_default=True, type=click.IntRange(1, 250), help="How many virtual nodes.")
-@click.option(
-    "--runtime",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "process", "oci"]),
-    help="How containers run: images as host commands (process), as they are (oci), or either (auto).",
-)
+@runtime_option
 @click.option(
     "--map",
     "maps",

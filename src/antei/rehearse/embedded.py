@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def embedded(
-    journal: Journal, *, nodes: int, maps: Sequence[Path], lag: Lag, seed: int
+    journal: Journal, *, nodes: int, maps: Sequence[Path], lag: Lag, seed: int, runtime: str = "auto"
 ) -> AsyncIterator[EmbeddedTarget]:
     """The cluster, without objects yet. Raises OSError, ImageMapError or StoreError when it cannot be started."""
     directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="antei-rehearse-"))
@@ -40,6 +40,7 @@ async def embedded(
         directory=directory,
         nodes=nodes,
         maps=tuple(maps),
+        runtime=runtime,
         endpoint_lag_seconds=lag.drawn_by(SeededChance(seed)),
         is_persistent=False,
     )

@@ -162,11 +162,6 @@ class Databases:
                 return
 
 
-DATABASE = web.AppKey("database", Databases)
-#: Of the event loop's clock.
-WARM_AT = web.AppKey("warm_at", float)
-
-
 class News:
     """Wakes those who wait for the next post that is written here."""
 
@@ -183,76 +178,76 @@ class News:
                 await self._next.wait()
 
 
-NEWS = web.AppKey("news", News)
+class Chat:
+    """What is asked of the server. `warm_at` is a moment on the event loop's clock."""
 
+    def __init__(self, databases: Databases, warm_at: float) -> None:
+        self._databases = databases
+        self._news = News()
+        self._warm_at = warm_at
 
-async def ping(request: web.Request) -> web.Response:
-    if request.query.get("get_server_status") != "true":
-        return web.json_response({"status": "OK"})
-    try:
-        await request.app[DATABASE].read("SELECT 1")
-    except pymysql.err.Error as error:
-        LOG.warning("ping: the database does not answer: %s", error)
-        return web.json_response({"status": "UNHEALTHY", "database_status": "UNHEALTHY"}, status=500)
-    return web.json_response({"status": "OK", "database_status": "OK"})
-
-
-async def latest(databases: Databases) -> list[dict[str, Any]]:
-    rows = await databases.read("SELECT id, message, host FROM posts ORDER BY id DESC LIMIT 50")
-    return [{"id": number, "message": message, "host": host} for number, message, host in rows]
-
-
-async def read_posts(request: web.Request) -> web.Response:
-    try:
-        seconds = min(float(request.query.get("wait", 0)), LONGEST_WAIT_SECONDS)
-    except ValueError:
-        return web.json_response({"message": "wait is a number of seconds"}, status=400)
-    if seconds > 0:
-        await request.app[NEWS].wait(seconds)
-    return web.json_response({"posts": await latest(request.app[DATABASE]), "served_by": socket.gethostname()})
-
-
-async def write_post(request: web.Request) -> web.Response:
-    if request.content_type == "application/json":
+    async def ping(self, request: web.Request) -> web.Response:
+        if request.query.get("get_server_status") != "true":
+            return web.json_response({"status": "OK"})
         try:
-            message = (await request.json())["message"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            return web.json_response({"message": 'the body must be {"message": "…"}'}, status=400)
-    else:
-        message = (await request.post()).get("message", "")
-    if not isinstance(message, str) or not message or len(message) > 4000:
-        return web.json_response({"message": "a post has 1 to 4000 characters"}, status=400)
-    statement = "INSERT INTO posts (message, host) VALUES (%s, %s)"
-    await request.app[DATABASE].primary.run(statement, message, socket.gethostname())
-    request.app[NEWS].tell()
-    if request.content_type != "application/json":
-        raise web.HTTPSeeOther("/")
-    return web.json_response({"message": message, "served_by": socket.gethostname()}, status=201)
+            await self._databases.read("SELECT 1")
+        except pymysql.err.Error as error:
+            LOG.warning("ping: the database does not answer: %s", error)
+            return web.json_response({"status": "UNHEALTHY", "database_status": "UNHEALTHY"}, status=500)
+        return web.json_response({"status": "OK", "database_status": "OK"})
 
+    async def _latest(self) -> list[dict[str, Any]]:
+        rows = await self._databases.read("SELECT id, message, host FROM posts ORDER BY id DESC LIMIT 50")
+        return [{"id": number, "message": message, "host": host} for number, message, host in rows]
 
-async def page(request: web.Request) -> web.Response:
-    posts = "".join(
-        f"<li>{html.escape(post['message'])} <small>{html.escape(post['host'])}</small></li>"
-        for post in await latest(request.app[DATABASE])
-    )
-    return web.Response(
-        content_type="text/html",
-        text=f"""<!doctype html><meta name="viewport" content="width=device-width"><title>Chat</title>
+    async def read_posts(self, request: web.Request) -> web.Response:
+        try:
+            seconds = min(float(request.query.get("wait", 0)), LONGEST_WAIT_SECONDS)
+        except ValueError:
+            return web.json_response({"message": "wait is a number of seconds"}, status=400)
+        if seconds > 0:
+            await self._news.wait(seconds)
+        return web.json_response({"posts": await self._latest(), "served_by": socket.gethostname()})
+
+    async def write_post(self, request: web.Request) -> web.Response:
+        if request.content_type == "application/json":
+            try:
+                message = (await request.json())["message"]
+            except (json.JSONDecodeError, KeyError, TypeError):
+                return web.json_response({"message": 'the body must be {"message": "…"}'}, status=400)
+        else:
+            message = (await request.post()).get("message", "")
+        if not isinstance(message, str) or not message or len(message) > 4000:
+            return web.json_response({"message": "a post has 1 to 4000 characters"}, status=400)
+        statement = "INSERT INTO posts (message, host) VALUES (%s, %s)"
+        await self._databases.primary.run(statement, message, socket.gethostname())
+        self._news.tell()
+        if request.content_type != "application/json":
+            raise web.HTTPSeeOther("/")
+        return web.json_response({"message": message, "served_by": socket.gethostname()}, status=201)
+
+    async def page(self, request: web.Request) -> web.Response:
+        posts = "".join(
+            f"<li>{html.escape(post['message'])} <small>{html.escape(post['host'])}</small></li>"
+            for post in await self._latest()
+        )
+        return web.Response(
+            content_type="text/html",
+            text=f"""<!doctype html><meta name="viewport" content="width=device-width"><title>Chat</title>
 <style>body{{font:16px system-ui;max-width:40rem;margin:2rem auto;padding:0 1rem}}small{{color:gray}}</style>
 <h1>Chat</h1><p>A stand-in for Mattermost, served by {html.escape(socket.gethostname())}.</p>
 <form method="post" action="/api/v4/posts"><input name="message" required maxlength="4000"> <button>Post</button></form>
 <ul>{posts}</ul>""",
-    )
+        )
 
-
-@web.middleware
-async def warming_up(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Until it is warm it says that it is alive, and nothing else."""
-    is_alive_asked = request.path == PING and not request.query
-    if not is_alive_asked and asyncio.get_running_loop().time() < request.app[WARM_AT]:
-        return web.json_response({"message": "warming up"}, status=503)
-    response: web.StreamResponse = await handler(request)
-    return response
+    @web.middleware
+    async def warming_up(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Until it is warm it says that it is alive, and nothing else."""
+        is_alive_asked = request.path == PING and not request.query
+        if not is_alive_asked and asyncio.get_running_loop().time() < self._warm_at:
+            return web.json_response({"message": "warming up"}, status=503)
+        response: web.StreamResponse = await handler(request)
+        return response
 
 
 @web.middleware
@@ -281,15 +276,14 @@ async def make_app() -> web.Application:
     primary = Database(os.environ.get("MM_SQLSETTINGS_DATASOURCE", ""))
     replicas = os.environ.get("MM_SQLSETTINGS_DATASOURCEREPLICAS", "")
     await primary.wait()
-    app = web.Application(middlewares=[warming_up, database_errors])
-    app[WARM_AT] = asyncio.get_running_loop().time() + float(os.environ.get("CHAT_WARM_UP_SECONDS") or 0)
-    app[NEWS] = News()
-    app[DATABASE] = Databases(primary, Database(replicas) if replicas else None)
+    warm_at = asyncio.get_running_loop().time() + float(os.environ.get("CHAT_WARM_UP_SECONDS") or 0)
+    chat = Chat(Databases(primary, Database(replicas) if replicas else None), warm_at)
+    app = web.Application(middlewares=[chat.warming_up, database_errors])
     app.on_response_prepare.append(sign)
-    app.router.add_get(PING, ping)
-    app.router.add_get("/api/v4/posts", read_posts)
-    app.router.add_post("/api/v4/posts", write_post)
-    app.router.add_get("/", page)
+    app.router.add_get(PING, chat.ping)
+    app.router.add_get("/api/v4/posts", chat.read_posts)
+    app.router.add_post("/api/v4/posts", chat.write_post)
+    app.router.add_get("/", chat.page)
     return app
 
 
