@@ -60,7 +60,7 @@ images: setup
 # Minutes: Debian's packages in real images, from a real registry. The images of above, if they are there, are taken.
 test-images: setup $(VENV)/.ready-for-tests
 	@scripts/system-packages $(IMAGE_PACKAGES)
-	ANTEI_DEBIAN_IMAGES=1 $(BIN)/pytest tests/live/test_oci_debian.py $(TEST_OPTIONS)
+	ANTEI_LARGE_IMAGES=1 $(BIN)/pytest tests/live/test_oci_large_images.py tests/live/test_oci_hostile_images.py $(TEST_OPTIONS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -13,9 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from antei.runtime.images import ImageStore
 from antei.runtime.images.config import machine_architecture
+from antei.world.system import system_world
 
-__all__ = ["BUSYBOX", "busybox_layer", "layer", "missing", "write_index", "write_layout", "zstd"]
+__all__ = ["BUSYBOX", "busybox_layer", "layer", "leftovers", "missing", "store", "write_index", "write_layout", "zstd"]
 
 BUSYBOX = Path("/bin/busybox")
 _APPLETS = (
@@ -48,6 +50,18 @@ def missing() -> str:
     if not BUSYBOX.exists():
         tools.append("busybox-static")
     return f"not installed: {', '.join(tools)}" if tools else ""
+
+
+def store(directory: Path, **options: Any) -> ImageStore:
+    """An image store in there."""
+    return ImageStore(system_world(), directory / "images", **options)
+
+
+def leftovers(images: ImageStore) -> list[str]:
+    """Anything half-done, that is what is staged; and the images."""
+    directory = images.layout.directory
+    staged = [path.name for path in (directory / "staging").iterdir()]
+    return staged + [path.name for path in (directory / "images").iterdir()]
 
 
 def busybox_layer(files: Mapping[str, str] | None = None) -> bytes:

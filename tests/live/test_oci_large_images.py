@@ -1,4 +1,4 @@
-"""Debian's own programs in real images, from a real registry; minutes, so only `make test-images` runs it.
+"""Debian's own programs in real images, from a real registry; minutes, so only `make test-images` runs them.
 
 The images are built here: those of the example by scripts/example-images, and one of nginx and Python by mmdebstrap.
 """
@@ -23,7 +23,7 @@ pytestmark = [
     needs_namespaces(),
     needs_registry(),
     pytest.mark.skipif(bool(missing()), reason=missing()),
-    pytest.mark.skipif(not os.environ.get("ANTEI_DEBIAN_IMAGES"), reason="takes minutes: ANTEI_DEBIAN_IMAGES=1"),
+    pytest.mark.skipif(not os.environ.get("ANTEI_LARGE_IMAGES"), reason="takes minutes: ANTEI_LARGE_IMAGES=1"),
     pytest.mark.skipif(
         not all(map(shutil.which, ("mmdebstrap", "buildah"))), reason="needs mmdebstrap and buildah (Debian)"
     ),
