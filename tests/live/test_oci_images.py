@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from real_images import BUSYBOX, busybox_layer, layer, leftovers, missing, store, write_index, write_layout
-from registry import needs_registry, push, registry, spoiling
+from registry import HTPASSWD, needs_registry, push, registry, spoiling
 
 from antei.runtime import Credential, ImageError
 from antei.runtime.images import FoundImage, ImageStore, Registry
@@ -24,8 +24,6 @@ pytestmark = [
     pytest.mark.skipif(bool(missing()), reason=missing()),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: images have other users' files"),
 ]
-#: "geheim"
-HTPASSWD = "antei:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu\n"
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from antei_process import Antei, Kubectl, needs_namespaces, until, write_map
 from real_images import BUSYBOX, busybox_layer, layer, missing, write_layout
-from registry import going_away, needs_registry, push, registry, spoiling
+from registry import HTPASSWD, going_away, needs_registry, push, registry, spoiling
 
 pytestmark = [
     pytest.mark.live,
@@ -23,8 +23,6 @@ pytestmark = [
     needs_registry(),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
-#: "geheim"
-HTPASSWD = "antei:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu\n"
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done"
 
 

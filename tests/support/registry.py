@@ -17,9 +17,11 @@ from pathlib import Path
 
 import pytest
 
-__all__ = ["Spoilt", "going_away", "needs_registry", "push", "registry", "spoiling"]
+__all__ = ["HTPASSWD", "Spoilt", "going_away", "needs_registry", "push", "registry", "spoiling"]
 
 _PATIENCE_SECONDS = 60.0
+#: The user antei, password "geheim".
+HTPASSWD = "antei:$2y$05$abcdefghijklmnopqrstuuVWu8RjbNovPZWAMRdd7iqaaG0mI53Uu\n"
 
 
 def needs_registry() -> pytest.MarkDecorator:

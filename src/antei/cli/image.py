@@ -63,6 +63,8 @@ def image(context: click.Context, directory: Path, maps: tuple[Path, ...]) -> No
 @click.pass_obj
 def pull(given: tuple[Path, tuple[Path, ...]], names: tuple[str, ...], user: str | None, password_stdin: bool) -> None:
     """Get images from their registries, and unpack them."""
+    if password_stdin and user is None:
+        raise click.UsageError("--password-stdin is the password of --user, which is missing")
     password = ""
     if user is not None:
         password = sys.stdin.readline().rstrip("\n") if password_stdin else click.prompt("Password", hide_input=True)

@@ -37,7 +37,9 @@ def archive_images(path: Path) -> list[ArchiveImage]:
             return _of_index((path / "index.json").read_bytes(), "oci", path)
         found = _read_first(path, ("manifest.json", "index.json"))
     except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        raise ImageError("LoadError", f"{path} cannot be read: {error}") from error
+        # tarfile tells in a line each of all the compressions that it is not.
+        why = str(error).partition("\n")[0].rstrip(":")
+        raise ImageError("LoadError", f"{path} cannot be read: {why}") from error
     if "manifest.json" in found:
         return _of_docker(found["manifest.json"], path)
     if "index.json" in found:

@@ -63,7 +63,8 @@ def measure(layers: Sequence[Layer], blobs: Path, limits: Limits, free_bytes: in
                         raise _refused(f"no space left on device: it unpacks to more than the {free_bytes} bytes free")
                     archive.members = []  # type: ignore[attr-defined]  # it would remember each of them
         except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
-            raise _refused(f"layer {layer.digest} cannot be read: {error}") from error
+            why = str(error).partition("\n")[0].rstrip(":")  # of tarfile, not all that it has tried
+            raise _refused(f"layer {layer.digest} cannot be read: {why}") from error
     return Unpacked(size, entries)
 
 

@@ -187,11 +187,19 @@ class ImageStore:
     # --- loading ---
 
     async def load(self, archive: Path, name: str | None = None) -> list[tuple[str, StoredImage]]:
-        """Images of `docker save`, an OCI archive or an OCI layout, each with its name (or its id, without one)."""
+        """Images of `docker save`, an OCI archive or an OCI layout, each with its name (or its id, without one).
+
+        name: of the one image that is in it, whatever the archive calls it.
+        """
+        if name is not None and parse_reference(name).digest:
+            raise ImageError("InvalidImageName", f"{name}: what is loaded can be given a tag, not a digest")
         await self.open()
         path = await asyncio.to_thread(archive.absolute)
+        found = await asyncio.to_thread(archive_images, path)
+        if name is not None and len(found) > 1:
+            raise ImageError("LoadError", f"{path} has {len(found)} images: one name cannot be given to all of them")
         loaded = []
-        for image in await asyncio.to_thread(archive_images, path):
+        for image in found:
             async with self._turns, self._staging() as staging:
                 stored = await self._load_one(path, image, staging)
             names = [name] if name is not None else list(image.names)
