@@ -196,7 +196,7 @@ def test_a_spoilt_blob_fails_the_pull(antei: Antei, kubectl: Kubectl, other: str
     assert "EOF" in message if damage == "truncated" else "digest" in message.lower()
     assert f'Failed to pull image "{host}/other:1": ' in failures(kubectl, damage)[0]
     assert "Pulled" not in said
-    assert half_done(antei) == []
+    until("nothing is left half-done", lambda: half_done(antei) == [])
     kubectl("delete", "pod", damage, "--wait=false")
 
 
@@ -207,7 +207,7 @@ def test_a_registry_that_goes_away_in_mid_pull_is_asked_again(antei: Antei, kube
         assert registry.half_sent.wait(60)
     waiting(kubectl, "patient", "ImagePullBackOff")
     assert f'Failed to pull image "{image}": ' in failures(kubectl, "patient")[0]
-    assert half_done(antei) == []
+    until("nothing is left half-done", lambda: half_done(antei) == [])
     with going_away(other, "none", int(image.partition("/")[0].partition(":")[2])):
         kubectl.wait("condition=Ready", "pod/patient")
     kubectl("delete", "pod", "patient", "--wait=false")
@@ -225,7 +225,7 @@ def test_a_full_disk_fails_the_pull_until_there_is_room(
     kubectl.apply(pod("squeezed", f"{hosts[0]}/late:1"))
     assert "no space left on device" in waiting(kubectl, "squeezed", "ImagePullBackOff")
     assert "no space left on device" in failures(kubectl, "squeezed")[0]
-    assert half_done(antei) == []
+    until("nothing is left half-done", lambda: half_done(antei) == [])
     (images / "filler").unlink()
     kubectl.wait("condition=Ready", "pod/squeezed")
     kubectl("delete", "pod", "squeezed", "--wait=false")
