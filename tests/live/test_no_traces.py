@@ -19,7 +19,7 @@ pytestmark = [
     needs_namespaces(),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
-PODS = int(os.environ.get("ANTEI_PODS", "30"))
+PODS = int(os.environ.get("ANTEI_PODS", "20"))
 COMMAND = ["/bin/sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]
 #: Mapped, and real.
 IMAGES = {"process": "pause", "oci": "box:1"}

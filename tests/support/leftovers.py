@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 from antei_process import containers_of
@@ -71,7 +72,7 @@ def _groups(prefixes: set[str]) -> Iterable[str]:
             yield from (f"{directory}/{name}" for name in names if name[:24] in prefixes)
 
 
-def _netlink(cluster: str, what: str) -> list[dict[str, object]]:
+def _netlink(cluster: str, what: str) -> list[dict[str, Any]]:
     if not (_NAMESPACES / cluster).exists():
         return []
     command = ["ip", "-json", "-netns", cluster, what, "show"]

@@ -71,6 +71,7 @@ class Sandbox:
     namespace: str
     pod_name: str
     created_at: datetime
+    handler: str = ""  # of the pod's RuntimeClass
 
 
 @dataclass(frozen=True, slots=True)

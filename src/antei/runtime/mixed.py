@@ -42,6 +42,7 @@ class MixedRuntime:
         self._oci = oci
         self._image_map = image_map
         self._known: dict[str, Runtime] = {}  # whose a container is
+        self._in_the_making: set[str] = set()  # sandboxes
 
     @property
     def name(self) -> str:
@@ -52,10 +53,10 @@ class MixedRuntime:
         return (*self._process.handlers, *self._oci.handlers)
 
     async def _for(self, image: str, sandbox_id: str) -> Runtime:
-        """By the image, unless only one of the two has the sandbox."""
-        having = [each for each in (self._process, self._oci) if sandbox_id in {s.id for s in await each.sandboxes()}]
-        if len(having) == 1:
-            return having[0]
+        """By the image, unless the sandbox is of one of the two only."""
+        for one in (self._process, self._oci):
+            if any(sandbox.id == sandbox_id and sandbox.handler for sandbox in await one.sandboxes()):
+                return one
         return self._process if self._image_map.lookup(image) is not None else self._oci
 
     @property
@@ -81,8 +82,12 @@ class MixedRuntime:
         for one in (self._process, self._oci):
             if spec.handler in one.handlers:
                 return await one.create_sandbox(both)
-        sandbox = await self._process.create_sandbox(both)
-        await self._oci.create_sandbox(both)
+        self._in_the_making.add(both.id)
+        try:
+            sandbox = await self._process.create_sandbox(both)
+            await self._oci.create_sandbox(both)
+        finally:
+            self._in_the_making.discard(both.id)
         return sandbox
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
@@ -144,9 +149,16 @@ class MixedRuntime:
         self._known.pop(container_id, None)
 
     async def sandboxes(self) -> Sequence[Sandbox]:
-        """One that antei died over may be known to one of the two only."""
-        found = {sandbox.id: sandbox for sandbox in await self._oci.sandboxes()}
-        found |= {sandbox.id: sandbox for sandbox in await self._process.sandboxes()}
+        """One that antei died over, before both knew of it and anything ran in it, is removed: its pod gets another."""
+        found: dict[str, Sandbox] = {}
+        known = [{sandbox.id for sandbox in await each.sandboxes()} for each in (self._oci, self._process)]
+        in_use = {record.sandbox_id for record in await self.containers()} | self._in_the_making
+        for sandbox in (*await self._oci.sandboxes(), *await self._process.sandboxes()):
+            is_half = not sandbox.handler and not all(sandbox.id in each for each in known)
+            if is_half and sandbox.id not in in_use:
+                await self.remove_sandbox(sandbox.id)
+            else:
+                found[sandbox.id] = sandbox
         return tuple(found.values())
 
     async def containers(self) -> Sequence[ContainerRecord]:

@@ -125,6 +125,7 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
             namespace=spec.namespace,
             pod_name=spec.pod_name,
             created_at=self._world.clock.now(),
+            handler=spec.handler,
         )
         try:
             stored = await asyncio.to_thread(self._make_sandbox, self._sandbox_directory(sandbox.id), sandbox, spec)

@@ -1,0 +1,140 @@
+"""The oci driver under strain: a runc that hangs, starts at the same time, an image that is to go, half a sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+from real_images import busybox_layer, missing, write_layout
+
+from antei.runtime import ContainerSpec, ImageError, SandboxSpec, StartError
+from antei.runtime.image_map import ImageMap
+from antei.runtime.images import ImageStore
+from antei.runtime.mixed import MixedRuntime
+from antei.runtime.oci import Machine, OciRuntime, detect_machine
+from antei.runtime.process import ProcessRuntime
+from antei.world.system import system_world
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root"),
+    pytest.mark.skipif(bool(missing()), reason=missing()),
+]
+FOREVER = "trap 'exit 3' TERM; while :; do sleep 0.05; done"
+Make = Callable[..., OciRuntime]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    found = asyncio.run(detect_machine(tmp_path))
+    if found.refusal:
+        pytest.skip(found.refusal)
+    write_layout(tmp_path / "box", "x", [busybox_layer()], {"Env": ["PATH=/bin"]})
+    asyncio.run(ImageStore(system_world(), tmp_path / "images").load(tmp_path / "box", "box:1"))
+    return found
+
+
+@pytest.fixture
+def make(machine: Machine, tmp_path: Path) -> Make:
+    def made(runc: str = "", **options: float) -> OciRuntime:
+        chosen = replace(machine, runc=runc) if runc else machine
+        images = ImageStore(system_world(), tmp_path / "images")
+        return OciRuntime(system_world(), tmp_path / "state", images, machine=chosen, **options)  # type: ignore[arg-type]
+
+    return made
+
+
+def pod(directory: Path, name: str = "web") -> SandboxSpec:
+    return SandboxSpec(f"uid-{name}", "default", name, name, directory)
+
+
+def spec(sandbox_id: str, name: str = "main") -> ContainerSpec:
+    return ContainerSpec(sandbox_id, name, 0, "box:1", command=("/bin/sh", "-c", FOREVER))
+
+
+def hanging(machine: Machine, directory: Path, *commands: str) -> str:
+    """A runc that never answers to these."""
+    program = directory / "hanging-runc"
+    pattern = "|".join(commands)
+    lines = ("#!/bin/sh", f'for word; do case "$word" in {pattern}) exec sleep 76544;; esac; done')
+    program.write_text("\n".join((*lines, f'exec {machine.runc} "$@"', "")))
+    program.chmod(0o755)
+    return str(program)
+
+
+def still_hanging() -> list[psutil.Process]:
+    return [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", "76544"]]
+
+
+async def test_a_runc_that_hangs_is_given_up_and_nothing_of_it_left(
+    make: Make, machine: Machine, tmp_path: Path
+) -> None:
+    runtime = make(await asyncio.to_thread(hanging, machine, tmp_path, "create"), patience_seconds=1)
+    sandbox = await runtime.create_sandbox(pod(tmp_path))
+    with pytest.raises(StartError, match=r"^runc create did not answer within 1 seconds$") as failed:
+        await runtime.start(spec(sandbox.id))
+    assert failed.value.reason == "CreateContainerError"
+    assert not list((tmp_path / "state/sandboxes").glob("*/containers/*"))
+    assert not still_hanging()
+    await runtime.remove_sandbox(sandbox.id)
+    await runtime.aclose()
+
+
+async def test_the_end_of_a_container_is_told_though_runc_hangs_over_it(
+    make: Make, machine: Machine, tmp_path: Path
+) -> None:
+    runtime = make(await asyncio.to_thread(hanging, machine, tmp_path, "delete"), patience_seconds=1)
+    sandbox = await runtime.create_sandbox(pod(tmp_path))
+    record = await runtime.start(spec(sandbox.id))
+    await runtime.signal(record.id, "SIGTERM")
+    assert (await runtime.wait(record.id)).exit_code == 3
+    await runtime.remove_sandbox(sandbox.id)
+    await runtime.aclose()
+    assert not still_hanging()
+
+
+async def test_containers_that_are_started_at_once_all_run(make: Make, tmp_path: Path) -> None:
+    runtime = make()
+    pods = [await runtime.create_sandbox(pod(tmp_path, f"web-{number}")) for number in range(3)]
+    starts = [runtime.start(spec(sandbox.id, name)) for sandbox in pods for name in ("one", "two")]
+    records = await asyncio.gather(*starts)
+    answers = await asyncio.gather(*(runtime.exec(record.id, ["hostname"]) for record in records))
+    assert sorted(answer.output.decode() for answer in answers) == sorted(2 * ["web-0\n", "web-1\n", "web-2\n"])
+    await asyncio.gather(*(runtime.remove_sandbox(sandbox.id) for sandbox in pods))
+    await runtime.aclose()
+    assert not list((tmp_path / "state/removed").iterdir())
+
+
+async def test_an_image_that_a_container_runs_on_stays_until_it_is_gone(make: Make, tmp_path: Path) -> None:
+    runtime, images = make(), ImageStore(system_world(), tmp_path / "images")
+    sandbox = await runtime.create_sandbox(pod(tmp_path))
+    record = await runtime.start(spec(sandbox.id))
+    assert await images.prune(all_unused=True) == []
+    with pytest.raises(ImageError, match="a container runs on box:1"):
+        await images.remove("box:1")
+    assert (await runtime.exec(record.id, ["cat", "/etc/group"])).output.startswith(b"root:")
+    await runtime.remove_sandbox(sandbox.id)
+    await images.remove("box:1")
+    assert await images.find("box:1") is None
+    await runtime.aclose()
+
+
+async def test_half_a_sandbox_that_antei_died_over_is_not_taken_for_a_whole_one(make: Make, tmp_path: Path) -> None:
+    images = ImageMap({})
+    process, oci = ProcessRuntime(system_world(), tmp_path / "processes", images), make()
+    half = await process.create_sandbox(pod(tmp_path))
+    chosen = await process.create_sandbox(replace(pod(tmp_path, "chosen"), handler="process"))
+    both = MixedRuntime(system_world(), process, oci, images)
+    whole = await both.create_sandbox(pod(tmp_path, "whole"))
+    assert {sandbox.id for sandbox in await both.sandboxes()} == {chosen.id, whole.id}
+    assert half.id not in {sandbox.id for sandbox in await process.sandboxes()}
+    assert await both.has_image("box:1", whole.id)
+    assert not await both.has_image("box:1", chosen.id)
+    for sandbox in await both.sandboxes():
+        await both.remove_sandbox(sandbox.id)
+    await both.aclose()
