@@ -18,6 +18,7 @@ from antei.api.objects import is_terminating, meta, name_of, namespace_of, uid_o
 from antei.api.quantity import to_decimal
 
 __all__ = [
+    "container_requests",
     "ephemeral_misfit",
     "find_container_port",
     "find_port",
@@ -95,6 +96,16 @@ def pod_requests(pod: Pod) -> dict[str, Decimal]:
     spec = pod.spec
     if spec is None:
         return {}
+    total = container_requests(spec)
+    if spec.resources is not None:
+        for name, amount in (spec.resources.requests or {}).items():
+            total[name] = to_decimal(amount)
+    _add(total, {name: to_decimal(amount) for name, amount in (spec.overhead or {}).items()})
+    return total
+
+
+def container_requests(spec: PodSpec) -> dict[str, Decimal]:
+    """The first half of `pod_requests`: what the containers need without what the pod itself says."""
     total: dict[str, Decimal] = {}
     for container in spec.containers:
         _add(total, _requests(container))
@@ -110,10 +121,6 @@ def pod_requests(pod: Pod) -> dict[str, Decimal]:
             _add(needed, sidecars)
         _raise_to(largest_start, needed)
     _raise_to(total, largest_start)
-    if spec.resources is not None:
-        for name, amount in (spec.resources.requests or {}).items():
-            total[name] = to_decimal(amount)
-    _add(total, {name: to_decimal(amount) for name, amount in (spec.overhead or {}).items()})
     return total
 
 

@@ -11,7 +11,18 @@ from decimal import ROUND_UP, Context, Decimal
 from enum import StrEnum
 from functools import lru_cache
 
-__all__ = ["Format", "Quantity", "add", "canonical", "parse", "to_bytes", "to_decimal", "to_int", "to_millis"]
+__all__ = [
+    "Format",
+    "Quantity",
+    "add",
+    "canonical",
+    "parse",
+    "to_bytes",
+    "to_decimal",
+    "to_int",
+    "to_millis",
+    "written",
+]
 
 _FORM_MESSAGE = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
 _NUMBER_MESSAGE = "unable to parse numeric part of quantity"
@@ -75,6 +86,12 @@ def parse(text: str) -> Quantity:
 def canonical(text: str) -> str:
     """The form in which Kubernetes sends it back: `1000m` is `1`, `2048Ki` is `2Mi`, `0.5` is `500m`."""
     return _canonical(parse(text))
+
+
+def written(amount: Decimal, name: str) -> str:
+    """An amount of a resource: memory in binary units, all else in decimal ones."""
+    form = Format.BINARY_SI if name == "memory" else Format.DECIMAL_SI
+    return _canonical(Quantity(amount, form))
 
 
 def _canonical(quantity: Quantity) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from lightkube.models.core_v1 import Container
+from lightkube.models.core_v1 import Container, PodSpec
 from lightkube.resources.core_v1 import ConfigMap, Pod, Secret, Service
 
 from antei.api.errors import ApiError
@@ -94,9 +94,9 @@ def container_spec(
     )
 
 
-def limits_of(container: Container) -> Limits:
-    limits = (container.resources.limits if container.resources else None) or {}
-    requests = (container.resources.requests if container.resources else None) or {}
+def limits_of(of: Container | PodSpec) -> Limits:
+    limits = (of.resources.limits if of.resources else None) or {}
+    requests = (of.resources.requests if of.resources else None) or {}
     return Limits(
         memory_bytes=to_bytes(limits["memory"]) if "memory" in limits else None,
         cpu_millis=to_millis(limits["cpu"]) if "cpu" in limits else None,

@@ -6,9 +6,10 @@ from lightkube.resources.core_v1 import Pod
 from lightkube.resources.node_v1 import RuntimeClass
 
 from antei.api.objects import name_of, namespace_of, uid_of
+from antei.node.container_config import limits_of
 from antei.node.context import NodeContext
 from antei.node.security import sysctls_of
-from antei.runtime import HostAlias, RuntimeFailure, SandboxSpec
+from antei.runtime import HostAlias, Limits, RuntimeFailure, SandboxSpec
 from antei.world.sockets import PodAddress
 
 __all__ = ["hostname_of", "runtime_handler", "sandbox_spec"]
@@ -79,5 +80,6 @@ def sandbox_spec(
         host_ipc=bool(spec and spec.hostIPC),
         host_pid=bool(spec and spec.hostPID),
         sysctls=sysctls_of(pod),
+        limits=limits_of(spec) if spec is not None else Limits(),
         handler=handler,
     )

@@ -45,6 +45,15 @@ class HostAlias:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What a container may have and, `cpu_request_millis`, its share of a busy machine. None: no limit."""
+
+    memory_bytes: int | None = None
+    cpu_millis: int | None = None
+    cpu_request_millis: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SandboxSpec:
     """What the containers of one pod share. `directory` is the pod's own, for state, hosts and resolv.conf."""
 
@@ -60,6 +69,7 @@ class SandboxSpec:
     host_ipc: bool = False
     host_pid: bool = False
     sysctls: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()  # of all its containers together
     handler: str = ""  # of the pod's RuntimeClass, one of the runtime's; empty: the runtime chooses
     id: str = ""  # of the sandbox; empty: the driver makes one
 
@@ -129,15 +139,6 @@ class ContainerSpec:
     cpu_limit_millis: int | None = None
     cpu_request_millis: int | None = None
     security: Security = Security()
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a container may have and, `cpu_request_millis`, its share of a busy machine. None: no limit."""
-
-    memory_bytes: int | None = None
-    cpu_millis: int | None = None
-    cpu_request_millis: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

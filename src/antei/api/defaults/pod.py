@@ -22,6 +22,8 @@ from lightkube.models.core_v1 import (
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.defaults.fill import change, each, fill, inside
+from antei.api.pods import container_requests
+from antei.api.quantity import written
 
 __all__ = ["pod", "pod_spec", "template"]
 
@@ -41,10 +43,25 @@ def template(obj: PodTemplateSpec) -> PodTemplateSpec:
 def _own_spec(spec: PodSpec) -> PodSpec:
     spec = fill(spec, enableServiceLinks=True)
     spec = inside(spec, containers=each(_requests_from_limits), initContainers=each(_requests_from_limits))
+    spec = _pod_requests(spec)
     if spec.hostNetwork:
         publish = each(lambda container: inside(container, ports=each(_host_port)))
         spec = inside(spec, containers=publish, initContainers=publish)
     return spec
+
+
+def _pod_requests(spec: PodSpec) -> PodSpec:
+    """Where the pod has limits of its own: what its containers request together, or else as much as the limit."""
+    resources = spec.resources
+    if resources is None or not resources.limits:
+        return spec
+    requests = dict(resources.requests or {})
+    for name, amount in container_requests(spec).items():
+        if name in ("cpu", "memory"):
+            requests.setdefault(name, written(amount, name))
+    for name, limit in resources.limits.items():
+        requests.setdefault(name, limit)
+    return change(spec, resources=change(resources, requests=requests))
 
 
 def _requests_from_limits(container: Container) -> Container:

@@ -32,6 +32,7 @@ from antei.api.validation.fields import (
     required,
 )
 from antei.api.validation.metadata import annotation_errors, label_name, labels
+from antei.api.validation.requirements import pod_requirements
 from antei.api.validation.scheduling import affinity, tolerations, topology_spread
 from antei.api.validation.volumes import volumes
 
@@ -115,6 +116,7 @@ def pod_spec(path: str, spec: PodSpec, extra_volumes: Mapping[str, Volume] | Non
     errors += init_containers(f"{path}.initContainers", spec.initContainers or (), spec.containers, context)
     others = {container.name for container in (*spec.containers, *(spec.initContainers or ()))}
     errors += ephemeral_containers(f"{path}.ephemeralContainers", spec.ephemeralContainers or (), others, context)
+    errors += pod_requirements(f"{path}.resources", spec)
     errors += _host_network(path, spec)
     errors += one_of(f"{path}.restartPolicy", spec.restartPolicy, _RESTART_POLICIES)
     errors += one_of(f"{path}.dnsPolicy", spec.dnsPolicy, _DNS_POLICIES)

@@ -3,14 +3,25 @@ pkg/apis/core/validation/validation.go, pkg/apis/core/helper/helpers.go)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
+
+from lightkube.models.core_v1 import PodSpec
 
 from antei.api import names
 from antei.api.errors import FieldError
-from antei.api.quantity import to_decimal
-from antei.api.validation.fields import NON_NEGATIVE_MESSAGE, invalid, messages, required
+from antei.api.pods import container_requests
+from antei.api.quantity import to_decimal, written
+from antei.api.validation.fields import (
+    NON_NEGATIVE_MESSAGE,
+    forbidden,
+    invalid,
+    messages,
+    not_supported,
+    required,
+)
 
-__all__ = ["quantity_value", "resource_requirements"]
+__all__ = ["pod_requirements", "quantity_value", "resource_requirements"]
 
 _STANDARD = {
     "cpu",
@@ -26,18 +37,52 @@ _STANDARD = {
     "resourcequotas",
 }
 _OF_CONTAINERS = {"cpu", "memory", "ephemeral-storage"}
+_OF_PODS = ("cpu", "hugepages-", "memory")
 
 
-def resource_requirements(path: str, resources: Any) -> list[FieldError]:
+def pod_requirements(path: str, spec: PodSpec) -> list[FieldError]:
+    """`spec.resources` (Kubernetes: validatePodResources, validatePodResourceConsistency)."""
+    resources = spec.resources
+    if resources is None:
+        return []
+    errors = resource_requirements(path, resources, _pod_name)
+    if resources.claims:
+        errors.append(forbidden(f"{path}.claims", "claims cannot be set for Resources at pod-level"))
+    requests, limits = resources.requests or {}, resources.limits or {}
+    for name, amount in sorted(container_requests(spec).items()):
+        if name in requests and amount > to_decimal(requests[name]):
+            detail = f"must be greater than or equal to aggregate container requests of {written(amount, name)}"
+            errors.append(invalid(f"{path}.requests[{name}]", requests[name], detail))
+    for index, container in enumerate(spec.containers):
+        of_container = (container.resources.limits if container.resources is not None else None) or {}
+        for name, amount in sorted(of_container.items()):
+            if name in limits and to_decimal(amount) > to_decimal(limits[name]):
+                detail = f"must be less than or equal to pod limits of {limits[name]}"
+                errors.append(invalid(f"{path}.containers[{index}][{name}].limits", amount, detail))
+    return errors
+
+
+def _pod_name(path: str, name: str) -> list[FieldError]:
+    if name in _OF_PODS or name.startswith("hugepages-"):
+        return []
+    return [not_supported(path, name, _OF_PODS)]
+
+
+def resource_requirements(
+    path: str, resources: Any, check_name: Callable[[str, str], list[FieldError]] | None = None
+) -> list[FieldError]:
     errors: list[FieldError] = []
     if resources is None:
         return errors
+    check = check_name or _name
     limits = resources.limits or {}
     requests = resources.requests or {}
     for name, amount in sorted(limits.items()):
-        errors += _resource(f"{path}.limits[{name}]", name, amount)
+        errors += check(f"{path}.limits[{name}]", name)
+        errors += quantity_value(f"{path}.limits[{name}]", name, amount)
     for name, amount in sorted(requests.items()):
-        errors += _resource(f"{path}.requests[{name}]", name, amount)
+        errors += check(f"{path}.requests[{name}]", name)
+        errors += quantity_value(f"{path}.requests[{name}]", name, amount)
         limit = limits.get(name)
         if limit is None:
             if not _may_be_overcommitted(name):
@@ -49,10 +94,6 @@ def resource_requirements(path: str, resources: Any) -> list[FieldError]:
             detail = f"must be less than or equal to {name} limit of {limit}"
             errors.append(invalid(f"{path}.requests", amount, detail))
     return errors
-
-
-def _resource(path: str, name: str, amount: str) -> list[FieldError]:
-    return _name(path, name) + quantity_value(path, name, amount)
 
 
 def _name(path: str, name: str) -> list[FieldError]:

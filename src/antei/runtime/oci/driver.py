@@ -130,7 +130,13 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         machine, _ = await self._opened()
         asked = {"memory": spec.memory_limit_bytes is not None, "cpu": spec.cpu_limit_millis is not None}
         missing = unlimited(machine.controllers, asked)
-        messages = []
+        sandbox = self._sandboxes.get(spec.sandbox_id)
+        together = sandbox.limits if sandbox is not None else Limits()
+        asked = {"memory": together.memory_bytes is not None, "cpu": together.cpu_millis is not None}
+        messages = [
+            f"spec.resources.limits.{name}: counted by the scheduler, not enforced: this machine has no {name} cgroup"
+            for name in unlimited(machine.controllers, asked)
+        ]
         if spec.target and self._target_of(spec) is None:
             messages.append(f"targetContainerName: {spec.target} does not run as a real container")
         messages += [

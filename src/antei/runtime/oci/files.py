@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from antei.runtime import ContainerRecord, ContainerSpec, Mount, Sandbox, SandboxSpec, StartError
+from antei.runtime import ContainerRecord, ContainerSpec, Limits, Mount, Sandbox, SandboxSpec, StartError
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images import FoundImage
 from antei.runtime.images.inside import Identity, UnknownUser, identify_user, resolve_inside
@@ -21,12 +21,13 @@ from antei.runtime.oci.conmon import Runc, run_bundle
 from antei.runtime.oci.kernel import is_mounted, make_namespaces, mount_overlay, mount_read_only, mount_tmpfs, unmount
 from antei.runtime.oci.machine import Machine
 from antei.runtime.oci.pause import PauseFailure, start_pause
+from antei.runtime.oci.pod_groups import group_of, make_pod_group, remove_pod_group
 from antei.runtime.oci.seccomp import seccomp_of
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, write
 from antei.runtime.process import processes
 from antei.runtime.process.command import container_hosts
 
-__all__ = ["cgroup_path", "joined_by", "leave_sandbox", "make_sandbox", "remove_container", "start_container"]
+__all__ = ["joined_by", "leave_sandbox", "make_sandbox", "remove_container", "start_container"]
 
 #: As containerd has it: with a network of its own a pod may use low ports and ping, whoever it runs as.
 _OWN_NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
@@ -51,6 +52,7 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
         host_pid=spec.host_pid,
         share_process_namespace=spec.share_process_namespace,
         sysctls={**(_OWN_NETWORK_SYSCTLS if spec.network_namespace else {}), **spec.sysctls},
+        limits=spec.limits,
     )
     write(directory / "sandbox.json", stored)
     return stored
@@ -58,6 +60,8 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
 
 def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Runc) -> config.Joined:
     """What containers of the pod join; made where it is missing, as after a start of the machine. Raises OSError."""
+    if _pod_group(stored):
+        make_pod_group(stored.sandbox.id, stored.limits, machine.controllers)
     wanted = [kind for kind in ("ipc", "uts") if kind == "uts" or not stored.host_ipc]
     missing = [kind for kind in wanted if not is_mounted(directory / kind)]
     if missing:
@@ -70,7 +74,7 @@ def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Ru
     if stored.host_pid:
         pid = None
     elif stored.share_process_namespace:
-        pid = start_pause(runc, directory, cgroup_path(stored.sandbox.id))
+        pid = start_pause(runc, directory, group_of(stored.sandbox.id, _pod_group(stored)))
     network = stored.network_namespace
     return config.Joined(
         directory=directory,
@@ -91,6 +95,7 @@ def leave_sandbox(directory: Path, stored: StoredSandbox | None, runc: Runc) -> 
         _unmount_container(container)
     if stored is not None and stored.share_process_namespace:
         runc.delete(stored.sandbox.id)
+    remove_pod_group(directory.name)
     for name in ("ipc", "uts", "shm"):
         unmount(directory / name)
 
@@ -106,8 +111,9 @@ def _unmount_container(bundle: Path) -> None:
         unmount(volume)
 
 
-def cgroup_path(identifier: str) -> str:
-    return f"/antei/{identifier[:32]}"
+def _pod_group(stored: StoredSandbox) -> str:
+    """The id of a sandbox whose pod has a control group of its own."""
+    return stored.sandbox.id if stored.limits != Limits() else ""
 
 
 def start_container(
@@ -158,7 +164,7 @@ def start_container(
             joined,
             identity,
             rootfs=bundle / "rootfs",
-            cgroup=cgroup_path(record.id),
+            cgroup=group_of(record.id, _pod_group(sandbox)),
             held=machine.capabilities,
             resources=_resources(spec, machine, pids_limit),
             seccomp=seccomp_of(spec.security.seccomp, seccomp_directory, capabilities_of(spec, machine.capabilities)),

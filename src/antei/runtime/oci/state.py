@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from antei.runtime import ContainerRecord, Exit, Sandbox
+from antei.runtime import ContainerRecord, Exit, Limits, Sandbox
 from antei.runtime.process.processes import Process, identify
 from antei.runtime.process.state import UNKNOWN_EXIT_CODE, read, write
 
@@ -37,6 +37,7 @@ class StoredSandbox(msgspec.Struct, frozen=True):
     host_pid: bool = False
     share_process_namespace: bool = False
     sysctls: dict[str, str] = {}
+    limits: Limits = Limits()  # of the pod: it has a control group of its own where there are any
 
 
 class StoredContainer(msgspec.Struct, frozen=True):

@@ -186,11 +186,20 @@ def refuse_in_plain(spec: ContainerSpec, image: MappedImage, run: Program, netwo
         raise start_failure(run.argv[0], f"execvp {run.argv[0]}: {said}", run.working_dir)
 
 
-def unsupported(spec: ContainerSpec, capabilities: Capabilities, *, share_processes: bool, host_pid: bool) -> list[str]:
+def unsupported(
+    spec: ContainerSpec,
+    capabilities: Capabilities,
+    *,
+    share_processes: bool,
+    host_pid: bool,
+    pod_limits: bool = False,
+) -> list[str]:
     """What of a container's spec is asked for and not done, one sentence each."""
     messages = []
     if share_processes:
         messages.append("shareProcessNamespace: each container keeps a PID namespace of its own")
+    if pod_limits:
+        messages.append("spec.resources: counted by the scheduler, enforced for real images only")
     if host_pid:
         messages.append("hostPID: the container keeps a PID namespace of its own")
     if spec.target:

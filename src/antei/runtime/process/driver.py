@@ -115,6 +115,7 @@ class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
             capabilities,
             share_processes=sandbox is not None and sandbox.share_process_namespace,
             host_pid=sandbox is not None and sandbox.host_pid,
+            pod_limits=sandbox is not None and sandbox.has_limits,
         )
 
     # --- images ---

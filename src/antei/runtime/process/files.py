@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from antei.runtime import ContainerRecord, ContainerSpec, Sandbox, SandboxSpec, StartError
+from antei.runtime import ContainerRecord, ContainerSpec, Limits, Sandbox, SandboxSpec, StartError
 from antei.runtime.image_map import MappedImage
 from antei.runtime.process import command as commands
 from antei.runtime.process.capabilities import Capabilities
@@ -40,6 +40,7 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
         host_ipc=spec.host_ipc,
         host_pid=spec.host_pid,
         share_process_namespace=spec.share_process_namespace,
+        has_limits=spec.limits != Limits(),
     )
     write(directory / "sandbox.json", stored)
     _make_shared_memory(shared_memory)

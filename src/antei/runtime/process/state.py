@@ -59,6 +59,7 @@ class StoredSandbox(msgspec.Struct, frozen=True):
     host_ipc: bool = False
     host_pid: bool = False
     share_process_namespace: bool = False
+    has_limits: bool = False  # of the pod as a whole, which are not enforced
 
 
 class StoredContainer(msgspec.Struct, frozen=True):
