@@ -4,12 +4,13 @@
 
 Which run is read, and what is answered when there is none, is the kubelet's rule (Kubernetes: kubelet_pods.go,
 validateContainerLogStatus; pkg/kubelet/kuberuntime/logs/logs.go). A log that is rotated while it is followed is
-read on in its successor.
+read on in its successors; without following, the newest file alone is read.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ __all__ = ["ChosenRun", "LogFilter", "PodLogs", "choose_run"]
 
 _CHUNK_BYTES = 64 * 1024
 _POLL_SECONDS = 0.1
+_ROTATED = re.compile(r"\.(\d{8}-\d{6})(?:\.(\d+))?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +76,50 @@ class PodLogs:
         return run.attempt
 
     async def _pieces(self, path: Path, offset: int, ended: asyncio.Future[None] | None) -> AsyncGenerator[bytes, None]:
+        """Of the newest file; with `ended` of those that follow it, too, until the container has ended."""
         files = self._context.files
-        identity = (await files.size(path) or (0, 0))[0]
-        while True:
-            was_over = ended is None or ended.done()
+        if ended is None:
             while piece := await files.read(path, offset, _CHUNK_BYTES):
                 offset += len(piece)
                 yield piece
+            return
+        current = (await files.size(path) or (None, 0))[0]
+        read = {identity for file, identity in await self._chain(path) if file != path}
+        while True:
             # Read once more after the end was noticed: the last lines may have come in between.
-            if was_over:
+            was_over, is_rotated = ended.done(), False
+            chain = await self._chain(path, current)
+            for position, (file, identity) in enumerate(chain):
+                if identity in read:
+                    continue
+                if identity != current:
+                    current, offset = identity, 0
+                while piece := await files.read(file, offset, _CHUNK_BYTES):
+                    is_rotated = file == path and (await files.size(path) or (None, 0))[0] != identity
+                    if is_rotated:
+                        break  # it may be another file that was read
+                    offset += len(piece)
+                    yield piece
+                if position < len(chain) - 1:
+                    read.add(identity)
+            if was_over and not is_rotated:
                 return
-            found = await files.size(path)
-            if found is not None and (found[0] != identity or found[1] < offset):
-                rest = await self._renamed(path, identity)
-                if rest is not None:
-                    yield await files.read(rest, offset)
-                identity, offset = found[0], 0
-                continue
-            await asyncio.sleep(_POLL_SECONDS)
+            if not is_rotated:
+                await asyncio.sleep(_POLL_SECONDS)
 
-    async def _renamed(self, path: Path, identity: int) -> Path | None:
-        """Where rotation has moved the file: its last lines may not have been read yet."""
-        for name in await self._context.files.names(path.parent):
-            if name.startswith(f"{path.name}."):
-                found = await self._context.files.size(path.parent / name)
-                if found is not None and found[0] == identity:
-                    return path.parent / name
-        return None
+    async def _chain(self, path: Path, current: int | None = None) -> list[tuple[Path, int]]:
+        """The log's files with their identities, the oldest first; while `current` is the newest, it alone."""
+        files = self._context.files
+        newest = await files.size(path)
+        if newest is not None and newest[0] == current:
+            return [(path, newest[0])]
+        rotated = [name for name in await files.names(path.parent) if name.startswith(f"{path.name}.")]
+        found = []
+        for name in [*sorted((name for name in rotated if _ROTATED.search(name)), key=_rotation), path.name]:
+            size = await files.size(path.parent / name)
+            if size is not None:
+                found.append((path.parent / name, size[0]))
+        return found
 
     async def _ended(self, container_id: str) -> None:
         try:
@@ -127,6 +146,13 @@ class PodLogs:
                     return begin + index + 1
             position = begin
         return size if tail_lines == 0 else 0
+
+
+def _rotation(name: str) -> tuple[str, int]:
+    """When it was rotated, from 0.log.20260101-000000 or 0.log.20260101-000000.1."""
+    found = _ROTATED.search(name)
+    assert found is not None
+    return found[1], int(found[2] or 0)
 
 
 class LogFilter:

@@ -175,6 +175,35 @@ async def test_following_ends_with_the_container_and_misses_nothing_when_the_log
     assert b"".join(seen) == b"one\ntwo\nthree\nfour\nfive\nsix\n"
 
 
+@pytest.mark.parametrize("is_begun", [True, False], ids=["following", "before-the-first-line"])
+async def test_a_flood_that_rotates_the_log_more_than_once_between_two_looks_is_followed_whole(
+    tmp_path: Path, is_begun: bool
+) -> None:
+    logs, runtime, path = logs_at(tmp_path)
+    old = path.with_name("0.log.20260101-000000")
+    old.write_bytes(b"2026-01-01T00:00:00.000000000Z stdout F rotated before\n")
+    if not is_begun:
+        path.unlink()
+    seen: list[bytes] = []
+
+    async def follow() -> None:
+        async for piece in logs.read(RUNNING, PodLogOptions(container="app", follow=True)):
+            seen.append(piece)
+
+    following = asyncio.create_task(follow())
+    await asyncio.sleep(0.3)
+    # Names as rotation gives them: of the same second, of which there are more than ten.
+    for number in range(12):
+        if path.exists():
+            suffix = "" if number == 0 else f".{number}"
+            path.rename(path.with_name(f"0.log.20260101-000005{suffix}"))
+        path.write_bytes(b"2026-01-01T00:00:05.000000000Z stdout F flood %d\n" % number)
+    runtime.ended.set()
+    await asyncio.wait_for(following, 5)
+    flood = b"".join(b"flood %d\n" % number for number in range(12))
+    assert b"".join(seen) == (b"one\ntwo\nthree\n" if is_begun else b"") + flood
+
+
 async def test_a_log_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
     logs, _, path = logs_at(tmp_path)
     path.unlink()
