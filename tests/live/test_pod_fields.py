@@ -143,7 +143,7 @@ STAYING = [
     pod("held", container("main", FOREVER), resources={"limits": {"memory": "64Mi", "cpu": "500m"}}),
     pod(
         "again",
-        container("main", "echo run $(ls /data | wc -l); touch /data/$$.$(date +%N); exit 1", **DATA),
+        container("main", AGAIN, **DATA),
         volumes=[EMPTY],
         restartPolicy="OnFailure",
     ),
@@ -197,7 +197,7 @@ def printed(antei: Antei) -> dict[str, str]:
         return True
 
     until("all have ended", ended)
-    return {name: kubectl("logs", name, "--all-containers", check=False).out for name in names}
+    return {name: kubectl("logs", name, "--all-containers").out for name in names}
 
 
 def resolver(printed: str) -> dict[str, list[str]]:
