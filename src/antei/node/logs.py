@@ -188,7 +188,8 @@ class LogFilter:
         tags, _, content = rest.partition(b" ")
         if timestamp < self._since or (self._stream != b"all" and stream != self._stream):
             return b""
-        prefix = timestamp + b" " if self._timestamps and self._is_line_start else b""
+        # conmon has another word for it than the kubelet.
+        prefix = timestamp.replace(b"+00:00", b"Z") + b" " if self._timestamps and self._is_line_start else b""
         self._is_line_start = not tags.startswith(b"P")
         return prefix + content + (b"\n" if self._is_line_start else b"")
 

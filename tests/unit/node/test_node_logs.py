@@ -208,3 +208,8 @@ async def test_a_log_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
     logs, _, path = logs_at(tmp_path)
     path.unlink()
     assert [piece async for piece in logs.read(RUNNING, PodLogOptions(container="app"))] == []
+
+
+def test_a_time_that_conmon_has_written_is_told_as_the_kubelet_tells_it() -> None:
+    lines = LogFilter(PodLogOptions(container="app", timestamps=True), NOW)
+    assert lines.take(b"2026-01-01T00:00:01.000000001+00:00 stdout F one\n") == b"2026-01-01T00:00:01.000000001Z one\n"
