@@ -5,7 +5,8 @@ crash, hang or change a running container. It answers probes too (`world.sockets
 simulated container's ports exist nowhere else.
 """
 
-from antei.runtime.simulated.driver import Happening, ProfileOf, Reach, SimulatedRuntime
+from antei.runtime.simulated.driver import ProfileOf, SimulatedRuntime
+from antei.runtime.simulated.happenings import Happening, Reach
 from antei.runtime.simulated.node import SimulatedNode
 from antei.runtime.simulated.pod_network import SimulatedPodNetwork
 from antei.runtime.simulated.profile import (

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,45 +27,18 @@ from antei.runtime import (
 )
 from antei.runtime.simulated.command_streams import SimulatedStreams
 from antei.runtime.simulated.container import SimulatedContainer
+from antei.runtime.simulated.happenings import Happening, Reach
 from antei.runtime.simulated.profile import ContainerProfile, exec_answer, http_answer, profile_of
 from antei.world import World
 from antei.world.sockets import HttpReply
 
-__all__ = ["Happening", "ProfileOf", "Reach", "SimulatedRuntime"]
+__all__ = ["ProfileOf", "SimulatedRuntime"]
 
 _STREAM_LIMIT_BYTES = 1024 * 1024
 #: What a container of that sandbox does; None: what its image says.
 ProfileOf = Callable[[Sandbox, ContainerSpec], ContainerProfile | None]
 #: Told of what happens, and to which pod (its uid), on the loop.
-Listener = Callable[["Happening", str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Happening:
-    """One line of `SimulatedRuntime.log`.
-
-    what: pulled, created, started, listening, signalled, stopping, hung, resumed, exec, exited, removed,
-    sandbox-removed, cut, rejoined.
-    detail: the signal's name, the exit code, the command's words; seconds: the loop's clock.
-    """
-
-    seconds: float
-    at: datetime
-    what: str
-    pod: str = ""  # namespace/name
-    container: str = ""
-    attempt: int = 0
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reach:
-    """What a new connection to an address and port meets now."""
-
-    how: str  # "serving", "hung", "refused", "cut" (no answer ever comes) or "gone" (no route to host)
-    container_id: str = ""  # whose it is, where it is serving or hung
-
-
+Listener = Callable[[Happening, str], None]
 _CUT, _GONE, _REFUSED = Reach("cut"), Reach("gone"), Reach("refused")
 
 
