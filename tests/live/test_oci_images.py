@@ -114,8 +114,10 @@ def test_of_an_image_for_many_machines_the_own_one_is_taken(served: str, tmp_pat
 @needs_registry()
 def test_a_mirror_stands_in_for_a_registry(served: str, layout: Path, tmp_path: Path) -> None:
     push(layout, "box", f"{served}/library/mirrored:1")
-    images = store(tmp_path, registries={"docker.io": Registry(mirrors=(served,))})
+    # Of a mirror that is away the next one is asked; what it gives is the registry's, by its own name.
+    images = store(tmp_path, registries={"docker.io": Registry(mirrors=("127.0.0.1:1", served))})
     assert pull(images, "mirrored:1").repo_digest.startswith("docker.io/library/mirrored@sha256:")
+    assert asyncio.run(images.find("index.docker.io/library/mirrored:1")) == asyncio.run(images.find("mirrored:1"))
 
 
 @needs_registry()
