@@ -111,7 +111,9 @@ class SpecChanges:
         await client.delete(kind, name, namespace, propagation_policy=policy)
         found = meta(owner)
         again = ObjectMeta(name=name, namespace=namespace, labels=found.labels, annotations=found.annotations)
-        self._removed[(kind, namespace, name)] = replace(owner, metadata=again, status=None)
+        # Who paused it cannot go on with it: what is applied again is not paused.
+        spec = replace(owner.spec, paused=None) if isinstance(owner, Deployment) else owner.spec
+        self._removed[(kind, namespace, name)] = replace(owner, metadata=again, spec=spec, status=None)
         await asyncio.sleep(fault.seconds)
         await self._apply_again((kind, namespace, name))
 
