@@ -22,7 +22,10 @@ C = TypeVar("C", bound=Any)
 
 
 def find(conditions: Iterable[C] | None, type: str) -> C | None:
-    return next((condition for condition in conditions or () if condition.type == type), None)
+    for condition in conditions or ():
+        if condition.type == type:
+            return condition
+    return None
 
 
 def is_true(conditions: Iterable[Condition] | None, type: str) -> bool:

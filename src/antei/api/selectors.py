@@ -85,7 +85,10 @@ class Selector:
         if self.matches_nothing:
             return False
         held = labels or {}
-        return all(requirement.matches(held) for requirement in self.requirements)
+        for requirement in self.requirements:  # noqa: SIM110 - a generator would cost more than what it asks
+            if not requirement.matches(held):
+                return False
+        return True
 
     def __str__(self) -> str:
         return ",".join(str(requirement) for requirement in self.requirements)

@@ -49,17 +49,18 @@ def sort_claims(owner: Object, selector: Selector, candidates: Iterable[T]) -> C
     kept: list[T] = []
     adopt: list[T] = []
     release: list[T] = []
+    uid, is_going = uid_of(owner), is_terminating(owner)
     for obj in candidates:
         reference = controller_of(obj)
+        if reference is not None and reference.uid != uid:
+            continue
         matches = selector.matches(labels_of(obj))
         if reference is not None:
-            if reference.uid != uid_of(owner):
-                continue
             if matches:
                 kept.append(obj)
-            elif not is_terminating(owner):
+            elif not is_going:
                 release.append(obj)
-        elif matches and not is_terminating(owner) and not is_terminating(obj):
+        elif matches and not is_going and not is_terminating(obj):
             adopt.append(obj)
     return Claim(tuple(kept), tuple(adopt), tuple(release))
 

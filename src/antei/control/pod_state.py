@@ -56,6 +56,8 @@ def _ready_since(pod: Pod) -> datetime | None:
 
 def next_available_in(pods: Iterable[Pod], min_ready_seconds: int, now: datetime) -> float | None:
     """Seconds until the next of these pods gets available by the mere passing of time; None if none will."""
+    if min_ready_seconds <= 0:
+        return None  # what is ready is available
     waits = [
         (since + timedelta(seconds=min_ready_seconds) - now).total_seconds()
         for pod in pods

@@ -141,7 +141,8 @@ def check_requested(resource: Resource, new: Any, old: Any | None) -> None:
 def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> None:
     """Raises 422 for a change that must not be stored.
 
-    A subresource leaves the spec as it is, or has checked it already: there only metadata is looked at.
+    A subresource leaves the spec as it is, or has checked it already: there only metadata is looked at, and that
+    which is what is stored has been.
     """
     if resource.definition is not None:
         _refuse_custom(resource, new, old)
@@ -151,6 +152,8 @@ def check_changed(resource: Resource, new: Any, old: Any, subresource: str) -> N
     elif subresource == "resize":
         errors = [*resize_update(new, old), *object_meta_update(meta(new), meta(old))]
     elif subresource:
+        if meta(new) == meta(old):
+            return
         errors = [*object_meta_update(meta(new), meta(old)), *object_meta(resource, meta(new))]
     else:
         errors = validate_update(resource, new, old)

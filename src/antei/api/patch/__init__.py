@@ -14,7 +14,14 @@ from antei.api.patch.json_patch import apply_json_patch
 from antei.api.patch.merge import apply_merge_patch
 from antei.api.patch.strategic import apply_strategic_merge_patch
 
-__all__ = ["APPLY_PATCH", "PATCH_MEDIA_TYPES", "apply_patch", "check_patch_type"]
+__all__ = [
+    "APPLY_PATCH",
+    "MERGE_PATCH",
+    "PATCH_MEDIA_TYPES",
+    "STRATEGIC_MERGE_PATCH",
+    "apply_patch",
+    "check_patch_type",
+]
 
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"

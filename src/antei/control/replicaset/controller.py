@@ -17,7 +17,7 @@ from lightkube.resources.apps_v1 import ReplicaSet
 from lightkube.resources.core_v1 import Pod, ReplicationController
 
 from antei.api.objects import Object, controller_of, is_terminating, meta, name_of, uid_of
-from antei.api.pods import is_active, is_terminal
+from antei.api.pods import is_terminal
 from antei.api.selectors import Selector, selector_of, selector_of_map
 from antei.client import Client
 from antei.client.events import EventRecorder
@@ -68,15 +68,17 @@ class _SetController:
             self._expectations.forget(key)
             return None
         unseen_seconds = self._expectations.unmet_for_seconds(key)
-        found = candidates_of(self._pods, owner)
-        terminating = sum(is_terminating(pod) and not is_terminal(pod) for pod in found if _is_owned(pod, owner))
-        active = await claim(self._client, Pod, owner, self._selector(owner), [pod for pod in found if is_active(pod)])
+        living = [pod for pod in candidates_of(self._pods, owner) if not is_terminal(pod)]
+        terminating = sum(_is_owned(pod, owner) for pod in living if is_terminating(pod))
+        staying = [pod for pod in living if not is_terminating(pod)]
+        active = await claim(self._client, Pod, owner, self._selector(owner), staying)
         now = self._world.clock.now()
         spec = owner.spec
+        replicas = 1 if spec.replicas is None else spec.replicas
         snapshot = Snapshot(
-            replicas=1 if spec.replicas is None else spec.replicas,
+            replicas=replicas,
             active=tuple(active),
-            related=tuple(self._related_pods(owner)),
+            related=tuple(self._related_pods(owner)) if len(active) > replicas else (),
             is_deleting=is_terminating(owner),
             has_unseen_writes=unseen_seconds > 0,
         )

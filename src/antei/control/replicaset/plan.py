@@ -29,7 +29,7 @@ C = TypeVar("C", ReplicaSetCondition, ReplicationControllerCondition)
 class Snapshot:
     replicas: int
     active: tuple[Pod, ...]  # its own pods, neither finished nor being deleted
-    related: tuple[Pod, ...]  # those of all sets with the same owner, its own included
+    related: tuple[Pod, ...]  # those of all sets with the same owner, its own included; where there are too many
     is_deleting: bool  # the set itself is being deleted
     has_unseen_writes: bool
 
@@ -72,13 +72,15 @@ class Counts:
 def count_pods(
     active: Sequence[Pod], template: PodTemplateSpec | None, min_ready_seconds: int, now: datetime
 ) -> Counts:
-    wanted = (template.metadata.labels if template is not None and template.metadata is not None else None) or {}
-    return Counts(
-        replicas=len(active),
-        fully_labelled=sum(wanted.items() <= labels_of(pod).items() for pod in active),
-        ready=sum(is_ready(pod) for pod in active),
-        available=sum(is_available(pod, min_ready_seconds, now) for pod in active),
-    )
+    labels = (template.metadata.labels if template is not None and template.metadata is not None else None) or {}
+    wanted = labels.items()
+    fully_labelled = ready = available = 0
+    for pod in active:
+        fully_labelled += wanted <= labels_of(pod).items()
+        if is_ready(pod):
+            ready += 1
+            available += min_ready_seconds <= 0 or is_available(pod, min_ready_seconds, now)
+    return Counts(replicas=len(active), fully_labelled=fully_labelled, ready=ready, available=available)
 
 
 def replica_set_status(

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from antei.control.scheduler.filters import Filter, Rejection, filters_for
+from antei.control.scheduler.node_state import NodeState
 from antei.control.scheduler.pod_facts import PodFacts, PodSet
 from antei.control.scheduler.preemption import Hopeless, Preemption, Sacrifice, preempt
 from antei.control.scheduler.scores import best_node
-from antei.control.scheduler.state import ClusterState, NodeState
+from antei.control.scheduler.state import ClusterState
 from antei.control.scheduler.volumes import PodVolumes
 
 __all__ = ["Chosen", "Decision", "Unschedulable", "decide", "nodes_to_find"]
@@ -61,7 +62,8 @@ def decide(
     nominated = state.nodes.get(state.nominated_node(facts.uid) or "")
     if nominated is not None and not _look(facts, state, volumes, [nominated], 1)[1]:
         return Chosen(nominated.name, 0)
-    in_turn = [nodes[(start + offset) % len(nodes)] for offset in range(len(nodes))]
+    first = start % len(nodes)
+    in_turn = nodes[first:] + nodes[:first]
     feasible, rejections = _look(facts, state, volumes, in_turn, nodes_to_find(len(nodes)))
     if feasible:
         chosen = best_node(facts, feasible, state, siblings, volumes.chosen_node())

@@ -16,8 +16,9 @@ from lightkube.resources.core_v1 import Node
 from antei.api.objects import labels_of
 from antei.api.selectors import Requirement, Selector, selector_of
 from antei.control.node_match import matches_node_affinity, tolerates, untolerated
+from antei.control.scheduler.node_state import NodeState
 from antei.control.scheduler.pod_facts import HostPort, PodFacts, PodSet, Term, with_pod_labels
-from antei.control.scheduler.state import ClusterState, NodeState
+from antei.control.scheduler.state import ClusterState
 from antei.control.scheduler.volumes import PodVolumes
 
 __all__ = ["Filter", "Rejection", "filters_for", "spread_set"]
@@ -66,8 +67,7 @@ def _unschedulable(facts: PodFacts) -> Filter:
     rejection = Rejection(("node(s) were unschedulable",), is_final=True)
 
     def check(state: NodeState) -> Rejection | None:
-        spec = state.node.spec
-        return rejection if spec is not None and spec.unschedulable and not is_tolerated else None
+        return rejection if state.is_unschedulable and not is_tolerated else None
 
     return check
 
@@ -82,10 +82,9 @@ def _taints(facts: PodFacts) -> Filter:
     rejection = Rejection(("node(s) had untolerated taint(s)",), is_final=True)
 
     def check(state: NodeState) -> Rejection | None:
-        taints = state.node.spec.taints if state.node.spec else None
-        if not taints:
+        if not state.taints:
             return None
-        return rejection if untolerated(taints, tolerations, ("NoSchedule", "NoExecute")) else None
+        return rejection if untolerated(state.taints, tolerations, ("NoSchedule", "NoExecute")) else None
 
     return check
 
@@ -158,7 +157,7 @@ def _topology_spread(facts: PodFacts, state: ClusterState) -> Filter:
         pod_set = spread_set(facts, constraint)
         eligible = [s for s in state.nodes.values() if _counts_for(constraint, constraints, facts, s.node)]
         counts = state.by_topology(state.counts(pod_set), constraint.topologyKey, [s.name for s in eligible])
-        domains = {labels_of(s.node)[constraint.topologyKey] for s in eligible}
+        domains = {s.labels[constraint.topologyKey] for s in eligible}
         least = min((counts[domain] for domain in domains), default=0)
         if len(domains) < (constraint.minDomains or 1):
             least = 0
@@ -170,7 +169,7 @@ def _topology_spread(facts: PodFacts, state: ClusterState) -> Filter:
     skewed = Rejection(("node(s) didn't match pod topology spread constraints",))
 
     def check(node_state: NodeState) -> Rejection | None:
-        labels = labels_of(node_state.node)
+        labels = node_state.labels
         for key, max_skew, counts, least, own in prepared:
             value = labels.get(key)
             if value is None:
@@ -215,7 +214,7 @@ def _inter_pod_affinity(facts: PodFacts, state: ClusterState) -> Filter:
     repelled_by_existing = Rejection(("node(s) didn't satisfy existing pods anti-affinity rules",))
 
     def check(node_state: NodeState) -> Rejection | None:
-        labels = labels_of(node_state.node)
+        labels = node_state.labels
         if not _joins(own, labels, is_first):
             return unmatched
         if _meets(own_anti, labels):

@@ -21,8 +21,9 @@ from antei.api.conditions import find
 from antei.api.objects import is_terminating, labels_of, name_of, namespace_of
 from antei.api.selectors import selector_of
 from antei.control.scheduler.filters import Rejection
+from antei.control.scheduler.node_state import NodeState
 from antei.control.scheduler.pod_facts import PodFacts, priority_of
-from antei.control.scheduler.state import ClusterState, NodeState
+from antei.control.scheduler.state import ClusterState
 
 __all__ = ["PREEMPTED", "Hopeless", "Ineligible", "Preemption", "Sacrifice", "preempt"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from antei.api.objects import labels_of
 from antei.control.node_match import matches_term, untolerated
 from antei.control.scheduler.filters import spread_set
+from antei.control.scheduler.node_state import NodeState
 from antei.control.scheduler.pod_facts import PodFacts, PodSet
-from antei.control.scheduler.state import ClusterState, NodeState
+from antei.control.scheduler.state import ClusterState
 
 __all__ = ["DEFAULT_SPREAD", "best_node"]
 
@@ -37,7 +37,7 @@ def best_node(
     """
     if len(nodes) == 1:
         return nodes[0]
-    totals = [0.0] * len(nodes)
+    totals = [0] * len(nodes)
     for weight, scores in (
         (_WEIGHT_TAINTS, _taints(facts, nodes)),
         (_WEIGHT_NODE_AFFINITY, _node_affinity(facts, nodes)),
@@ -46,14 +46,14 @@ def best_node(
         (_WEIGHT_LEAST_ALLOCATED, _least_allocated(facts, nodes)),
         (_WEIGHT_BALANCED, _balanced(facts, nodes)),
     ):
-        for index, score in enumerate(scores):
-            totals[index] += weight * int(score)
-    ranked = range(len(nodes))
-    chosen = max(
-        ranked,
-        key=lambda i: (nodes[i].name == preferred, totals[i], -len(nodes[i].pods), -nodes[i].position),
-    )
-    return nodes[chosen]
+        if scores:
+            totals = [total + weight * int(score) for total, score in zip(totals, scores, strict=True)]
+    for node in nodes:
+        if node.name == preferred:
+            return node
+    highest = max(totals)
+    best = [node for node, total in zip(nodes, totals, strict=True) if total == highest]
+    return min(best, key=lambda node: (len(node.pods), node.position))
 
 
 def _normalized(raw: Sequence[float], *, reverse: bool = False) -> list[float]:
@@ -65,14 +65,14 @@ def _normalized(raw: Sequence[float], *, reverse: bool = False) -> list[float]:
 
 
 def _taints(facts: PodFacts, nodes: Sequence[NodeState]) -> list[float]:
-    """Fewer taints that would rather not have the pod."""
+    """Fewer taints that would rather not have the pod; nothing where no node has any, and all are equal."""
+    if not any(state.shunning_taints for state in nodes):
+        return []
     tolerations = facts.pod.spec.tolerations if facts.pod.spec else None
     counts = []
     for state in nodes:
-        taints = (state.node.spec.taints if state.node.spec else None) or ()
-        counts.append(
-            float(sum(untolerated([taint], tolerations, ("PreferNoSchedule",)) is not None for taint in taints))
-        )
+        shunned = [untolerated([taint], tolerations, ("PreferNoSchedule",)) for taint in state.shunning_taints]
+        counts.append(float(sum(taint is not None for taint in shunned)))
     return _normalized(counts, reverse=True)
 
 
@@ -85,20 +85,8 @@ def _node_affinity(facts: PodFacts, nodes: Sequence[NodeState]) -> list[float]:
 
 
 def _least_allocated(facts: PodFacts, nodes: Sequence[NodeState]) -> list[float]:
-    """The mean of the free shares of CPU and memory after the pod is there."""
     requests = facts.requests
-    scores = []
-    for state in nodes:
-        cpu = _free_share(state.allocatable.get("cpu", 0), state.scored_cpu_millis + requests.scored_cpu_millis)
-        memory = _free_share(
-            state.allocatable.get("memory", 0), state.scored_memory_bytes + requests.scored_memory_bytes
-        )
-        scores.append((cpu + memory) / 2)
-    return scores
-
-
-def _free_share(capacity: int, requested: int) -> float:
-    return (capacity - requested) * 100 / capacity if 0 < requested <= capacity else 0.0
+    return [state.free_share(requests) for state in nodes]
 
 
 def _balanced(facts: PodFacts, nodes: Sequence[NodeState]) -> list[float]:
@@ -136,27 +124,30 @@ def _spread(facts: PodFacts, nodes: Sequence[NodeState], state: ClusterState, si
     has_all_labels = [True] * len(nodes)
     for key, max_skew, pod_set in soft:
         counts = state.counts(pod_set)
-        values = [labels_of(s.node).get(key) for s in nodes]
+        values = [s.labels.get(key) for s in nodes]
         by_domain: Mapping[str, int] = state.by_topology(counts, key)
-        weight = math.log(len({value for value in values if value is not None}) + 2)
-        for index, value in enumerate(values):
-            if value is None:
-                has_all_labels[index] = has_all_labels[index] and not constraints
-            else:
-                raw[index] += by_domain.get(value, 0) * weight + (max_skew - 1)
+        distinct = set(values)
+        if None in distinct:
+            distinct.discard(None)
+            if constraints:
+                found = zip(has_all_labels, values, strict=True)
+                has_all_labels = [has and value is not None for has, value in found]
+        weight = math.log(len(distinct) + 2)
+        cost = {value: by_domain.get(value or "", 0) * weight + (max_skew - 1) for value in distinct}
+        raw = [so_far + cost.get(value, 0.0) for so_far, value in zip(raw, values, strict=True)]
     return _least_is_best(raw, has_all_labels)
 
 
 def _least_is_best(raw: Sequence[float], is_scored: Sequence[bool]) -> list[float]:
-    scored = [round(value) for value, counts in zip(raw, is_scored, strict=True) if counts]
+    rounded = [round(value) for value in raw]
+    scored = rounded if all(is_scored) else [value for value, counts in zip(rounded, is_scored, strict=True) if counts]
     if not scored:
         return []
     least, most = min(scored), max(scored)
     if most == 0:
         return [100.0 if counts else 0.0 for counts in is_scored]
     return [
-        100 * (most + least - round(value)) / most if counts else 0.0
-        for value, counts in zip(raw, is_scored, strict=True)
+        100 * (most + least - value) / most if counts else 0.0 for value, counts in zip(rounded, is_scored, strict=True)
     ]
 
 
@@ -174,9 +165,6 @@ def _pod_affinity(facts: PodFacts, nodes: Sequence[NodeState], state: ClusterSta
                 by_key.append((term.topology_key, hard_weight or term.weight, domains))
     if not by_key:
         return []
-    raw = [
-        float(sum(weight * counts.get(labels_of(s.node).get(key, ""), 0) for key, weight, counts in by_key))
-        for s in nodes
-    ]
+    raw = [float(sum(weight * counts.get(s.labels.get(key, ""), 0) for key, weight, counts in by_key)) for s in nodes]
     least, most = min(raw), max(raw)
     return [100 * (value - least) / (most - least) for value in raw] if most > least else []

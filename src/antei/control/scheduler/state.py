@@ -10,48 +10,17 @@ from __future__ import annotations
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 from lightkube.resources.core_v1 import Namespace, Node, Pod
 
 from antei.api.objects import is_terminating, labels_of, name_of, uid_of
-from antei.api.quantity import to_int, to_millis
-from antei.control.scheduler.pod_facts import HostPort, PodFacts, PodSet, Term, facts_of, priority_of
+from antei.control.scheduler.node_state import NodeState
+from antei.control.scheduler.pod_facts import PodFacts, PodSet, Term, facts_of, priority_of
 
-__all__ = ["ClusterState", "NodeState"]
+__all__ = ["ClusterState"]
 
 #: Sets of pods whose counts are kept; the one unused for longest is counted anew when it is asked for again.
 _COUNTED_SETS = 512
-
-
-@dataclass(slots=True)
-class NodeState:
-    node: Node
-    position: int  # in order of appearance: breaks ties
-    allocatable: Mapping[str, int] = field(default_factory=dict)
-    requested: Counter[str] = field(default_factory=Counter)
-    scored_cpu_millis: int = 0
-    scored_memory_bytes: int = 0
-    host_ports: Counter[HostPort] = field(default_factory=Counter)
-    pods: dict[str, PodFacts] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        return name_of(self.node)
-
-    def add(self, facts: PodFacts, sign: int = 1) -> None:
-        if sign > 0:
-            self.pods[facts.uid] = facts
-        else:
-            self.pods.pop(facts.uid, None)
-        for name, amount in facts.requests.amounts.items():
-            self.requested[name] += sign * amount
-        self.scored_cpu_millis += sign * facts.requests.scored_cpu_millis
-        self.scored_memory_bytes += sign * facts.requests.scored_memory_bytes
-        for port in facts.host_ports:
-            self.host_ports[port] += sign
-            if not self.host_ports[port]:
-                del self.host_ports[port]
 
 
 class ClusterState:
@@ -62,6 +31,7 @@ class ClusterState:
         self._of_lost_nodes: dict[str, dict[str, PodFacts]] = {}  # node name → pods on a node that is not known (yet)
         self._nominated: dict[str, tuple[PodFacts, str]] = {}  # uid → facts and the node that is being emptied for it
         self._counts: OrderedDict[PodSet, Counter[str]] = OrderedDict()
+        self._sets_by_label: dict[tuple[str, str] | None, dict[PodSet, None]] = {}  # by `_label_of`
         self._namespaces: dict[str, Mapping[str, str]] = {}  # name → labels
         #: Terms of pods that are assigned, with how many pods on which node have them.
         self.anti_affinity_terms: dict[Term, Counter[str]] = {}
@@ -70,13 +40,12 @@ class ClusterState:
 
     def set_node(self, node: Node) -> None:
         name = name_of(node)
-        allocatable = _allocatable_of(node)
         known = self.nodes.get(name)
         if known is not None:
-            known.node, known.allocatable = node, allocatable
+            known.describe(node)
             return
         self._positions += 1
-        state = NodeState(node, self._positions, allocatable)
+        state = NodeState(node, self._positions)
         self.nodes[name] = state
         for facts in self._of_lost_nodes.pop(name, {}).values():
             state.add(facts)
@@ -97,7 +66,19 @@ class ClusterState:
 
     def _drop_counts_by_namespace_labels(self) -> None:
         for pod_set in [s for s in self._counts if s.namespace_selector is not None]:
-            del self._counts[pod_set]
+            self._drop_counts(pod_set)
+
+    def _drop_counts(self, pod_set: PodSet) -> None:
+        del self._counts[pod_set]
+        label = _label_of(pod_set)
+        del self._sets_by_label[label][pod_set]
+        if not self._sets_by_label[label]:
+            del self._sets_by_label[label]
+
+    def _sets_with(self, labels: Mapping[str, str]) -> Iterator[PodSet]:
+        """The sets that are counted which a pod with these labels can be in."""
+        for label in (None, *labels.items()):
+            yield from self._sets_by_label.get(label, ())
 
     def node_of(self, uid: str) -> str | None:
         entry = self._pods.get(uid)
@@ -172,9 +153,9 @@ class ClusterState:
             lost.pop(facts.uid, None)
             if not lost:
                 self._of_lost_nodes.pop(node_name, None)
-        for pod_set, counter in self._counts.items():
+        for pod_set in self._sets_with(facts.labels):
             if self.is_in(pod_set, facts):
-                _move(counter, node_name, sign)
+                _move(self._counts[pod_set], node_name, sign)
         for term in facts.anti_affinity:
             _move_in(self.anti_affinity_terms, term, node_name, sign)
         for term in facts.affinity:
@@ -193,8 +174,9 @@ class ClusterState:
                 if self.is_in(pod_set, facts):
                     counter[node_name] += 1
             self._counts[pod_set] = counter
+            self._sets_by_label.setdefault(_label_of(pod_set), {})[pod_set] = None
             while len(self._counts) > _COUNTED_SETS:
-                self._counts.popitem(last=False)
+                self._drop_counts(next(iter(self._counts)))
         else:
             self._counts.move_to_end(pod_set)
         return counter
@@ -217,7 +199,7 @@ class ClusterState:
             count = by_node.get(node_name, 0)
             state = self.nodes.get(node_name)
             if count and state is not None:
-                value = labels_of(state.node).get(topology_key)
+                value = state.labels.get(topology_key)
                 if value is not None:
                     result[value] += count
         return result
@@ -228,6 +210,14 @@ def _differs(known: PodFacts, pod: Pod) -> bool:
     if known.pod is pod:
         return False
     return known.is_terminating != is_terminating(pod) or known.labels != labels_of(pod) or known.pod.spec != pod.spec
+
+
+def _label_of(pod_set: PodSet) -> tuple[str, str] | None:
+    """A label that all pods of the set have; None where the selector tells of none."""
+    for requirement in pod_set.selector.requirements:
+        if requirement.operator in ("=", "==") and len(requirement.values) == 1:
+            return requirement.key, requirement.values[0]
+    return None
 
 
 def _move(counter: Counter[str], node_name: str, sign: int) -> None:
@@ -241,10 +231,3 @@ def _move_in(terms: dict[Term, Counter[str]], term: Term, node_name: str, sign: 
     _move(counter, node_name, sign)
     if not counter:
         del terms[term]
-
-
-def _allocatable_of(node: Node) -> dict[str, int]:
-    amounts = (
-        (node.status.allocatable if node.status else None) or (node.status.capacity if node.status else None) or {}
-    )
-    return {name: to_millis(amount) if name == "cpu" else to_int(amount) for name, amount in amounts.items()}

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from antei.api.conversion import stored_resource, to_stored
 from antei.api.customresources.definition import CRD_BUCKET
-from antei.api.decode import decode_data
 from antei.api.defaults import apply_defaults
 from antei.api.errors import conflict, not_found
 from antei.api.objects import meta, replace_meta
-from antei.api.patch import APPLY_PATCH, apply_patch, check_patch_type
+from antei.api.patch import APPLY_PATCH, check_patch_type
 from antei.api.resources import Resource
 from antei.server.admission import Options, write_options
 from antei.server.admitted import after_admission, change_of, shown_to_judges
@@ -34,6 +31,7 @@ from antei.server.metadata import (
     typed,
     with_system_metadata,
 )
+from antei.server.patching import patched
 from antei.server.registry.creating import Creating
 from antei.server.registry.reading import fail
 from antei.server.scale import scale_of, scaled
@@ -139,12 +137,11 @@ class Changing(Creating):
             return stored
         is_scale = subresource == "scale"
         kind = resource.subresources["scale"].type if is_scale else resource.type
-        merged_by = None if resource.definition is not None else kind
+        is_built_in = resource.definition is None
 
-        def patched(current: Stored) -> Any:
+        def change(current: Stored) -> Any:
             seen = derived(current, scale_of(current.object)) if is_scale else answered(resource, current)
-            data = apply_patch(patch_type, msgspec.json.decode(seen.data), patch, merged_by)
-            decoded = decode_data(data, kind, field_validation=field_validation)
+            decoded = patched(patch_type, seen, patch, kind, field_validation, merges_by_key=is_built_in)
             if warn is not None:
                 for warning in decoded.warnings:
                     warn(warning)
@@ -157,7 +154,7 @@ class Changing(Creating):
             resource,
             namespace,
             name,
-            patched,
+            change,
             subresource=subresource,
             entries_of=entries_of_update(resource, field_manager, subresource, self.world.clock.now()),
             options=write_options("UpdateOptions", field_manager, dry_run),
