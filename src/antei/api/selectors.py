@@ -38,9 +38,9 @@ class Requirement:
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         value = labels.get(self.key)
+        if self.operator in ("=", "==", "in"):
+            return value in self.values
         match self.operator:
-            case "=" | "==" | "in":
-                return value is not None and value in self.values
             case "!=" | "notin":
                 return value is None or value not in self.values
             case "exists":

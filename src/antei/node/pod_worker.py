@@ -161,6 +161,9 @@ class PodWorker:
             self._containers.stop(grace_for_deletion(self._spec, meta(pod).deletionGracePeriodSeconds))
         elif not self._is_over and before.generation != meta(pod).generation:
             self._resizer.review()
+        is_echo = self._status.has_written(pod) and before.generation == meta(pod).generation
+        if is_echo and not self._spec.readinessGates:
+            return  # nothing is news but what others may have said of its gates
         if self._lives and not self._is_over:
             self._status.observe(pod)
             self.changed()

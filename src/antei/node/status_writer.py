@@ -79,6 +79,10 @@ class StatusWriter:
             self._written = status
             self.publish(written)
 
+    def has_written(self, pod: Pod) -> bool:
+        """Whether this is the object as this writer left it."""
+        return 0 < self._version == _version_of(pod)
+
     async def flush(self) -> None:
         """Returns when what was published last is written, or the pod is gone."""
         await self._settled.wait()

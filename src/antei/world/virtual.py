@@ -25,13 +25,18 @@ class VirtualClock:
 
     def __init__(self, epoch: datetime = EPOCH) -> None:
         self._epoch = epoch
+        self._now = (0.0, epoch)  # the last that was asked for: in virtual time many ask at one instant
 
     def step(self, seconds: float) -> None:
         """The wall clock is set forward, or back where it is negative; durations are not touched."""
         self._epoch += timedelta(seconds=seconds)
+        self._now = (0.0, self._epoch)
 
     def now(self) -> datetime:
-        return self._epoch + timedelta(seconds=asyncio.get_running_loop().time())
+        elapsed_seconds = asyncio.get_running_loop().time()
+        if elapsed_seconds != self._now[0]:
+            self._now = (elapsed_seconds, self._epoch + timedelta(seconds=elapsed_seconds))
+        return self._now[1]
 
 
 class SeededChance:

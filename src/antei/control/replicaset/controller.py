@@ -16,12 +16,13 @@ from lightkube.models.core_v1 import PodTemplateSpec
 from lightkube.resources.apps_v1 import ReplicaSet
 from lightkube.resources.core_v1 import Pod, ReplicationController
 
+from antei.api import conditions
 from antei.api.objects import Object, controller_of, is_terminating, meta, name_of, uid_of
 from antei.api.pods import is_terminal
 from antei.api.selectors import Selector, selector_of, selector_of_map
 from antei.client import Client
 from antei.client.events import EventRecorder
-from antei.client.informer import Informers
+from antei.client.informer import Handler, Informers
 from antei.control.adoption import candidates_of, claim, enqueue_matching, index_orphans
 from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key, enqueue_owner, index_by_controller
 from antei.control.expectations import Expectations
@@ -38,7 +39,7 @@ from antei.control.replicaset.plan import (
 from antei.control.status_writer import write_status
 from antei.world import World
 
-__all__ = ["ReplicaSetController", "ReplicationControllerController"]
+__all__ = ["ReplicaSetController", "ReplicationControllerController", "where_it_counts"]
 
 
 class _SetController:
@@ -59,7 +60,7 @@ class _SetController:
         index_by_controller(self._sets)
         index_orphans(self._pods)
         self._sets.add_handler(enqueue_key(queue))
-        self._pods.add_handler(enqueue_owner(queue, self.kind.__name__))
+        self._pods.add_handler(where_it_counts(enqueue_owner(queue, self.kind.__name__)))
         self._pods.add_handler(enqueue_matching(queue, self._sets, self._selector))
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -119,6 +120,29 @@ class _SetController:
 
     def _status(self, owner: Any, counts: Any, terminating: int, failure: Failure | None, now: datetime) -> Any:
         raise NotImplementedError
+
+
+def where_it_counts(handler: Handler[Pod]) -> Handler[Pod]:
+    """A handler of pods that is told of what a set counts, of which most of a pod's changes change nothing."""
+
+    def told(old: Pod | None, new: Pod | None) -> None:
+        if old is None or new is None or _counted_by(old) != _counted_by(new):
+            handler(old, new)
+
+    return told
+
+
+def _counted_by(pod: Pod) -> tuple[object, ...]:
+    metadata = meta(pod)
+    ready = conditions.find(pod.status.conditions if pod.status else None, "Ready")
+    return (
+        metadata.uid,
+        metadata.deletionTimestamp is None,
+        is_terminal(pod),
+        ready is not None and (ready.status, ready.lastTransitionTime),
+        metadata.labels,
+        metadata.ownerReferences,
+    )
 
 
 def _is_owned(pod: Pod, owner: Object) -> bool:
