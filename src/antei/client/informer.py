@@ -53,6 +53,7 @@ class Informer(Generic[T]):
         self._handlers: list[Handler[T]] = []
         self._indexes: dict[str, IndexFunction[T]] = {_NAMESPACE: _namespaces}
         self._index_entries: dict[str, dict[str, dict[Key, T]]] = {_NAMESPACE: {}}
+        self._index_values: dict[str, dict[Key, tuple[str, ...]]] = {_NAMESPACE: {}}  # where an object is entered
         self._synced = asyncio.Event()
         self._followed_since: float | None = None  # loop time; long ago for a watch that has told something
 
@@ -88,9 +89,9 @@ class Informer(Generic[T]):
             return
         self._indexes[name] = function
         self._index_entries[name] = {}
+        self._index_values[name] = {}
         for key, obj in self._objects.items():
-            for value in function(obj):
-                self._index_entries[name].setdefault(value, {})[key] = obj
+            self._enter(name, key, obj)
 
     def by_index(self, name: str, value: str) -> list[T]:
         """In the order in which they first had this value. Raises KeyError for an index that nobody added."""
@@ -155,22 +156,36 @@ class Informer(Generic[T]):
             return
         if new is not None:
             self._objects[key] = new
-        for name, function in self._indexes.items():
-            entries = self._index_entries[name]
-            values = dict.fromkeys(function(new)) if new is not None else {}
-            for value in function(old) if old is not None else ():
-                bucket = entries.get(value)
-                if bucket is not None and value not in values:
-                    bucket.pop(key, None)
-                    if not bucket:
-                        del entries[value]
-            for value in values:
-                entries.setdefault(value, {})[key] = new  # type: ignore[assignment]
+        for name in self._indexes:
+            self._enter(name, key, new)
         for handler in self._handlers:
             try:
                 handler(old, new)
             except Exception as error:  # noqa: BLE001 - one handler's mistake must not blind all the others
                 report_mistake(f"informer of {self._kind.__name__}: a handler of {'/'.join(key)}", error)
+
+    def _enter(self, name: str, key: Key, new: T | None) -> None:
+        """Into one index, under the values that it has now, and nowhere else."""
+        entries, known = self._index_entries[name], self._index_values[name]
+        values = tuple(self._indexes[name](new)) if new is not None else ()
+        before = known.get(key, ())
+        if values != before:
+            for value in before:
+                bucket = entries.get(value)
+                if bucket is not None and value not in values:
+                    bucket.pop(key, None)
+                    if not bucket:
+                        del entries[value]
+            if values:
+                known[key] = values
+            else:
+                del known[key]
+        if new is not None:
+            for value in values:
+                bucket = entries.get(value)
+                if bucket is None:
+                    bucket = entries[value] = {}
+                bucket[key] = new
 
 
 def _namespaces(obj: Object) -> tuple[str, ...]:
