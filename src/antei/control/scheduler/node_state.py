@@ -22,7 +22,8 @@ class NodeState:
     """`position`: in order of appearance, breaks ties. Amounts are in units as those of `Requests`."""
 
     __slots__ = (
-        "_free_shares",
+        "_asked",
+        "_share",
         "allocatable",
         "host_ports",
         "is_unschedulable",
@@ -45,7 +46,9 @@ class NodeState:
         self.scored_memory_bytes = 0
         self.host_ports: Counter[HostPort] = Counter()
         self.pods: dict[str, PodFacts] = {}
-        self._free_shares: dict[tuple[int, int], float] = {}
+        # What the pod that was scored last asks, and the share that this leaves; those after it often ask the same.
+        self._asked: Requests | None = None
+        self._share = 0.0
         self.describe(node)
 
     def describe(self, node: Node) -> None:
@@ -58,7 +61,7 @@ class NodeState:
         self.is_unschedulable = bool(node.spec and node.spec.unschedulable)
         self.taints: tuple[Taint, ...] = tuple(t for t in taints if t.effect in ("NoSchedule", "NoExecute"))
         self.shunning_taints: tuple[Taint, ...] = tuple(t for t in taints if t.effect == "PreferNoSchedule")
-        self._free_shares.clear()
+        self._asked = None
 
     def add(self, facts: PodFacts, sign: int = 1) -> None:
         if sign > 0:
@@ -73,17 +76,15 @@ class NodeState:
             self.host_ports[port] += sign
             if not self.host_ports[port]:
                 del self.host_ports[port]
-        self._free_shares.clear()
+        self._asked = None
 
     def free_share(self, requests: Requests) -> float:
         """The mean of the free shares of CPU and memory, in percent, after a pod that asks for this is there."""
-        asked = (requests.scored_cpu_millis, requests.scored_memory_bytes)
-        share = self._free_shares.get(asked)
-        if share is None:
-            cpu = _free(self.allocatable.get("cpu", 0), self.scored_cpu_millis + asked[0])
-            memory = _free(self.allocatable.get("memory", 0), self.scored_memory_bytes + asked[1])
-            share = self._free_shares[asked] = (cpu + memory) / 2
-        return share
+        if requests is not self._asked:
+            cpu = _free(self.allocatable.get("cpu", 0), self.scored_cpu_millis + requests.scored_cpu_millis)
+            memory = _free(self.allocatable.get("memory", 0), self.scored_memory_bytes + requests.scored_memory_bytes)
+            self._asked, self._share = requests, (cpu + memory) / 2
+        return self._share
 
 
 def _free(capacity: int, requested: int) -> float:

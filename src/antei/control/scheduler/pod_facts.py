@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from lightkube.models.core_v1 import Affinity, PodAffinityTerm
@@ -102,7 +103,13 @@ def _requests_of(pod: Pod) -> Requests:
         requests = (container.resources.requests if container.resources else None) or {}
         cpu += 0 if "cpu" in requests else DEFAULT_CPU_MILLIS
         memory += 0 if "memory" in requests else DEFAULT_MEMORY_BYTES
-    return Requests(amounts, cpu, memory)
+    return _alike(tuple(amounts.items()), cpu, memory)
+
+
+@lru_cache(maxsize=1024)
+def _alike(amounts: tuple[tuple[str, int], ...], cpu_millis: int, memory_bytes: int) -> Requests:
+    """One for all pods that ask the same: what is known of nodes for it is found again by identity."""
+    return Requests(dict(amounts), cpu_millis, memory_bytes)
 
 
 def _host_ports_of(pod: Pod) -> tuple[HostPort, ...]:
