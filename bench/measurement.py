@@ -1,4 +1,7 @@
-"""What a measurement is: a module with `FIGURES` and `measure`, which is called once for each run."""
+"""What a measurement is: a module with `FIGURES` and `measure`, which is called once for each run.
+
+With `MOST_RUNS` it is called no more often than that, whatever `--runs` says.
+"""
 
 from __future__ import annotations
 

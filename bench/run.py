@@ -57,7 +57,8 @@ def main() -> int:
         if not module.FIGURES:
             continue
         try:
-            values = _measure(name, module, options.runs, options.smallest)
+            runs = min(options.runs, getattr(module, "MOST_RUNS", options.runs))
+            values = _measure(name, module, runs, options.smallest)
         except Exception as error:  # noqa: BLE001 - is said at the end; the others are measured all the same
             failed.append(f"{name} could not be measured: {type(error).__name__}: {error}")
             continue
@@ -121,7 +122,9 @@ def _facts(name: str, figure: Figure, values: list[float]) -> dict[str, Any]:
 
 
 def _print(measured: dict[str, dict[str, Any]], runs: int) -> None:
-    table = Table(title=f"{runs} runs each" if runs != 1 else "one run", title_justify="left")
+    fewer = {facts["measurement"]: len(facts["runs"]) for facts in measured.values() if len(facts["runs"]) < runs}
+    but = "".join(f", of {name} {count}" for name, count in fewer.items())
+    table = Table(title=f"{runs} runs each{but}" if runs != 1 else "one run", title_justify="left")
     table.add_column("figure")
     table.add_column("unit")
     for name in ("min", "median", "max"):
