@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # nft and ip: pod networks and Services. MariaDB: the example's database (its own system service is not used).
 SYSTEM_PACKAGES := nftables iproute2 mariadb-server mariadb-client curl
 # For the tests. runc, conmon, skopeo, umoci and the seccomp profile of containers-common: real images; busybox and a
-# registry to make and pull some.
-TEST_PACKAGES := runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry
+# registry to make and pull some. passt, uidmap: pods' way out, and the antei of an ordinary user.
+TEST_PACKAGES := runc conmon skopeo umoci golang-github-containers-common busybox-static docker-registry passt uidmap
 # To build the example's images without a registry of Debian's.
 IMAGE_PACKAGES := $(TEST_PACKAGES) buildah mmdebstrap
 TEST_OPTIONS ?=

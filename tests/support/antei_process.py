@@ -113,6 +113,9 @@ class Antei:
     data: Path
     maps: tuple[Path, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+    #: Words before the command: who runs antei, and where both of them run.
+    as_user: tuple[str, ...] = ()
+    where: tuple[str, ...] = ()
 
     @property
     def kubeconfig(self) -> Path:
@@ -126,7 +129,7 @@ class Antei:
     # antei
 
     def cli(self, *arguments: str, check: bool = True, stdin: str = "", **environment: str) -> Output:
-        command = [sys.executable, "-m", "antei", *arguments]
+        command = [*self.as_user, sys.executable, "-m", "antei", *arguments]
         return _run(command, {**os.environ, **self.environment, **environment}, stdin, check)
 
     def up(self, *arguments: str, check: bool = True, **options: Any) -> Output:
@@ -160,7 +163,9 @@ class Antei:
     # kubectl
 
     def kubectl(self, *arguments: str, check: bool = True, stdin: str = "", **environment: str) -> Output:
-        return _run([kubectl_binary(), *arguments], {**self._kubectl_environment, **environment}, stdin, check)
+        return _run(
+            [*self.where, kubectl_binary(), *arguments], {**self._kubectl_environment, **environment}, stdin, check
+        )
 
     def kubectl_started(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -12,7 +12,9 @@ from pathlib import Path
 import click
 
 from antei.cli.instance import Instance, data_option, fail, until
+from antei.cli.privileges import own_namespaces
 from antei.cluster import remove_leftovers
+from antei.runtime.process.processes import identify
 
 __all__ = ["down"]
 
@@ -32,11 +34,14 @@ def down(data: Path, delete_data: bool) -> None:
     pid = instance.running_pid()
     if pid is None and not instance.kubeconfig.exists():
         fail(3, f"there is no cluster on {directory}")
+    own_namespaces()
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
         if not asyncio.run(until(lambda: instance.running_pid() is None, _STOP_SECONDS)):
             fail(1, f"pid {pid} did not stop within {_STOP_SECONDS:.0f} s; see {instance.log_file}")
+        # It has said that it is done; until it is gone the user's namespaces are not left.
+        asyncio.run(until(lambda: identify(pid) is None, _STOP_SECONDS))
     else:
         left = asyncio.run(remove_leftovers(directory))
         instance.unregister()

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from antei.cli.instance import fail
 from antei.cli.lines import new_console, say
+from antei.cli.privileges import own_namespaces
 from antei.runtime import Credential, ImageError
 from antei.runtime.image_map import ImageMapError, load_maps
 from antei.runtime.images import ImageStore, default_images_directory
@@ -53,6 +54,7 @@ def image(context: click.Context, directory: Path, maps: tuple[Path, ...]) -> No
     antei image ls
     antei image prune --all                 all that no container runs on
     """
+    own_namespaces()  # files of an image belong to many users
     context.obj = (directory, maps)
 
 

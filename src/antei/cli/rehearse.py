@@ -16,6 +16,7 @@ import uvloop
 from rich.console import Console
 
 from antei.cli.instance import default_directory, fail, runtime_option
+from antei.cli.privileges import own_namespaces
 from antei.cli.rehearsing import Rehearsed, Request, Unplayable, rehearse_context, rehearse_paths, undo_interrupted
 from antei.cli.up import _maps_beside, _read
 from antei.client.manifests import ManifestError
@@ -208,10 +209,11 @@ def rehearse(
     if list_only:
         _list(console)
         return
+    is_remote = context is not None or kubeconfig is not None
+    notes = () if is_remote else own_namespaces()
     journals = default_directory().absolute() / "rehearsals"
     if undo_only:
         sys.exit(_run(undo_interrupted(journals, console)))
-    is_remote = context is not None or kubeconfig is not None
     if is_remote == bool(paths):
         raise click.UsageError("either PATH, or a running cluster by --context or --kubeconfig")
     if is_remote and not namespace:
@@ -238,6 +240,7 @@ def rehearse(
             kubeconfig=kubeconfig,
             allow_node_drain=allow_node_drain,
             journals=journals,
+            notes=notes,
         )
     except (ScenarioError, ValueError) as error:
         raise click.UsageError(str(error)) from error

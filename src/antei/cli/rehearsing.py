@@ -80,6 +80,7 @@ class Request:
     kubeconfig: Path | None
     allow_node_drain: bool
     journals: Path
+    notes: tuple[str, ...] = ()  # what this machine does not let a cluster have
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +102,7 @@ async def rehearse_paths(request: Request, documents: Sequence[Document], consol
             maps=request.maps,
             lag=request.lag,
             seed=request.seed,
+            notes=request.notes,
         ) as target:
             cluster = target.cluster
             console.print(f"Kubernetes {cluster.version} with {request.nodes} nodes on this machine")

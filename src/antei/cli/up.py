@@ -25,6 +25,7 @@ from antei.api.kubernetes_yaml import KubernetesLoader
 from antei.cli.durations import DURATION
 from antei.cli.instance import Instance, data_option, default_directory, fail, runtime_option, until
 from antei.cli.lines import new_console, say
+from antei.cli.privileges import own_namespaces
 from antei.cli.progress import wait_ready
 from antei.client.apply import Applied, Applier
 from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents
@@ -107,6 +108,7 @@ def up(
         raise click.UsageError("--audit-policy says what is written to --audit-log, which is missing")
     if ephemeral and detach:
         raise click.UsageError("--ephemeral ends with the command, --detach outlives it: choose one")
+    notes = own_namespaces()
     console = new_console()
     try:
         documents = _read(paths)
@@ -145,6 +147,7 @@ def up(
             audit_log=audit_log,
             audit_policy=policy,
             manifests=manifests.absolute() if manifests is not None else None,
+            notes=notes,
         )
         logging.basicConfig(
             level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -83,7 +83,7 @@ class Cluster:
         self.settings = settings
         self.world = world or system_world()
         self.measures = Measures()
-        self.notes = list(settings.audit_policy.notes)  # what is not as it was asked for, a sentence each
+        self.notes = [*settings.notes, *settings.audit_policy.notes]  # what is not as it was asked for, a sentence each
         self.version = f"v{KUBERNETES_MINOR}.0"
         self._observer = observer
         self._probe_block = probe_block
@@ -153,6 +153,7 @@ class Cluster:
             world=self.world,
             endpoint_lag=settings.endpoint_lag_seconds,
             mode="auto" if chosen.has_namespaces else "loopback",
+            has_way_out=settings.has_way_out,
         )
         started.push_async_callback(self.network.aclose)
         await self.network.start()
@@ -176,6 +177,9 @@ class Cluster:
             ready.cancel()
         if self._running.done():
             self._running.result()
+        confined = await self.network.no_way_out()
+        if confined:
+            self.notes.append(f"pods reach nothing outside of the cluster: {confined}")
 
     async def _forget_nodes_beyond(self, node_names: Sequence[str]) -> None:
         """Nodes of a start that had more of them go as machines do that are taken away, and their pods with them.

@@ -26,6 +26,8 @@ class Settings:
     manifests: Path | None = None  # a folder of static pods: of all nodes, and in NODE/ of that one
     audit_log: Path | None = None  # requests to the API are written here, a JSON line each
     audit_policy: AuditPolicy = METADATA  # of which requests
+    has_way_out: bool = True  # pods reach what this machine reaches, where `pasta` is installed
+    notes: tuple[str, ...] = ()  # what is known not to be there before the start, a sentence each
 
     @property
     def cluster_id(self) -> str:

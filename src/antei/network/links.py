@@ -14,12 +14,12 @@ is loaded in a worker thread.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from antei.network.addresses import ClusterAddresses
 from antei.world import namespaces
+from antei.world.user_ids import ping_groups
 
 if TYPE_CHECKING:
     from pyroute2 import IPRoute
@@ -35,6 +36,7 @@ __all__ = [
     "PodLink",
     "attach",
     "detach",
+    "has_link",
     "is_attached",
     "isolate",
     "load_netlink",
@@ -64,11 +66,9 @@ _CLUSTER_SYSCTLS = {
     "net/ipv4/conf/default/send_redirects": "0",
     "net/ipv6/conf/default/disable_ipv6": "1",
 }
-_PING_GROUPS = "net/ipv4/ping_group_range"
 #: As container runtimes set them: any user may listen on port 80 and ping.
 _POD_SYSCTLS = {
     "net/ipv4/ip_unprivileged_port_start": "0",
-    _PING_GROUPS: "0 2147483647",
     "net/ipv6/conf/default/disable_ipv6": "1",  # lo keeps ::1
 }
 
@@ -144,6 +144,22 @@ def is_attached(link: PodLink) -> bool:
     return True
 
 
+def has_link(namespace: str, device: str) -> bool:
+    """Whether a device of this name is in the namespace; asked by a thread of its own, which enters it and ends."""
+    found: list[bool] = []
+
+    def work() -> None:
+        with suppress(OSError):
+            namespaces.enter(namespace)
+            with _netlink() as netlink:
+                found.append(bool(netlink.link_lookup(ifname=device)))
+
+    thread = threading.Thread(target=work, name=f"links of {namespace}")
+    thread.start()
+    thread.join()
+    return found == [True]
+
+
 def detach(link: PodLink) -> None:
     """Takes down what `attach` made, as far as it is there. The link goes now even if processes linger in it."""
     with _netlink() as netlink:
@@ -209,7 +225,7 @@ def remove_cluster(cluster_namespace: str) -> None:
 
 def _join(link: PodLink, cluster: int) -> None:
     """In the pod's namespace: the pair with its far end in the cluster's, the address, the way out."""
-    _set_sysctls(_POD_SYSCTLS)
+    _set_sysctls({**_POD_SYSCTLS, "net/ipv4/ping_group_range": ping_groups()})
     with _netlink() as netlink:
         netlink.link("set", index=1, state="up")  # lo is the first device of every namespace
         netlink.link(
@@ -254,12 +270,5 @@ def _set_sysctls(values: Mapping[str, str]) -> None:
     """Of the calling thread's namespace. Kernels without IPv6 have no such files."""
     for name, value in values.items():
         path = Path("/proc/sys") / name
-        if not path.exists():
-            continue
-        try:
+        if path.exists():
             path.write_text(value)
-        except OSError as error:
-            # In a user namespace, groups that are not mapped cannot be named.
-            if error.errno != errno.EINVAL or name != _PING_GROUPS:
-                raise
-            _LOG.info("%s stays as it is: %s", name, error)

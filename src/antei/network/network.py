@@ -32,6 +32,7 @@ from antei.network.publishing import LOOPBACK, LoopbackBackend, NodePortPublishe
 from antei.network.relay import Relay, bound
 from antei.network.resolv_conf import host_settings
 from antei.network.services import Endpoint, ServicePort, ServiceTable
+from antei.network.way_out import close_way_out, open_way_out
 from antei.world import World
 from antei.world.namespaces import NamespaceSockets
 from antei.world.sockets import HostSockets, PodAddress, Sockets
@@ -48,6 +49,7 @@ async def remove_network(cluster_id: str, directory: Path) -> None:
     loop = asyncio.get_running_loop()
     thread = ThreadPoolExecutor(1, "network removal")
     try:
+        await loop.run_in_executor(thread, partial(close_way_out, directory))
         await loop.run_in_executor(thread, partial(remove_cluster, f"antei-{cluster_id}"))
         await loop.run_in_executor(thread, partial((directory / ADDRESS_FILE).unlink, missing_ok=True))
     finally:
@@ -84,6 +86,7 @@ class ClusterNetwork:
         world: World,
         endpoint_lag: Lag = 0.0,
         mode: Mode = "auto",
+        has_way_out: bool = True,
         http_ports: tuple[int, ...] = HTTP_PORTS,
         https_ports: tuple[int, ...] = HTTPS_PORTS,
     ) -> None:
@@ -97,11 +100,13 @@ class ClusterNetwork:
         self._world = world
         self._endpoint_lag = endpoint_lag
         self._asked_mode = mode
+        self._has_way_out = has_way_out
         self._relay = Relay()
         self._nftables: NftablesBackend | None = None
         self._dns: DnsServer | None = None
         self.addresses = ClusterAddresses.of(node_names, loopback=mode == "loopback")
         self.reason = ""  # why this mode
+        self._leaving: asyncio.Task[str] | None = None
         self._pods: Pods | None = None
         self._sockets: Sockets = HostSockets()
         self._proxy: ServiceProxy | None = None
@@ -152,6 +157,9 @@ class ClusterNetwork:
         _LOG.info("network: %s (%s)", self.mode, self.reason)
         host = await asyncio.to_thread(host_settings)
         if self._nftables is not None:
+            if self._has_way_out:
+                opening = asyncio.to_thread(open_way_out, self._cluster_namespace, self._directory)
+                self._leaving = asyncio.create_task(opening, name="way out")
             publisher = NodePortPublisher(
                 self._relay, self._sockets, next(iter(self.addresses.nodes.values()), self.addresses.api)
             )
@@ -166,6 +174,10 @@ class ClusterNetwork:
             )
         await self._start_dns(host.nameservers)
         await self._ingress.start()
+
+    async def no_way_out(self) -> str:
+        """Why pods reach nothing outside of the cluster, though they should; "" when they do. Waits until known."""
+        return "" if self._leaving is None else await self._leaving
 
     async def run(self) -> None:
         """Keeps Services, Ingresses and their status in force until cancelled."""
@@ -212,10 +224,12 @@ class ClusterNetwork:
     async def destroy(self) -> None:
         """Stops serving and removes every namespace, link, table and file of this cluster."""
         await self._stop()
+        await asyncio.to_thread(close_way_out, self._directory)
         if self._pods is not None:
             await self._pods.destroy()
 
     async def _stop(self) -> None:
+        await asyncio.gather(*([self._leaving] if self._leaving is not None else []), return_exceptions=True)
         await self._relay.aclose()
         await self._ingress.aclose()
         if self._dns is not None:

@@ -4,7 +4,8 @@
         e3, n3   one of 3 endpoints at random: a lookup of (address, protocol, port, random number below 3), the number
                  being handed over in the packet's mark, which nothing else here uses
         s-<id>   session affinity: the client's endpoint if there is one in a set, otherwise one at random
-    postrouting ─► a pod that reaches itself through its Service calls from the node's address
+    postrouting ─► a pod that reaches itself through its Service calls from the node's address; what leaves the cluster
+                   from the address of the way out
     forward, output (filter) ─► what is still for a Service address has no endpoint: reset, or port unreachable
 
 Only the first packet of a connection asks; connection tracking keeps established ones where they are. `flush` and
@@ -25,7 +26,10 @@ from antei.network.addresses import ClusterAddresses
 from antei.network.services import Endpoint, ServicePort, ServiceTable
 from antei.world import namespaces
 
-__all__ = ["NftablesBackend", "Ruleset", "Transaction"]
+__all__ = ["OUTSIDE", "NftablesBackend", "Ruleset", "Transaction"]
+
+#: The device that leads out of the cluster's namespace, where there is one.
+OUTSIDE = "outside"
 
 _TABLE = "ip antei"
 #: A transaction takes some 3 ms, 10 ms for 300 Services; after this long something is wrong.
@@ -98,6 +102,7 @@ table {_TABLE} {{
   chain postrouting {{
     type nat hook postrouting priority srcnat
     ct status dnat ip saddr . ip daddr @hairpin snat to {self.hairpin_source}
+    oifname "{OUTSIDE}" masquerade
   }}
   chain refuse {{
     meta l4proto tcp reject with tcp reset

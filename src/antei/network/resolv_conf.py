@@ -34,7 +34,9 @@ def resolv_conf(pod: Pod, dns_ip: str, host: ResolverSettings) -> str:
     if policy == "None":
         settings = ResolverSettings()
     elif policy == "Default":
-        settings = host
+        # A resolver on the machine's loopback is on no pod's, unless they share it; the cluster's asks it.
+        given = (dns_ip if _is_loopback(ip) and not _is_loopback(dns_ip) else ip for ip in host.nameservers)
+        settings = replace(host, nameservers=tuple(dict.fromkeys(given)))
     else:
         namespace = namespace_of(pod) or "default"
         searches = (f"{namespace}.svc.{CLUSTER_DOMAIN}", f"svc.{CLUSTER_DOMAIN}", CLUSTER_DOMAIN, *host.searches)
@@ -66,6 +68,10 @@ def host_settings() -> ResolverSettings:
         return parse_resolv_conf(_read_host_file())
     except OSError:
         return ResolverSettings()
+
+
+def _is_loopback(ip: str) -> bool:
+    return ip.startswith("127.") or ip == "::1"
 
 
 def _read_host_file() -> str:

@@ -28,7 +28,14 @@ _LOG = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def embedded(
-    journal: Journal, *, nodes: int, maps: Sequence[Path], lag: Lag, seed: int, runtime: str = "auto"
+    journal: Journal,
+    *,
+    nodes: int,
+    maps: Sequence[Path],
+    lag: Lag,
+    seed: int,
+    runtime: str = "auto",
+    notes: tuple[str, ...] = (),
 ) -> AsyncIterator[EmbeddedTarget]:
     """The cluster, without objects yet. Raises OSError, ImageMapError or StoreError when it cannot be started."""
     directory = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="antei-rehearse-"))
@@ -43,6 +50,7 @@ async def embedded(
         runtime=runtime,
         endpoint_lag_seconds=lag.drawn_by(SeededChance(seed)),
         is_persistent=False,
+        notes=notes,
     )
     cluster = Cluster(settings, World(world.clock, world.chance), observer=watch, probe_block=block)
     try:

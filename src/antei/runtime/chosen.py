@@ -14,10 +14,12 @@ from antei.runtime.mixed import MixedRuntime
 from antei.runtime.oci import Machine, OciRuntime, detect_machine
 from antei.runtime.process import ProcessRuntime, detect
 from antei.world import World
+from antei.world.own_namespaces import is_own
 
 __all__ = ["ChosenRuntime", "choose_runtime", "runtime_of_leftovers"]
 
 _log = logging.getLogger(__name__)
+_NO_LIMITS = "limits of memory, CPU and processes are not enforced: no control groups are yours; run antei as root"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ async def choose_runtime(
     oci = OciRuntime(world, directory / "oci", store, machine=machine, seccomp_directory=directory / "seccomp")
     if wanted == "oci":
         _log.info("runtime: oci (asked for)")
-        return ChosenRuntime(oci, True)
+        return ChosenRuntime(oci, True, (_NO_LIMITS,) if is_own() and not machine.controllers.names else ())
     process = ProcessRuntime(
         world,
         directory / "runtime",
@@ -58,6 +60,10 @@ async def choose_runtime(
     notes: tuple[str, ...] = ()
     if not capabilities.namespaces:
         notes = (f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}",)
+    if is_own() and capabilities.cgroups is None:
+        notes += (_NO_LIMITS,)
+    if is_own() and wanted == "auto" and machine.refusal:
+        notes += (f"only images of an image map run: {machine.refusal}",)
     runtime: Runtime = process
     if wanted == "auto" and not machine.refusal:
         runtime = MixedRuntime(world, process, oci, image_map)

@@ -65,6 +65,7 @@ async def _of_processes(options: Options, directory: Path) -> AsyncIterator[Insi
         runtime="process",
         endpoint_lag_seconds=options.endpoint_lag_seconds,
         is_persistent=False,
+        has_way_out=False,
     )
     cluster = Cluster(settings)
     await cluster.start()

@@ -23,6 +23,7 @@ def test_the_first_transaction_replaces_whatever_was_there() -> None:
     text = RULES.rebuild(ServiceTable((WEB,))).text
     assert text.startswith("add table ip antei\ndelete table ip antei\n")
     assert "add element ip antei services { 10.96.1.1 . tcp . 80 : goto e2 }" in text
+    assert 'oifname "outside" masquerade' in text
     assert "add element ip antei node_ports { tcp . 30080 : goto n2 }" in text
     assert "10.96.1.1 . tcp . 80 . 0 : 10.244.1.2 . 8080, 10.96.1.1 . tcp . 80 . 1 : 10.244.1.3 . 8080" in text
 

@@ -37,6 +37,8 @@ class Joined:
     """The namespaces and files of a pod that its containers join, by path; None: the host's own.
 
     `pid` "": the container has a PID namespace of its own. `cgroup`: it gets a view of its own groups (version 2).
+    `own_files`: "proc", "sysfs" that the kernel lets it mount; it sees the machine's where it shares processes or a
+    network that are not ours.
     """
 
     directory: Path  # hosts, hostname, resolv.conf
@@ -48,6 +50,7 @@ class Joined:
     shared_memory: Path
     sysctls: Mapping[str, str]
     cgroup: bool
+    own_files: frozenset[str] = frozenset(("proc", "sysfs"))
 
 
 def program(spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
@@ -70,14 +73,14 @@ def container_config(
     identity: Identity,
     *,
     rootfs: Path,
-    cgroup: str,
+    cgroup: str | None,
     held: Sequence[str],
     resources: Mapping[str, Any],
     seccomp: Mapping[str, Any] | None,
     devices: Sequence[Mapping[str, Any]] = (),
     volumes: Sequence[Mount] = (),
 ) -> dict[str, Any]:
-    """Raises StartError for what no container can be made of."""
+    """Raises StartError for what no container can be made of. `cgroup` None: it stays in the groups of antei."""
     argv = program(spec, image)
     if not argv:
         raise StartError("CreateContainerError", "no command specified: neither the container nor its image has one")
@@ -85,7 +88,7 @@ def container_config(
     groups = dict.fromkeys((identity.gid, *identity.groups, *spec.security.supplemental_groups))
     mounts = [*_file_systems(spec, joined), *_binds(spec, joined, volumes)]
     linux: dict[str, Any] = {
-        "cgroupsPath": cgroup,
+        **({"cgroupsPath": cgroup} if cgroup is not None else {}),
         "namespaces": _namespaces(joined),
         "resources": resources,
         "devices": list(devices),
@@ -164,13 +167,17 @@ def _file_systems(spec: ContainerSpec, joined: Joined) -> list[dict[str, Any]]:
         return {"destination": target, "type": kind, "source": source or kind, "options": list(options)}
 
     return [
-        mount("/proc", "proc", *system),
+        mount("/proc", "proc", *system)
+        if "proc" in joined.own_files
+        else mount("/proc", "bind", "rbind", *system, source="/proc"),
         mount("/dev", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         mount("/dev/pts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"),
         mount("/dev/mqueue", "bind", "rbind", *system, source="/dev/mqueue")
         if joined.ipc is None and os.path.isdir("/dev/mqueue")
         else mount("/dev/mqueue", "mqueue", *system),
-        mount("/sys", "sysfs", *system, read_only),
+        mount("/sys", "sysfs", *system, read_only)
+        if "sysfs" in joined.own_files
+        else mount("/sys", "bind", "rbind", *system, read_only, source="/sys"),
         mount("/sys/fs/cgroup", "cgroup", *system, "relatime", read_only),
         mount("/dev/shm", "bind", "rbind", "rw", source=str(joined.shared_memory)),
     ]

@@ -41,6 +41,7 @@ from antei.runtime.oci.state import StoredContainer, StoredSandbox, load
 from antei.runtime.process import processes
 from antei.runtime.process.inside import signal_number
 from antei.runtime.process.kept import KeptContainers, Run
+from antei.runtime.process.usage import usage_of as usage_of_trees
 from antei.runtime.usage import Usage
 from antei.world import World
 
@@ -206,8 +207,11 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
 
     async def usage(self) -> Mapping[str, Usage]:
         await self._opened()
-        groups = {run.record.id: run.stored.groups for run in self._runs.values() if not run.ended.is_set()}
-        return await asyncio.to_thread(usage_of, groups) if groups else {}
+        running = [run.stored for run in self._runs.values() if not run.ended.is_set()]
+        groups = {stored.record.id: stored.groups for stored in running if stored.groups}
+        roots = {stored.record.id: stored.main.pid for stored in running if not stored.groups and stored.main}
+        of_groups = await asyncio.to_thread(usage_of, groups) if groups else {}
+        return of_groups | (await asyncio.to_thread(usage_of_trees, roots) if roots else {})
 
     async def aclose(self) -> None:
         await super().aclose()
@@ -357,7 +361,7 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         remove_container(run.directory)
 
     def _signal_all(self, run: _Run, number: int) -> None:
-        signal_all(run.stored, number)
+        signal_all(run.stored, run.directory, number)
 
     async def _running(self, container_id: str, command: Sequence[str]) -> tuple[_Run, Runc]:
         """Raises RuntimeFailure when no command can be run in it."""

@@ -24,15 +24,15 @@ _log = logging.getLogger(__name__)
 _KILL_ROUNDS = 20
 
 
-def signal_all(stored: StoredContainer, signal: int) -> None:
-    for process in members(stored.groups):
+def signal_all(stored: StoredContainer, bundle: Path, signal: int) -> None:
+    for process in _members(stored, bundle):
         processes.send(process, signal)
 
 
 def write_end(stored: StoredContainer, bundle: Path, runc: Runc, now: datetime, *, was_killed: bool) -> StoredContainer:
     """Ends what the first process has left behind, asks the kernel about memory, and stores the end."""
     for _ in range(_KILL_ROUNDS):
-        left = members(stored.groups)
+        left = _members(stored, bundle)
         if not left:
             break
         for process in left:
@@ -49,6 +49,11 @@ def write_end(stored: StoredContainer, bundle: Path, runc: Runc, now: datetime, 
     if bundle.exists():
         write(bundle / "container.json", stored)
     return stored
+
+
+def _members(stored: StoredContainer, bundle: Path) -> list[processes.Process]:
+    """By its groups; where there can be none, whoever has the container's root for its own."""
+    return members(stored.groups) if stored.groups else processes.rooted_in(bundle / "rootfs")
 
 
 def clear_away(directory: Path, runc: Runc) -> None:

@@ -26,11 +26,13 @@ from antei.runtime.oci.seccomp import seccomp_of
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, write
 from antei.runtime.process import processes
 from antei.runtime.process.command import container_hosts
+from antei.world.own_namespaces import is_own
+from antei.world.user_ids import ping_groups
 
 __all__ = ["joined_by", "leave_sandbox", "make_sandbox", "remove_container", "start_container"]
 
 #: As containerd has it: with a network of its own a pod may use low ports and ping, whoever it runs as.
-_OWN_NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
+_OWN_NETWORK_SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "0"}
 
 #: Of a bundle: the images that are mounted as volumes.
 _IMAGES = "images"
@@ -44,6 +46,7 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
     (directory / "hosts").write_text(container_hosts(spec.hostname, aliases))
     (directory / "hostname").write_text(spec.hostname + "\n")
     (directory / "resolv.conf").write_text(spec.resolv_conf or _host_resolv_conf())
+    own_network = {**_OWN_NETWORK_SYSCTLS, "net.ipv4.ping_group_range": ping_groups()}
     stored = StoredSandbox(
         sandbox=sandbox,
         hostname=spec.hostname,
@@ -51,7 +54,7 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
         host_ipc=spec.host_ipc,
         host_pid=spec.host_pid,
         share_process_namespace=spec.share_process_namespace,
-        sysctls={**(_OWN_NETWORK_SYSCTLS if spec.network_namespace else {}), **spec.sysctls},
+        sysctls={**(own_network if spec.network_namespace else {}), **spec.sysctls},
         limits=spec.limits,
     )
     write(directory / "sandbox.json", stored)
@@ -60,7 +63,7 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
 
 def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Runc) -> config.Joined:
     """What containers of the pod join; made where it is missing, as after a start of the machine. Raises OSError."""
-    if _pod_group(stored):
+    if _pod_group(stored) and machine.controllers.names:
         make_pod_group(stored.sandbox.id, stored.limits, machine.controllers)
     wanted = [kind for kind in ("ipc", "uts") if kind == "uts" or not stored.host_ipc]
     missing = [kind for kind in wanted if not is_mounted(directory / kind)]
@@ -74,8 +77,9 @@ def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Ru
     if stored.host_pid:
         pid = None
     elif stored.share_process_namespace:
-        pid = start_pause(runc, directory, group_of(stored.sandbox.id, _pod_group(stored)))
+        pid = start_pause(runc, directory, _group(stored.sandbox.id, stored, machine))
     network = stored.network_namespace
+    shared = {kind for kind, is_ours in (("proc", pid is not None), ("sysfs", network is not None)) if not is_ours}
     return config.Joined(
         directory=directory,
         hostname=stored.hostname,
@@ -86,6 +90,7 @@ def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Ru
         shared_memory=shared_memory,
         sysctls=stored.sysctls,
         cgroup=machine.controllers.is_unified,
+        own_files=frozenset(("proc", "sysfs")) - (shared if is_own() else set()),
     )
 
 
@@ -114,6 +119,11 @@ def _unmount_container(bundle: Path) -> None:
 def _pod_group(stored: StoredSandbox) -> str:
     """The id of a sandbox whose pod has a control group of its own."""
     return stored.sandbox.id if stored.limits != Limits() else ""
+
+
+def _group(identifier: str, stored: StoredSandbox, machine: Machine) -> str | None:
+    """None where no groups can be made: runc then does without."""
+    return group_of(identifier, _pod_group(stored)) if machine.controllers.names else None
 
 
 def start_container(
@@ -146,6 +156,7 @@ def start_container(
         stdin=spec.stdin,
         has_own_pids=not (sandbox.host_pid or sandbox.share_process_namespace or target),
     )
+    cgroup = _group(record.id, sandbox, machine)
     try:
         joined = joined_by(sandbox_directory, sandbox, machine, runc)
         if target is not None:
@@ -164,7 +175,7 @@ def start_container(
             joined,
             identity,
             rootfs=bundle / "rootfs",
-            cgroup=group_of(record.id, _pod_group(sandbox)),
+            cgroup=cgroup,
             held=machine.capabilities,
             resources=_resources(spec, machine, pids_limit),
             seccomp=seccomp_of(spec.security.seccomp, seccomp_directory, capabilities_of(spec, machine.capabilities)),
@@ -182,7 +193,7 @@ def start_container(
     except StartError:
         remove_container(bundle)
         raise
-    groups = cgroups.groups_of(started.main.pid) if started.main is not None else ()
+    groups = cgroups.groups_of(started.main.pid) if started.main is not None and cgroup is not None else ()
     stored = msgspec.structs.replace(stored, monitor=started.monitor, main=started.main, groups=groups)
     write(bundle / "container.json", stored)
     return stored

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from antei.world.own_namespaces import is_own
+
 __all__ = ["is_mounted", "make_namespaces", "mount_overlay", "mount_read_only", "mount_tmpfs", "unmount"]
 
 _CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
@@ -22,7 +24,8 @@ def mount_overlay(target: Path, lower: Path, upper: Path, work: Path) -> None:
     layers = (
         f"{name}={_escaped(path)}" for name, path in (("lowerdir", lower), ("upperdir", upper), ("workdir", work))
     )
-    _mount("overlay", target, "overlay", 0, ",".join(layers))
+    options = ["userxattr"] if is_own() else []  # where trusted.* attributes are not to be had
+    _mount("overlay", target, "overlay", 0, ",".join([*layers, *options]))
 
 
 def mount_read_only(target: Path, lowers: Sequence[Path]) -> None:

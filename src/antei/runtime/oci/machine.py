@@ -41,7 +41,7 @@ async def detect_machine(directory: Path) -> Machine:
 
 def _detect(directory: Path) -> Machine:
     if os.geteuid() != 0:
-        return Machine(refusal="real images need root")
+        return Machine(refusal="real images need root, or namespaces of your own")
     missing = missing_tools(_TOOLS)
     if missing:
         return Machine(refusal=f"real images need {', '.join(missing)}: install the packages of these names")
@@ -86,6 +86,7 @@ def _try(machine: Machine, directory: Path) -> str:
 
 
 def _config(machine: Machine, container: str) -> dict[str, Any]:
+    cgroup = {"cgroupsPath": f"/antei/{container}"} if machine.controllers.names else {}
     limits = resources(
         machine.controllers,
         memory_limit_bytes=64 * 1024 * 1024,
@@ -100,7 +101,7 @@ def _config(machine: Machine, container: str) -> dict[str, Any]:
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "process": {"user": {"uid": 0, "gid": 0}, "args": ["/nothing"], "env": ["PATH=/"], "cwd": "/"},
         "linux": {
-            "cgroupsPath": f"/antei/{container}",
+            **cgroup,
             "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")],
             "resources": limits,
         },

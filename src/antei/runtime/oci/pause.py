@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from antei.runtime.oci.conmon import Runc
+from antei.runtime.oci.state import identified
+from antei.runtime.process.processes import Process, alive
+from antei.runtime.process.state import read, write
 
 __all__ = ["PauseFailure", "start_pause"]
 
@@ -24,13 +27,13 @@ class PauseFailure(RuntimeError):
     """The message is runc's."""
 
 
-def start_pause(runc: Runc, sandbox: Path, cgroup: str) -> str:
+def start_pause(runc: Runc, sandbox: Path, cgroup: str | None) -> str:
     """The path of the pod's PID namespace; starts its first process where that does not run. Raises PauseFailure."""
     bundle, identifier = sandbox / "pause", sandbox.name
-    pid_file = bundle / "pid"
-    found = _namespace_of(pid_file, identifier)
-    if found is not None:
-        return found
+    known = bundle / "process.json"
+    stored = read(known, Process) if known.exists() else None
+    if stored is not None and alive(stored):
+        return _namespace_of(stored)
     runc.delete(identifier)
     rootfs = bundle / "rootfs"
     rootfs.mkdir(parents=True, exist_ok=True)
@@ -40,24 +43,19 @@ def start_pause(runc: Runc, sandbox: Path, cgroup: str) -> str:
             (rootfs / name).symlink_to(os.readlink(host))
     (bundle / "config.json").write_text(json.dumps(_config(cgroup)))
     # Its streams are nobody's: runc's own are handed on, and nothing reads them.
-    said = runc.run("run", "--detach", "--pid-file", str(pid_file), "--bundle", str(bundle), identifier)
-    found = _namespace_of(pid_file, identifier)
-    if said or found is None:
+    said = runc.run("run", "--detach", "--pid-file", str(bundle / "pid"), "--bundle", str(bundle), identifier)
+    process = identified(bundle / "pid")
+    if said or process is None:
         raise PauseFailure(f"the pod's shared PID namespace could not be made: {said or 'its first process ended'}")
-    return found
+    write(known, process)
+    return _namespace_of(process)
 
 
-def _namespace_of(pid_file: Path, identifier: str) -> str | None:
-    """None when the process that is named there is not, or no longer, the pod's."""
-    try:
-        pid = int(pid_file.read_text())
-        groups = Path(f"/proc/{pid}/cgroup").read_text()
-    except (OSError, ValueError):
-        return None
-    return f"/proc/{pid}/ns/pid" if identifier[:32] in groups else None
+def _namespace_of(process: Process) -> str:
+    return f"/proc/{process.pid}/ns/pid"
 
 
-def _config(cgroup: str) -> dict[str, Any]:
+def _config(cgroup: str | None) -> dict[str, Any]:
     shown = [Path("/usr"), *(Path("/") / name for name in _LINKS)]
     binds = [
         {"destination": str(path), "type": "bind", "source": str(path), "options": ["rbind", "ro", "nosuid", "nodev"]}
@@ -76,7 +74,7 @@ def _config(cgroup: str) -> dict[str, Any]:
             "noNewPrivileges": True,
         },
         "linux": {
-            "cgroupsPath": cgroup,
+            **({"cgroupsPath": cgroup} if cgroup is not None else {}),
             "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")],
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "maskedPaths": ["/proc/kcore", "/proc/keys"],

@@ -39,7 +39,10 @@ def exec_command(stored: StoredContainer, command: Sequence[str], capabilities: 
     root = f"/proc/{main.pid}/root"
     directory = root + stored.working_dir
     arguments = [capabilities.nsenter or "nsenter", "-t", str(main.pid), "-m", "-p", "-i", "-u"]
-    arguments += ["-n"] if capabilities.root else ["-U", "--preserve-credentials"]
+    if not capabilities.root:
+        arguments += ["-U", "--preserve-credentials"]
+    elif processes.network_namespace(main.pid) != processes.network_namespace(os.getpid()):
+        arguments.append("-n")  # the machine's own may not be joined by a user who is root of namespaces only
     arguments += ["-r", f"--wd={directory if os.path.isdir(directory) else root}"]
     if capabilities.root and (stored.user or stored.group):
         arguments += ["-S", str(stored.user or 0), "-G", str(stored.group or 0)]

@@ -27,8 +27,10 @@ __all__ = [
     "inheritable_fds",
     "kill_tree",
     "namespace_members",
+    "network_namespace",
     "pid_namespace",
     "reap",
+    "rooted_in",
     "send",
     "session_members",
     "spawn",
@@ -75,8 +77,16 @@ def command_name(pid: int) -> str | None:
 
 
 def pid_namespace(pid: int) -> str | None:
+    return _namespace(pid, "pid")
+
+
+def network_namespace(pid: int) -> str | None:
+    return _namespace(pid, "net")
+
+
+def _namespace(pid: int, kind: str) -> str | None:
     try:
-        return os.readlink(_PROC / str(pid) / "ns/pid")
+        return os.readlink(_PROC / str(pid) / "ns" / kind)
     except OSError:
         return None
 
@@ -194,6 +204,23 @@ def namespace_members(namespace: str) -> list[Process]:
     """All processes in a PID namespace, given as /proc names it: `pid:[4026532177]`."""
     found = (identify(pid) for pid in psutil.pids() if pid_namespace(pid) == namespace)
     return [process for process in found if process is not None]
+
+
+def rooted_in(directory: Path) -> list[Process]:
+    """All processes whose root is this directory, which must be a mount of its own to be told from others."""
+    try:
+        root = directory.stat()
+    except OSError:
+        return []
+    found = (identify(pid) for pid in psutil.pids() if _is_rooted(pid, root))
+    return [process for process in found if process is not None]
+
+
+def _is_rooted(pid: int, root: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(os.stat(_PROC / str(pid) / "root"), root)
+    except OSError:  # it has ended, or is another user's
+        return False
 
 
 def session_members(sessions: Collection[int]) -> list[Process]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from antei.world.own_namespaces import is_own
+
 __all__ = ["HostRoot", "RootArguments", "RootMode", "Storage", "host_root", "parse_mountinfo", "root_arguments"]
 
 RootMode: TypeAlias = Literal["overlay", "directories", "read-only"]
@@ -75,7 +77,11 @@ def host_root() -> HostRoot:
         elif entry.is_dir():
             directories.append(entry.name)
     mounts, hidden = [], []
+    is_ours = is_own()
     for point, kind in parse_mountinfo(mountinfo):
+        # In namespaces of the user's own what other containers have is not locked: an overlay may span it.
+        if is_ours and (kind == "nsfs" or (kind, point.rsplit("/", 1)[-1]) in _OF_CONTAINERS):
+            continue
         if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK):
             mounts.append((point, kind))
         else:
