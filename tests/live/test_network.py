@@ -59,6 +59,7 @@ class Cluster:
             world=world,
             mode=mode,
             http_ports=(0,),
+            has_way_out=False,
         )
         self._closing: list[Callable[[], None]] = []
         self._slices: dict[str, EndpointSlice] = {}
