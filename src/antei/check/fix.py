@@ -7,7 +7,8 @@ from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-from antei.check.model import ABSENT, SEVERITIES, Edit, Finding, Path
+from antei.check.model import ABSENT, SEVERITIES, Edit, Finding
+from antei.check.path import Path
 from antei.check.report import Report
 from antei.check.rewriting import RewriteError, rewrite
 from antei.check.sources import Source, items_of

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from antei.check.workload import Graph, Item
+from antei.check.path import Path, at, format_path
+from antei.check.workload import Graph, Item
 
 __all__ = [
     "ABSENT",
@@ -17,23 +16,14 @@ __all__ = [
     "Edit",
     "Finding",
     "Options",
-    "Path",
     "Problem",
     "Rule",
     "Severity",
-    "at",
-    "format_path",
-    "parse_path",
     "remove",
     "rename",
     "rule",
     "set_field",
 ]
-
-#: Where a field is: names of fields and keys, and indices of lists.
-Path = tuple[str | int, ...]
-
-_STEP = re.compile(r"\[(\d+)\]|\[([^\]]+)\]|([^.\[\]]+)")
 
 
 class Severity(StrEnum):
@@ -47,33 +37,6 @@ class Severity(StrEnum):
 
 #: From grave to slight.
 SEVERITIES = (Severity.ERROR, Severity.WARNING, Severity.INFO)
-
-
-def at(*steps: str | int | Path) -> Path:
-    """A path of steps and of paths: `at(container_path, "ports", 0)`."""
-    path: Path = ()
-    for step in steps:
-        path += step if isinstance(step, tuple) else (step,)
-    return path
-
-
-def format_path(path: Path) -> str:
-    """As Kubernetes writes it: `spec.containers[0].name`."""
-    text = ""
-    for step in path:
-        if isinstance(step, int) or re.search(r"[.\[\]/]", step):
-            text += f"[{step}]"
-        else:
-            text += f".{step}" if text else step
-    return text
-
-
-def parse_path(text: str) -> Path:
-    """The path that Kubernetes' text of it stands for."""
-    steps: list[str | int] = []
-    for index, key, name in _STEP.findall(text):
-        steps.append(int(index) if index else key or name)
-    return tuple(steps)
 
 
 class _Absent:
@@ -151,7 +114,7 @@ class Options:
     dependency_paths: tuple[str, ...] = ()
 
 
-Check = Callable[["Graph", Options], Iterable[Problem]]
+Check = Callable[[Graph, Options], Iterable[Problem]]
 
 
 @dataclass(frozen=True, slots=True)

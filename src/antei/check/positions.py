@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from antei.check.model import Path
+from antei.check.path import Path
 
 __all__ = ["Duplicate", "Ignore", "Positions", "ignores_in", "positions_of"]
 

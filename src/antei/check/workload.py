@@ -26,7 +26,7 @@ from antei.api.pods import is_sidecar
 from antei.api.retired import ServedVersion, served_versions
 from antei.api.selectors import Selector, selector_of, selector_of_map
 from antei.api.validation import validate_create
-from antei.check.model import Path, at, parse_path
+from antei.check.path import Path, at, parse_path
 from antei.check.positions import Positions
 from antei.client.manifests import Document
 

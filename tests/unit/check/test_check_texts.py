@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from antei.check.fix import apply_edits, fix, migrate
-from antei.check.model import Edit, format_path, parse_path, remove, rename, set_field
+from antei.check.model import Edit, remove, rename, set_field
+from antei.check.path import format_path, parse_path
 from antei.check.positions import ignores_in, positions_of
 from antei.check.report import Acceptance, Policy, Report, check
 from antei.check.rewriting import RewriteError, rewrite

@@ -9,7 +9,8 @@ from typing import Any
 from antei.api.probe_arithmetic import Range, Stop
 from antei.check.arithmetic import Budget
 from antei.check.explain import WorkloadFigures
-from antei.check.model import ABSENT, SEVERITIES, Edit, Finding, Rule, format_path
+from antei.check.model import ABSENT, SEVERITIES, Edit, Finding, Rule
+from antei.check.path import format_path
 from antei.check.report import Report
 
 __all__ = ["render", "rules_data"]

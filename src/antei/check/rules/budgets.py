@@ -10,7 +10,8 @@ from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from antei.api.intorpercent import resolve
 from antei.check.arithmetic import Budget, budget_at, is_countable
 from antei.check.explain import replica_range
-from antei.check.model import Edit, Options, Path, Problem, Rule, Severity, remove, rule, set_field
+from antei.check.model import Edit, Options, Problem, Rule, Severity, remove, rule, set_field
+from antei.check.path import Path
 from antei.check.workload import Graph, Item, Workload, labels_text, selector_in
 
 __all__ = ["RULES", "closest_labels"]

@@ -12,20 +12,8 @@ import msgspec
 from antei.api.retired import ServedVersion, served_versions
 from antei.api.schema import Kind, StructSchema, ValueSchema, struct_schema
 from antei.api.selectors import selector_of
-from antei.check.model import (
-    Edit,
-    Options,
-    Path,
-    Problem,
-    Rule,
-    Severity,
-    at,
-    format_path,
-    parse_path,
-    rename,
-    rule,
-    set_field,
-)
+from antei.check.model import Edit, Options, Problem, Rule, Severity, rename, rule, set_field
+from antei.check.path import Path, at, format_path, parse_path
 from antei.check.workload import Graph, Item, labels_text
 
 __all__ = ["RULES"]

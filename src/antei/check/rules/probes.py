@@ -11,7 +11,8 @@ from lightkube.models.core_v1 import Container, Probe
 
 from antei.api.pods import find_container_port
 from antei.api.probe_arithmetic import detection, longest_start, refusal
-from antei.check.model import Edit, Options, Path, Problem, Rule, Severity, at, remove, rule, set_field
+from antei.check.model import Edit, Options, Problem, Rule, Severity, remove, rule, set_field
+from antei.check.path import Path, at
 from antei.check.workload import Graph, PodContainer, Workload
 
 __all__ = ["RULES", "named_services", "service_ports"]

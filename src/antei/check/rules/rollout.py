@@ -9,7 +9,8 @@ from lightkube.models.core_v1 import PodSpec
 from antei.api.selectors import selector_of
 from antei.check.arithmetic import pod_ready, pod_stop
 from antei.check.explain import bounds_in, replica_range
-from antei.check.model import Edit, Options, Problem, Rule, Severity, at, rule, set_field
+from antei.check.model import Edit, Options, Problem, Rule, Severity, rule, set_field
+from antei.check.path import at
 from antei.check.workload import Graph, Workload
 from antei.control.deployment.rolling import is_rolling
 

@@ -7,7 +7,8 @@ from difflib import get_close_matches
 
 from lightkube.models.networking_v1 import IngressBackend, IngressSpec, ServiceBackendPort
 
-from antei.check.model import Edit, Options, Path, Problem, Rule, Severity, at, rule, set_field
+from antei.check.model import Edit, Options, Problem, Rule, Severity, rule, set_field
+from antei.check.path import Path, at
 from antei.check.rules.budgets import nothing_selected
 from antei.check.workload import Graph, Item, Workload
 

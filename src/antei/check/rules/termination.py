@@ -12,7 +12,8 @@ from antei.api.probe_arithmetic import (
     grace_seconds,
     hook_of,
 )
-from antei.check.model import Options, Problem, Rule, Severity, at, remove, rule, set_field
+from antei.check.model import Options, Problem, Rule, Severity, remove, rule, set_field
+from antei.check.path import at
 from antei.check.rules.probes import service_ports
 from antei.check.workload import Graph, Workload
 
