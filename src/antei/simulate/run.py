@@ -70,6 +70,8 @@ async def _play(
     plan: Plan, what: Play, seed: int, with_results: bool, tell: Callable[[str], None] | None, skips_calm: bool
 ) -> Played:
     async with open_scene(plan, seed, tell, what.heartbeat_seconds(plan), skips_calm=skips_calm) as scene:
+        # What goes wrong does not wait for a probe or a heartbeat: it falls anywhere in their periods.
+        await asyncio.sleep(scene.chance.stream("moment").uniform(0.0, what.moment_seconds))
         scene.begin(what.arrivals, what.expected_seconds)
         reason, seconds = await _act(scene, what)
         ended_at = scene.cluster.seconds

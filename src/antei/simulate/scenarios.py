@@ -50,7 +50,8 @@ class Stuck(Exception):
 class Play:
     """`expected_seconds` is roughly how long it takes: of long ones fewer requests are kept.
 
-    `lead_in_seconds`, `lead_out_seconds`: load before it begins and after its end.
+    `lead_in_seconds`, `lead_out_seconds`: load before it begins and after its end. `moment_seconds`: it begins anywhere
+    within so long.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Play:
     loses_nodes: bool = True
     lead_in_seconds: float = 5.0
     lead_out_seconds: float = 5.0
+    moment_seconds: float = 0.0
 
     def heartbeat_seconds(self, plan: Plan) -> float:
         """Where no node is lost, nobody needs to hear of each so often: a long run has better things to do."""
@@ -89,6 +91,7 @@ def play_of(plan: Plan) -> Play:
         scenario.title,
         lambda scene: _rehearse(scene, scenario),
         120.0,
+        moment_seconds=HEARTBEAT_SECONDS,
         lead_in_seconds=scenario.lead_in_seconds,
         lead_out_seconds=0.0,  # its own comes before what it did is undone
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from importlib.resources import files
 from itertools import combinations
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -30,11 +32,12 @@ GIVEN = os.environ.get("ANTEI_REHEARSAL_REPORTS", "")
 REPORTS = (
     [Path(name) for name in GIVEN.split(":")] if GIVEN else sorted((Path(__file__).parent / "real").glob("*.json"))
 )
-SEEDS = range(1, 4)
+SEEDS = range(1, 6)
 #: Of these the order is Kubernetes' and the workload's; others race, there as here.
 ORDERED = ("terminating", "pre-stop", "sigterm", "exited", "gone")
-#: Real runs have a machine's own delays on top.
-SLACK_SECONDS, SLACK_REQUESTS = 6.0, 12
+#: Above and below what five real runs spread over: processes, probes and a client take time on a machine, and nobody
+#: sees the same second twice. 50 requests a second go to two pods.
+SLACK_SECONDS, SLACK_REQUESTS = 2.0, 25
 
 
 def reports() -> list[dict[str, Any]]:
@@ -72,18 +75,28 @@ def test_order_losses_and_times_agree(name: str) -> None:
     real = [scenario for report in reports() for scenario in report["scenarios"] if scenario["name"] == name]
     here = simulated(name)
     assert all(result.run is not None and result.run.is_finished for result in here)
-    lost = [result.requests.lost for result in here]
-    for scenario in real:
-        assert min(lost) - SLACK_REQUESTS <= scenario["lost"] <= max(lost) + SLACK_REQUESTS
-        took = scenario["times"]["recoverSeconds"]
-        times = [result.times.recover for result in here if result.times.recover is not None]
-        if took is not None and times:
-            assert min(times) - SLACK_SECONDS <= took <= max(times) + SLACK_SECONDS
+    within([s["lost"] for s in real], [result.requests.lost for result in here], SLACK_REQUESTS)
+    for field, times in (
+        ("detectSeconds", [result.times.detect for result in here]),
+        ("recoverSeconds", [result.times.recover for result in here]),
+        ("durationSeconds", [result.times.duration for result in here]),
+    ):
+        within([s["times"][field] for s in real], times, SLACK_SECONDS)
     always = set.intersection(*(pairs(scenario["lives"]) for scenario in real))
     for result in here:
         assert result.run is not None
         against = {(later, earlier) for earlier, later in always} & pairs(lives(result.run))
         assert not against
+
+
+def within(real: Sequence[float | None], simulated: Sequence[float | None], slack: float) -> None:
+    """The simulated median lies within what real runs spread over. None: it did not happen, there or here."""
+    seen, found = [value for value in real if value is not None], [value for value in simulated if value is not None]
+    if len(seen) * 2 < len(real) or len(found) * 2 < len(simulated):
+        assert len(seen) * 2 < len(real)
+        assert len(found) * 2 < len(simulated)
+        return
+    assert min(seen) - slack <= median(found) <= max(seen) + slack
 
 
 def pairs(of: list[dict[str, Any]]) -> set[tuple[str, str]]:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from antei.runtime import ContainerRecord, ContainerSpec, Exit
-from antei.runtime.simulated.profile import ContainerProfile, ScheduledExit, scheduled_exit
+from antei.runtime.simulated.profile import NOBODYS_PORT, ContainerProfile, ScheduledExit, scheduled_exit
 from antei.world import Clock
 
 __all__ = ["SimulatedContainer"]
@@ -38,6 +38,7 @@ class SimulatedContainer:
         self._timers: list[asyncio.TimerHandle] = []
         self._stopping = False
         self._hung = False
+        self._hung_at = self._hung_seconds = 0.0  # since when, and how long before that
         self._disturbance: asyncio.Future[None] | None = None
         self._held_back: list[Callable[[], None]] = []  # what a hung process does once it runs on
         self._awake = asyncio.Event()
@@ -48,8 +49,8 @@ class SimulatedContainer:
             self._later(ends.after_seconds, lambda: self._own_end(ends))
         if profile.hangs_after_seconds is not None:
             self._later(profile.hangs_after_seconds, self.hang)
-        if profile.listens_after_seconds > 0:
-            self._later(profile.listens_after_seconds, lambda: self._report(self, "listening", ""))
+        self._coming_up: asyncio.TimerHandle | None = None
+        self._come_up_later()
 
     @property
     def running(self) -> bool:
@@ -63,12 +64,23 @@ class SimulatedContainer:
     def since_start_seconds(self) -> float:
         return self._loop.time() - self._started
 
+    @property
+    def _awake_seconds(self) -> float:
+        """What stands still gets no nearer to listening."""
+        hung = self._hung_seconds + (self._loop.time() - self._hung_at if self._hung else 0.0)
+        return self.since_start_seconds - hung
+
+    def _come_up_later(self) -> None:
+        left = self.profile.listens_after_seconds - self._awake_seconds
+        if left > 0:
+            self._coming_up = self._loop.call_later(left, self._report, self, "listening", "")
+
     def calm(self) -> Awaitable[None] | None:
         """Returns once its answers may be others than now; None while they may be at any time."""
         settles = self.profile.settles_after_seconds
         if settles is None or not self.running or self._hung or self._stopping:
             return None
-        if self.since_start_seconds + _ROUNDING_SECONDS < settles:
+        if self._awake_seconds + _ROUNDING_SECONDS < settles:
             return None
         return self._until_disturbed()
 
@@ -84,7 +96,8 @@ class SimulatedContainer:
 
     def listens_on(self, port: int) -> bool:
         profile = self.profile
-        return self.has_come_up and (profile.ports is None or port in profile.ports)
+        is_served = port != NOBODYS_PORT if profile.ports is None else port in profile.ports
+        return self.has_come_up and is_served
 
     @property
     def has_come_up(self) -> bool:
@@ -92,7 +105,7 @@ class SimulatedContainer:
         return (
             self.running
             and (self.profile.serves_while_stopping or not self._stopping)
-            and self.since_start_seconds + _ROUNDING_SECONDS >= self.profile.listens_after_seconds
+            and self._awake_seconds + _ROUNDING_SECONDS >= self.profile.listens_after_seconds
         )
 
     def signal(self, name: str) -> None:
@@ -110,7 +123,9 @@ class SimulatedContainer:
 
     def hang(self) -> None:
         if self.running and not self._hung:
-            self._hung = True
+            self._hung, self._hung_at = True, self._loop.time()
+            if self._coming_up is not None:
+                self._coming_up.cancel()
             self._awake.clear()
             self.disturb()
             self._report(self, "hung", "")
@@ -119,6 +134,8 @@ class SimulatedContainer:
         if not self._hung:
             return
         self._hung = False
+        self._hung_seconds += self._loop.time() - self._hung_at
+        self._come_up_later()
         self._awake.set()
         self._report(self, "resumed", "")
         held_back, self._held_back = self._held_back, []
@@ -129,7 +146,7 @@ class SimulatedContainer:
         """The container is over, whatever it was doing."""
         if not self.running:
             return
-        for timer in self._timers:
+        for timer in (*self._timers, *((self._coming_up,) if self._coming_up is not None else ())):
             timer.cancel()
         ended = Exit(exit_code, self._clock.now(), int(signal) if signal is not None else None, oom_killed)
         self.record = replace(self.record, exit=ended)

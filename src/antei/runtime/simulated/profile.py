@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TypeAlias
 
 __all__ = [
+    "NOBODYS_PORT",
     "ContainerProfile",
     "ExecAnswer",
     "ExecFunction",
@@ -25,6 +26,10 @@ __all__ = [
     "profile_of",
     "scheduled_exit",
 ]
+
+
+#: tcpmux: a probe of it fails, as it does on any machine.
+NOBODYS_PORT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +78,7 @@ class ContainerProfile:
     exec:  a table by command, or a function of (command, seconds since start). A command that the table lacks
            ends at once with 0, except `sleep N`, which takes that long.
     grpc:  health status by service name, or a function of the seconds since start; None: no health API.
-    ports: where it listens; None is everywhere.
+    ports: where it listens; None is everywhere but on NOBODYS_PORT.
     """
 
     listens_after_seconds: float = 0.0
