@@ -106,7 +106,7 @@ def prepare_cluster(namespace: str, addresses: ClusterAddresses) -> None:
         )
 
 
-def attach(link: PodLink, cluster_namespace: str) -> None:
+def attach(link: PodLink, cluster_namespace: str, user_namespace: Path | None = None) -> None:
     """Gives the pod its namespace and joins it to the cluster's, where the calling thread must be and stays.
 
     Raises OSError; what was made half is taken down.
@@ -114,7 +114,7 @@ def attach(link: PodLink, cluster_namespace: str) -> None:
     cluster = os.open(namespaces.path_of(cluster_namespace), os.O_RDONLY | os.O_CLOEXEC)
     try:
         try:
-            namespaces.create(link.namespace)
+            namespaces.create(link.namespace, user_namespace)
             _join(link, cluster)
         finally:
             namespaces.enter(cluster_namespace)

@@ -158,13 +158,13 @@ class NamespacePodNetwork:
         if removed:
             _LOG.info("removed what earlier pods left in the network: %s", ", ".join(removed))
 
-    async def attach(self, pod_uid: str, node_name: str) -> PodAddress:
+    async def attach(self, pod_uid: str, node_name: str, user_namespace: Path | None = None) -> PodAddress:
         kept = self._started()
         async with self._locks.setdefault(pod_uid, asyncio.Lock()):
             link = self._link(pod_uid, kept.assignments.assign(pod_uid, node_name))
             # Also for a pod that is known: a write of its address may have failed, or been cancelled.
             data = kept.assignments.encoded()
-            await self._run(self._attaching, partial(self._attach, kept, data, link))
+            await self._run(self._attaching, partial(self._attach, kept, data, link, user_namespace))
             return PodAddress(link.ip, link.namespace)
 
     async def detach(self, pod_uid: str) -> None:
@@ -209,12 +209,12 @@ class NamespacePodNetwork:
         self._attaching.shutdown(wait=False)
         self._detaching.shutdown(wait=False)
 
-    def _attach(self, kept: _Kept, data: bytes, link: links.PodLink) -> None:
+    def _attach(self, kept: _Kept, data: bytes, link: links.PodLink, user_namespace: Path | None) -> None:
         kept.write(data)
         if links.is_attached(link):
             return
         links.detach(link)  # after a crash half-way, or a reboot that left the file only
-        links.attach(link, self.cluster_namespace)
+        links.attach(link, self.cluster_namespace, user_namespace)
 
     def _link(self, uid: str, assignment: Assignment) -> links.PodLink:
         digest = hashlib.sha256(uid.encode()).hexdigest()[:10]
@@ -253,7 +253,7 @@ class LoopbackPodNetwork:
         self._kept = await self._run(partial(_Kept, self._path, self._addresses))
         self._host = await self._run(host_settings)
 
-    async def attach(self, pod_uid: str, node_name: str) -> PodAddress:
+    async def attach(self, pod_uid: str, node_name: str, user_namespace: Path | None = None) -> PodAddress:
         kept = self._started()
         assignment = kept.assignments.assign(pod_uid, node_name)
         await self._run(partial(kept.write, kept.assignments.encoded()))

@@ -9,7 +9,7 @@ from lightkube.resources.core_v1 import Pod
 
 from antei.api.pods import is_terminal, pod_requests
 from antei.api.quantity import to_decimal
-from antei.node.security import forbidden_sysctl
+from antei.node.security import forbidden_sysctl, wants_apparmor
 
 __all__ = ["missing", "rejection", "resize_refusal"]
 
@@ -23,6 +23,8 @@ def rejection(pod: Pod, others: Iterable[Pod], allocatable: Mapping[str, str]) -
     sysctl = forbidden_sysctl(pod)
     if sysctl is not None:
         return "SysctlForbidden", f'Pod was rejected: forbidden sysctl: "{sysctl}" not allowlisted'
+    if wants_apparmor(pod):
+        return "AppArmor", "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host"
     for name, wanted, used, capacity in _shortages(pod, others, allocatable):
         return _out_of(name, wanted, used, capacity)
     return None

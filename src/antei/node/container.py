@@ -307,9 +307,17 @@ class ContainerWorker:
         environment = await fetch_environment(self._context, pod, self._container, self._home.node_facts)
         for message in environment.skipped:
             self._event("Warning", "InvalidEnvironmentVariableNames", message)
-        mounts = await self._home.volumes.mounts(pod, self._container.volumeMounts, environment.values)
+        volumes = self._home.volumes
         spec = container_spec(
-            self._context, pod, self._container, self._attempt, self._home.sandbox.id, environment.values, mounts, image
+            self._context,
+            pod,
+            self._container,
+            self._attempt,
+            self._home.sandbox.id,
+            environment.values,
+            await volumes.mounts(pod, self._container, environment.values),
+            image,
+            devices=volumes.devices(pod, self._container),
         )
         await self._context.files.make_directory(spec.log_path.parent)
         if spec.termination_log is not None:

@@ -15,9 +15,10 @@ from antei.api.quantity import to_bytes, to_millis
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.environment import Environment, Sources, expand_all, references, resolve
+from antei.node.oom_score import oom_score_adj
 from antei.node.security import identity_of, security_of
 from antei.node.termination import stop_signal
-from antei.runtime import ContainerSpec, Image, Limits, Mount
+from antei.runtime import ContainerSpec, Device, Image, Limits, Mount
 
 __all__ = ["container_spec", "fetch_environment", "limits_of", "log_path", "termination_log_path"]
 
@@ -60,6 +61,8 @@ def container_spec(
     environment: Mapping[str, str],
     mounts: tuple[Mount, ...],
     image: Image | None = None,
+    *,
+    devices: tuple[Device, ...] = (),
 ) -> ContainerSpec:
     """Raises ConfigError where the pod's security rules forbid to run it."""
     run_as_user, run_as_group = identity_of(pod, container, image)
@@ -75,6 +78,7 @@ def container_spec(
         env=environment,
         working_dir=container.workingDir,
         mounts=mounts,
+        devices=devices,
         log_path=log_path(context, pod, container.name, attempt),
         termination_log=termination_log_path(context, pod, container.name, attempt),
         termination_message_path=container.terminationMessagePath or "/dev/termination-log",
@@ -90,6 +94,7 @@ def container_spec(
         memory_limit_bytes=limits.memory_bytes,
         cpu_limit_millis=limits.cpu_millis,
         cpu_request_millis=limits.cpu_request_millis,
+        oom_score_adj=oom_score_adj(pod, container, to_bytes(context.allocatable.get("memory"))),
         security=security_of(pod, container),
     )
 

@@ -16,13 +16,14 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from antei.node.volumes.memory import DIRECTORY
+from antei.node.volumes.memory import DIRECTORY, make_memory_volume
 from antei.node.volumes.ownership import give_to_group, usage
+from antei.world.mounts import is_mounted, mount_by_program, unmount_below
 
 __all__ = ["DiskFiles", "FileContent", "Files"]
 
@@ -66,8 +67,16 @@ class Files(Protocol):
         """Where what is written takes memory in place of disk; None where there is no such place."""
         ...
 
+    async def make_memory(self, path: Path, size_bytes: int) -> None:
+        """A directory there with so much room, or, where this machine does not let us mount, with all that there is."""
+        ...
+
+    async def mount_nfs(self, export: str, path: Path, options: Sequence[str]) -> bool:
+        """SERVER:PATH at `path`, which is made; again: it stays. False where this machine has no NFS."""
+        ...
+
     async def remove_tree(self, path: Path) -> None:
-        """No error when it is gone; does not follow links."""
+        """No error when it is gone; does not follow links. What is mounted there is unmounted, and stays as it is."""
         ...
 
     async def kind(self, path: Path) -> str | None:
@@ -116,6 +125,12 @@ class DiskFiles:
 
     async def memory_directory(self) -> Path | None:
         return DIRECTORY if await asyncio.to_thread(os.access, DIRECTORY, os.W_OK) else None
+
+    async def make_memory(self, path: Path, size_bytes: int) -> None:
+        await asyncio.to_thread(make_memory_volume, path, size_bytes)
+
+    async def mount_nfs(self, export: str, path: Path, options: Sequence[str]) -> bool:
+        return await asyncio.to_thread(_mount_nfs, export, path, options)
 
     async def remove_tree(self, path: Path) -> None:
         await asyncio.to_thread(_remove_tree, path)
@@ -202,7 +217,17 @@ def _holds(current: Path, payload: Mapping[str, FileContent]) -> bool:
     )
 
 
+def _mount_nfs(export: str, path: Path, options: Sequence[str]) -> bool:
+    if shutil.which("mount.nfs") is None:
+        return False
+    path.mkdir(parents=True, exist_ok=True)
+    if not is_mounted(path):
+        mount_by_program(export, path, "nfs", options)
+    return True
+
+
 def _remove_tree(path: Path) -> None:
+    unmount_below(path)
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():

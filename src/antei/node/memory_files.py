@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from antei.node.files import FileContent
@@ -62,6 +62,12 @@ class MemoryFiles:
 
     async def memory_directory(self) -> Path | None:
         return DIRECTORY
+
+    async def make_memory(self, path: Path, size_bytes: int) -> None:
+        await self.make_directory(path)
+
+    async def mount_nfs(self, export: str, path: Path, options: Sequence[str]) -> bool:
+        return False
 
     async def remove_tree(self, path: Path) -> None:
         self._entries.get(path.parent, {}).pop(path.name, None)

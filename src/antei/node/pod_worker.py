@@ -269,7 +269,10 @@ class PodWorker:
         if self._spec.hostNetwork:
             address = PodAddress(self._context.node_ip, None)
         else:
-            address = await self._context.network.attach(uid_of(self._pod), self._context.node_name)
+            users = None
+            if self._spec.hostUsers is False:
+                users = await self._context.runtime.user_namespace(uid_of(self._pod))
+            address = await self._context.network.attach(uid_of(self._pod), self._context.node_name, users)
         self._pod_ip = address.ip
         if self._sandbox is None:
             resolv_conf = self._context.network.resolv_conf(self._pod)
@@ -285,7 +288,7 @@ class PodWorker:
             try:
                 return await work()
             except VolumeError as error:
-                reason, message = "FailedMount", str(error)
+                reason, message = error.reason, str(error)
             except (RuntimeFailure, OSError, ApiError) as error:
                 reason, message = "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}"
             if message != said:

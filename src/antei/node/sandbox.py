@@ -79,6 +79,7 @@ def sandbox_spec(
         share_process_namespace=bool(spec and spec.shareProcessNamespace),
         host_ipc=bool(spec and spec.hostIPC),
         host_pid=bool(spec and spec.hostPID),
+        own_users=spec is not None and spec.hostUsers is False,
         sysctls=sysctls_of(pod),
         limits=limits_of(spec) if spec is not None else Limits(),
         handler=handler,

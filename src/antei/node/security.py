@@ -15,7 +15,7 @@ from antei.api.objects import name_of, namespace_of, uid_of
 from antei.node.environment import ConfigError
 from antei.runtime import Image, Security
 
-__all__ = ["forbidden_sysctl", "identity_of", "security_of", "sysctls_of"]
+__all__ = ["forbidden_sysctl", "identity_of", "security_of", "sysctls_of", "wants_apparmor"]
 
 T = TypeVar("T")
 #: What a pod may set without the node's leave (Kubernetes: pkg/kubelet/sysctl/safe_sysctls.go).
@@ -64,16 +64,11 @@ def security_of(pod: Pod, container: Container) -> Security:
         if profile.type == "Localhost"
         else profile.type,
         is_proc_unmasked=own.procMount == "Unmasked",
-        others=tuple(_others(pod, own, of_pod)),
+        others=tuple(_others(own, of_pod)),
     )
 
 
-def _others(pod: Pod, own: SecurityContext, of_pod: PodSecurityContext) -> Iterator[str]:
-    if pod.spec is not None and pod.spec.hostUsers is False:
-        yield "hostUsers: false"
-    profile = own.appArmorProfile or of_pod.appArmorProfile
-    if profile is not None and profile.type == "Localhost":
-        yield "appArmorProfile"
+def _others(own: SecurityContext, of_pod: PodSecurityContext) -> Iterator[str]:
     if own.seLinuxOptions is not None or of_pod.seLinuxOptions is not None:
         yield "seLinuxOptions"
 
@@ -85,6 +80,15 @@ def sysctls_of(pod: Pod) -> dict[str, str]:
 def forbidden_sysctl(pod: Pod) -> str | None:
     """The first that this node does not let a pod set (Kubernetes: pkg/kubelet/sysctl/allowlist.go)."""
     return next((name for name in sysctls_of(pod) if name not in _SAFE_SYSCTLS), None)
+
+
+def wants_apparmor(pod: Pod) -> bool:
+    """Whether a profile is asked for that this node would have to enforce (Kubernetes: pkg/security/apparmor)."""
+    spec = pod.spec
+    containers = [*spec.containers, *(spec.initContainers or ())] if spec else []
+    contexts = [_of_pod(pod), *(each.securityContext or SecurityContext() for each in containers)]
+    profiles = [context.appArmorProfile for context in contexts]
+    return any(profile is not None and profile.type != "Unconfined" for profile in profiles)
 
 
 def _verify_non_root(pod: Pod, container: Container, user: int | None, image_user: str | None) -> None:

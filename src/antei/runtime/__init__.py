@@ -20,6 +20,7 @@ __all__ = [
     "ContainerRecord",
     "ContainerSpec",
     "Credential",
+    "Device",
     "ExecResult",
     "Exit",
     "HostAlias",
@@ -68,6 +69,7 @@ class SandboxSpec:
     share_process_namespace: bool = False
     host_ipc: bool = False
     host_pid: bool = False
+    own_users: bool = False  # hostUsers: false
     sysctls: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = Limits()  # of all its containers together
     handler: str = ""  # of the pod's RuntimeClass, one of the runtime's; empty: the runtime chooses
@@ -94,6 +96,16 @@ class Mount:
     recursive_read_only: bool = False
     propagation: str = "None"  # HostToContainer: later mounts of the host are seen; Bidirectional: the other way, too
     image: str = ""
+    executable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A block device of the host at an absolute path in the container."""
+
+    source: Path
+    target: str
+    read_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,7 @@ class ContainerSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     working_dir: str | None = None
     mounts: tuple[Mount, ...] = ()
+    devices: tuple[Device, ...] = ()
     log_path: Path = Path()  # where the CRI-format log of this run goes
     termination_log: Path | None = None  # host file shown at terminationMessagePath
     termination_message_path: str = "/dev/termination-log"
@@ -138,6 +151,7 @@ class ContainerSpec:
     memory_limit_bytes: int | None = None
     cpu_limit_millis: int | None = None
     cpu_request_millis: int | None = None
+    oom_score_adj: int | None = None  # None: antei's own; one that the kernel does not let antei set is not set
     security: Security = Security()
 
 
@@ -239,6 +253,13 @@ class Runtime(Protocol):
         """Makes the image available, to the sandbox that is named where its handler matters.
 
         Registries are asked as these users, then as nobody. Raises ImageError.
+        """
+        ...
+
+    async def user_namespace(self, pod_uid: str) -> Path | None:
+        """A user namespace for a pod that is to have users of its own, which its sandbox (`own_users`) will be in.
+
+        None: this driver has none. Raises RuntimeFailure where the machine refuses. It goes with the sandbox.
         """
         ...
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from antei.api.pod_streams import CommandStreams
 from antei.runtime import (
@@ -76,6 +77,9 @@ class MixedRuntime:
             if error.reason != "ErrImagePull" or runtime is not self._oci:
                 raise
             raise ImageError(error.reason, f"{error.message}; {self._image_map.remedy(image)}") from error
+
+    async def user_namespace(self, pod_uid: str) -> Path | None:
+        return await self._oci.user_namespace(pod_uid)
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
         both = replace(spec, id=spec.id or self._world.chance.token(32))

@@ -10,10 +10,13 @@ import ctypes
 import os
 import queue
 import socket
+import subprocess
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["NamespaceSockets", "create", "enter", "exists", "names", "open_socket", "path_of", "remove"]
+__all__ = ["NamespaceSockets", "create", "enter", "exists", "held", "keep", "names", "open_socket", "path_of", "remove"]
 
 _DIRECTORY = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
@@ -49,18 +52,49 @@ def enter(name: str) -> None:
         os.close(descriptor)
 
 
-def create(name: str) -> None:
-    """A new namespace under that name; the calling thread is in it afterwards. Raises OSError."""
+def create(name: str, user_namespace: Path | None = None) -> None:
+    """A new namespace under that name; the calling thread is in it afterwards. Raises OSError.
+
+    `user_namespace`: whose users are to rule it, where they are not this machine's.
+    """
     _share_directory()
     path = path_of(name)
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
     try:
-        _checked(_libc().unshare(_CLONE_NEWNET), "unshare")
-        source = f"/proc/{threading.get_native_id()}/ns/net"
-        _checked(_libc().mount(source.encode(), os.fsencode(path), b"none", _MS_BIND, None), f"mount {path}")
+        if user_namespace is None:
+            _checked(_libc().unshare(_CLONE_NEWNET), "unshare")
+            keep(f"/proc/{threading.get_native_id()}/ns/net", path)
+        else:
+            with held(["net"], user_namespace) as pid:
+                keep(f"/proc/{pid}/ns/net", path)
+            enter(name)
     except OSError:
         path.unlink()
         raise
+
+
+@contextmanager
+def held(kinds: Sequence[str], user_namespace: Path | None = None) -> Iterator[int]:
+    """New namespaces of these kinds, as a process that is in them: of our own threads none may enter another user's.
+
+    Raises OSError.
+    """
+    inside = ["nsenter", f"--user={user_namespace}", "--"] if user_namespace is not None else []
+    command = [*inside, "unshare", *(f"--{kind}" for kind in kinds), "--", "sh", "-c", "echo; read -r end"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            said = process.communicate(timeout=_ANSWER_SECONDS)[1].decode(errors="replace").strip()
+            raise OSError(f"no new namespaces ({', '.join(kinds)}): {said}")
+        yield process.pid
+    finally:
+        process.communicate(timeout=_ANSWER_SECONDS)  # its stdin ends, and so does it
+
+
+def keep(source: str, path: Path) -> None:
+    """Binds a namespace to a file that is there, so that it lasts without a process in it. Raises OSError."""
+    _checked(_libc().mount(source.encode(), os.fsencode(path), b"none", _MS_BIND, None), f"mount {path}")
 
 
 def remove(name: str) -> None:

@@ -10,7 +10,7 @@ from lightkube.resources.core_v1 import Node, PersistentVolume, PersistentVolume
 
 from antei.api.conditions import find
 from antei.api.errors import internal_error
-from antei.api.objects import name_of
+from antei.api.objects import name_of, replace
 from antei.client import PatchType
 from antei.control.scheduler import SchedulerController, controller
 from antei.control.scheduler.pod_facts import facts_of
@@ -136,6 +136,31 @@ def test_a_pod_waits_for_its_claim_and_follows_the_volume_to_its_node(play: Any)
         await stage.client.create(bound_claim())
         await asyncio.sleep(2)
         assert await where(stage, "db") == "b"
+
+    play(main, [SchedulerController])
+
+
+def test_a_claim_for_one_pod_is_given_to_the_next_when_that_has_gone(play: Any) -> None:
+    async def main(stage: Any) -> None:
+        for name in ("a", "b"):
+            await stage.add(node(name))
+        await stage.client.create(volume_on("b"))
+        claim = bound_claim()
+        await stage.client.create(replace(claim, spec=replace(claim.spec, accessModes=["ReadWriteOncePod"])))
+        volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+        await stage.client.create(pod("first", volumes=volumes))
+        await asyncio.sleep(0.01)
+        assert await where(stage, "first") == "b"
+        await stage.client.create(pod("second", volumes=volumes))
+        await asyncio.sleep(0.01)
+        [message] = await stage.events("FailedScheduling")
+        assert message.startswith(
+            "0/2 nodes are available: 2 node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access "
+            "mode already in-use by another pod."
+        )
+        await stage.client.delete(Pod, "first", "default", grace_period_seconds=0)
+        await asyncio.sleep(2)
+        assert await where(stage, "second") == "b"
 
     play(main, [SchedulerController])
 

@@ -40,7 +40,7 @@ class Addresses:
         self.of_pod: dict[str, str] = {}
         self.given = 0
 
-    async def attach(self, pod_uid: str, node_name: str) -> PodAddress:
+    async def attach(self, pod_uid: str, node_name: str, user_namespace: Path | None = None) -> PodAddress:
         if pod_uid not in self.of_pod:
             self.given += 1
             self.of_pod[pod_uid] = f"10.244.0.{self.given}"

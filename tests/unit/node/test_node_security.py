@@ -28,6 +28,22 @@ def pod(of_pod: dict[str, Any] | None = None, own: dict[str, Any] | None = None)
     return found, found.spec.containers[0]
 
 
+@pytest.mark.parametrize(
+    ("of_pod", "own", "is_refused"),
+    [
+        ({"appArmorProfile": {"type": "RuntimeDefault"}}, None, True),
+        (None, {"appArmorProfile": {"type": "Localhost", "localhostProfile": "x"}}, True),
+        ({"appArmorProfile": {"type": "Unconfined"}}, None, False),
+        (None, None, False),
+    ],
+)
+def test_a_profile_of_apparmor_is_refused_as_by_a_node_without_it(
+    of_pod: dict[str, Any] | None, own: dict[str, Any] | None, is_refused: bool
+) -> None:
+    refused = ("AppArmor", "Pod was rejected: Cannot enforce AppArmor: AppArmor is not enabled on the host")
+    assert rejection(pod(of_pod, own)[0], [], {}) == (refused if is_refused else None)
+
+
 def image(user: str | None) -> Image:
     return Image("app", "id", (), user=user)
 

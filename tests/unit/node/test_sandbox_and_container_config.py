@@ -15,7 +15,9 @@ from antei.node.sandbox import hostname_of, sandbox_spec
 from antei.runtime import HostAlias
 
 CONTEXT: Any = SimpleNamespace(
-    pod_directory=lambda uid: Path("/node/pods") / uid, log_directory=lambda pod: Path("/node/logs/p")
+    pod_directory=lambda uid: Path("/node/pods") / uid,
+    log_directory=lambda pod: Path("/node/logs/p"),
+    allocatable={"memory": "1Gi"},
 )
 
 

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from antei.runtime import ContainerSpec, Mount, Security, StartError
+from antei.runtime import ContainerSpec, Device, Mount, Security, StartError
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig
 from antei.runtime.images.inside import Identity
 from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
-from antei.runtime.oci.config import Joined, container_config, environment, program
+from antei.runtime.oci.config import Joined, block_device, container_config, environment, program
 from antei.runtime.oci.seccomp import default_seccomp, seccomp_of
+from antei.runtime.oci.users import first_id, pod_users, remove_other_users, remove_pod_users
 
 SPEC = ContainerSpec("s", "main", 0, "app")
 HELD = ("CHOWN", "NET_ADMIN", "NET_RAW", "SYS_ADMIN", "KILL")
@@ -182,3 +183,37 @@ def test_control_groups_of_either_version_are_found_by_trying(tmp_path: Path) ->
     (unified / "antei").mkdir(parents=True)
     (unified / "cgroup.controllers").write_text("cpu memory\n")
     assert find_controllers(unified).is_unified
+
+
+def test_a_score_a_device_and_a_mount_that_runs_nothing() -> None:
+    spec = replace(SPEC, mounts=(Mount(Path("/v"), "/data", executable=False),))
+    found = config(spec)
+    assert "oomScoreAdj" not in found["process"]
+    (mount,) = [each for each in found["mounts"] if each["destination"] == "/data"]
+    assert "noexec" in mount["options"]
+    with pytest.raises(StartError, match="/dev/null is not a block device"):
+        block_device(Device(Path("/dev/null"), "/dev/x"))
+
+
+def test_users_of_the_pod_s_own_are_joined_with_their_mapping(tmp_path: Path) -> None:
+    (tmp_path / "first").write_text("131072")
+    linux = config(SPEC, replace(JOINED, user=tmp_path / "user"))["linux"]
+    assert {"type": "user", "path": str(tmp_path / "user")} in linux["namespaces"]
+    mapping = [{"containerID": 0, "hostID": 131072, "size": 65536}]
+    assert linux["uidMappings"] == linux["gidMappings"] == mapping
+    assert "uidMappings" not in config(SPEC)["linux"]
+
+
+def test_no_two_pods_have_the_same_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("antei.runtime.oci.users.make_user_namespace", lambda path, first: path.touch())
+    users = [pod_users(tmp_path / "users", uid) for uid in ("a", "b", "a")]
+    assert users[0] == users[2]
+    first, second = first_id(users[0]), first_id(users[1])
+    assert first != second
+    assert first % 65536 == second % 65536 == 0
+    assert min(first, second) >= 65536
+    remove_other_users(tmp_path / "users", {"b"})
+    assert sorted(path.name for path in (tmp_path / "users").iterdir()) == sorted(["b", str(second)])
+    assert first_id(pod_users(tmp_path / "users", "c")) == first
+    remove_pod_users(tmp_path / "users", "c")
+    remove_pod_users(tmp_path / "users", "c")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from antei.runtime import ContainerSpec, Mount, StartError
+from antei.runtime import ContainerSpec, Mount, Security, StartError
 from antei.runtime.image_map import FileOverRoot, MappedImage
 from antei.runtime.process.capabilities import Capabilities
 from antei.runtime.process.command import (
@@ -92,7 +92,14 @@ def test_mounts_are_laid_outer_before_inner_and_the_pods_own_win() -> None:
 def test_users_and_capabilities_depend_on_who_antei_is() -> None:
     spec = replace(SPEC, run_as_user=1000)
     tail = arguments(spec)[arguments(spec).index("--", 5) :]
-    assert tail == ["--", "/bin/setpriv", "--reuid=1000", "--regid=0", "--clear-groups", "--", "serve", "--port", "80"]
+    assert tail[:5] == ["--", "/bin/setpriv", "--reuid=1000", "--regid=0", "--clear-groups"]
+    assert tail[5] == "--inh-caps=-all"
+    assert tail[6].startswith("--bounding-set=-all,+chown,")
+    assert tail[7:] == ["--", "serve", "--port", "80"]
+    dropped = replace(spec, security=Security(dropped_capabilities=("ALL",), supplemental_groups=(7, 8)))
+    line = arguments(dropped)
+    assert {"CAP_SETUID", "CAP_SETGID"} <= {line[n + 1] for n, word in enumerate(line) if word == "--cap-add"}
+    assert line[-8:-4] == ["--regid=0", "--groups=7,8", "--inh-caps=-all", "--bounding-set=-all"]
     assert "--cap-drop" in arguments()
     assert "--cap-drop" not in arguments(replace(SPEC, privileged=True))
     user = arguments(spec, capabilities=replace(CAPABLE, mode="directories", root=False))
@@ -188,15 +195,20 @@ def test_a_mount_that_shows_what_is_there_anyway_is_honoured_in_plain(tmp_path: 
 
 def test_what_is_ignored_is_said() -> None:
     spec = replace(SPEC, tty=True, memory_limit_bytes=1, cpu_limit_millis=1, read_only_root=True)
-    said = unsupported(spec, CAPABLE, share_processes=True, host_pid=True)
+    said = unsupported(spec, CAPABLE, share_processes=True, host_pid=True, own_users=False)
     assert [message.split(":")[0] for message in said] == [
         "shareProcessNamespace",
         "hostPID",
         "resources.limits.memory",
         "resources.limits.cpu",
     ]
-    assert unsupported(SPEC, CAPABLE, share_processes=False, host_pid=False) == []
-    plain = unsupported(spec, Capabilities("plain"), share_processes=False, host_pid=False)
+    assert unsupported(SPEC, CAPABLE, share_processes=False, host_pid=False, own_users=False) == []
+    spread = replace(SPEC, mounts=(Mount(Path("/v"), "/data", propagation="Bidirectional"),))
+    said = unsupported(
+        spread, CAPABLE, share_processes=False, host_pid=False, own_users=True, sysctls=["net.ipv4.tcp_rmem"]
+    )
+    assert [message.partition(":")[0] for message in said] == ["hostUsers", "mountPropagation", "sysctls"]
+    plain = unsupported(spec, Capabilities("plain"), share_processes=False, host_pid=False, own_users=False)
     assert any("readOnlyRootFilesystem" in message for message in plain)
 
 

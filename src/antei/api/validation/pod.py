@@ -122,6 +122,7 @@ def pod_spec(path: str, spec: PodSpec, extra_volumes: Mapping[str, Volume] | Non
     errors += one_of(f"{path}.dnsPolicy", spec.dnsPolicy, _DNS_POLICIES)
     errors += labels(f"{path}.nodeSelector", spec.nodeSelector)
     errors += _security_context(f"{path}.securityContext", spec)
+    errors += _users(path, spec)
     errors += affinity(f"{path}.affinity", spec.affinity)
     errors += _dns_config(f"{path}.dnsConfig", spec)
     for index, gate in enumerate(spec.readinessGates or ()):
@@ -185,6 +186,24 @@ def _security_context(path: str, spec: PodSpec) -> list[FieldError]:
         errors.append(invalid(f"{path}.shareProcessNamespace", True, detail))
     if context.fsGroupChangePolicy is not None:
         errors += one_of(f"{path}.fsGroupChangePolicy", context.fsGroupChangePolicy, ("Always", "OnRootMismatch"))
+    return errors
+
+
+def _users(path: str, spec: PodSpec) -> list[FieldError]:
+    """What goes with users of the pod's own (hostUsers: false), and what goes with nothing else."""
+    has_own = spec.hostUsers is False
+    shared = [name for name in ("hostNetwork", "hostPID", "hostIPC") if getattr(spec, name)] if has_own else []
+    errors = [forbidden(f"{path}.{name}", "when `hostUsers` is false") for name in shared]
+    for kind in ("containers", "initContainers", "ephemeralContainers"):
+        for index, container in enumerate(getattr(spec, kind) or ()):
+            place = f"{path}.{kind}[{index}]"
+            if has_own and container.volumeDevices:
+                errors.append(forbidden(f"{place}.volumeDevices", "when `hostUsers` is false"))
+            kind_of_proc = container.securityContext.procMount if container.securityContext else None
+            errors += one_of(f"{place}.securityContext.procMount", kind_of_proc or "Default", ("Default", "Unmasked"))
+            if kind_of_proc == "Unmasked" and not has_own:
+                detail = "`hostUsers` must be false to use `Unmasked`"
+                errors.append(invalid(f"{place}.securityContext.procMount", kind_of_proc, detail))
     return errors
 
 

@@ -227,6 +227,10 @@ class PersistentVolumeController:
     async def _provision(self, claim: PersistentVolumeClaim, storage_class: StorageClass) -> Requeue | None:
         if (claim.status.phase if claim.status else None) != "Pending":
             claim = await self._set_claim_status(claim, PersistentVolumeClaimStatus(phase="Pending"))
+        if claim.spec is not None and claim.spec.volumeMode == "Block":
+            text = f'failed to provision volume with StorageClass "{name_of(storage_class)}": it has no block devices'
+            self._recorder.event(claim, "Warning", "ProvisioningFailed", text)
+            return Requeue(_RESYNC_SECONDS)
         directory = volume_directory(claim, self._root)
         try:
             await self._directories.create(directory)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from dataclasses import replace
 from typing import Any
 
 from lightkube.models.core_v1 import ObjectReference, PodCondition
@@ -50,7 +51,7 @@ from antei.control.scheduler.pending import PendingPods
 from antei.control.scheduler.pod_facts import PodFacts, PodSet, facts_of
 from antei.control.scheduler.preemption import PREEMPTED, Preemption, Sacrifice
 from antei.control.scheduler.state import ClusterState
-from antei.control.scheduler.volumes import SELECTED_NODE, VolumeLookup, volumes_of
+from antei.control.scheduler.volumes import SELECTED_NODE, VolumeLookup, claim_names, volumes_of
 from antei.control.status_writer import patch_pod_condition
 from antei.world import World
 from antei.world.mistakes import report_mistake
@@ -182,6 +183,10 @@ class SchedulerController:
 
     def _schedule(self, pod: Pod, group: asyncio.TaskGroup) -> None:
         volumes = volumes_of(pod, self._lookup())
+        if volumes.exclusive:
+            others = self._state.others_in(namespace_of(pod), uid_of(pod))
+            is_taken = any(not set(volumes.exclusive).isdisjoint(claim_names(other)) for other in others)
+            volumes = replace(volumes, is_taken=is_taken)
         facts = facts_of(pod)
         sacrifice = Sacrifice(tuple(self._budgets.items()), self._newest)
         decision = decide(facts, self._state, volumes, self._siblings(pod), self._start, sacrifice)

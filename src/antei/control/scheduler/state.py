@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from lightkube.resources.core_v1 import Namespace, Node, Pod
 
-from antei.api.objects import is_terminating, labels_of, name_of, uid_of
+from antei.api.objects import is_terminating, labels_of, name_of, namespace_of, uid_of
 from antei.control.scheduler.node_state import NodeState
 from antei.control.scheduler.pod_facts import PodFacts, PodSet, Term, facts_of, priority_of
 
@@ -83,6 +83,12 @@ class ClusterState:
     def node_of(self, uid: str) -> str | None:
         entry = self._pods.get(uid)
         return entry[1] if entry is not None else None
+
+    def others_in(self, namespace: str, uid: str) -> Iterator[Pod]:
+        """The pods of a namespace that have a node, but for one."""
+        return (
+            facts.pod for facts, _ in self._pods.values() if namespace_of(facts.pod) == namespace and facts.uid != uid
+        )
 
     def set_pod(self, pod: Pod, node_name: str) -> None:
         """The pod takes room on that node; again with a newer state of it, in its place."""

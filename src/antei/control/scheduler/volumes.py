@@ -19,6 +19,10 @@ __all__ = ["SELECTED_NODE", "PodVolumes", "VolumeLookup", "claim_names", "is_bou
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
+#: Kubernetes: pkg/scheduler/framework/plugins/volumerestrictions.
+TAKEN = (
+    "node(s) unavailable due to PersistentVolumeClaim with ReadWriteOncePod access mode already in-use by another pod"
+)
 NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 
 
@@ -31,13 +35,20 @@ class VolumeLookup:
 
 @dataclass(frozen=True, slots=True)
 class PodVolumes:
-    """`problem` keeps the pod from every node; `waiting` are claims that get a volume once a node is chosen."""
+    """`problem` keeps the pod from every node; `waiting` are claims that get a volume once a node is chosen.
+
+    `exclusive` are claims for one pod alone (ReadWriteOncePod); `is_taken`: another pod has one of them.
+    """
 
     bound: tuple[PersistentVolume, ...] = ()
     waiting: tuple[PersistentVolumeClaim, ...] = ()
     problem: str = ""
+    exclusive: tuple[str, ...] = ()
+    is_taken: bool = False
 
     def rejects(self, node: Node) -> str | None:
+        if self.is_taken:
+            return TAKEN
         for volume in self.bound:
             affinity = volume.spec.nodeAffinity if volume.spec else None
             if affinity is not None and affinity.required is not None and not selects_node(affinity.required, node):
@@ -76,6 +87,7 @@ def is_bound(claim: PersistentVolumeClaim) -> bool:
 def volumes_of(pod: Pod, lookup: VolumeLookup) -> PodVolumes:
     bound: list[PersistentVolume] = []
     waiting: list[PersistentVolumeClaim] = []
+    exclusive: list[str] = []
     own = _ephemeral_names(pod)
     for name in claim_names(pod):
         claim = lookup.claim(namespace_of(pod), name)
@@ -92,6 +104,8 @@ def volumes_of(pod: Pod, lookup: VolumeLookup) -> PodVolumes:
             return PodVolumes(problem=problem)
         if is_terminating(claim):
             return PodVolumes(problem=f'persistentvolumeclaim "{name}" is being deleted')
+        if claim.spec is not None and "ReadWriteOncePod" in (claim.spec.accessModes or ()):
+            exclusive.append(name)
         if is_bound(claim):
             volume_name = (claim.spec.volumeName if claim.spec else None) or ""
             volume = lookup.volume(volume_name)
@@ -102,7 +116,7 @@ def volumes_of(pod: Pod, lookup: VolumeLookup) -> PodVolumes:
             waiting.append(claim)
         else:
             return PodVolumes(problem="pod has unbound immediate PersistentVolumeClaims")
-    return PodVolumes(tuple(bound), tuple(waiting))
+    return PodVolumes(tuple(bound), tuple(waiting), exclusive=tuple(exclusive))
 
 
 def _waits_for_consumer(claim: PersistentVolumeClaim, lookup: VolumeLookup) -> bool:

@@ -1,61 +1,39 @@
 """Makes a pod's volumes and keeps those that follow an object up to date.
 
     volume ─► emptyDir                               a directory of the pod's own, on disk or in memory
-           ─► configMap, secret, downwardAPI, projected   files, swapped atomically when the object changes
+           ─► configMap, secret, downwardAPI, projected   files, swapped atomically as the object changes (payloads.py)
            ─► hostPath                               the path, checked or made by its type
-           ─► persistentVolumeClaim ─► PersistentVolume: hostPath, local, or by the volume map nfs and csi
-           ─► nfs                                    by the volume map
            ─► image                                  the runtime's to pull (node/image_pull.py) and to mount
+           ─► persistentVolumeClaim, ephemeral       what is behind the claim (claims.py): a directory, or a device
+           ─► nfs                                    mounted, or by the volume map
 
 What cannot be mounted is a VolumeError, whose message is the event's; the pod worker tries again.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
-from lightkube.models.core_v1 import (
-    HostPathVolumeSource,
-    ImageVolumeSource,
-    PersistentVolumeSpec,
-    ProjectedVolumeSource,
-    Volume,
-    VolumeMount,
-    VolumeProjection,
-)
-from lightkube.resources.core_v1 import ConfigMap, PersistentVolume, PersistentVolumeClaim, Pod, Secret
+from lightkube.models.core_v1 import Container, ImageVolumeSource, Volume
+from lightkube.resources.core_v1 import Pod
 
-from antei.api.errors import ApiError
-from antei.api.objects import name_of, namespace_of, uid_of
-from antei.api.pods import ephemeral_misfit
+from antei.api.objects import uid_of
+from antei.api.quantity import to_bytes
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
 from antei.node.environment import expand
-from antei.node.files import FileContent
-from antei.node.volumes.memory import memory_volume
-from antei.node.volumes.projection import MissingSource, Payload, of_config_map, of_downward_api, of_secret
-from antei.runtime import Mount
+from antei.node.volumes.claims import VolumeError, claimed, host_path, nfs, source_of, stand_in, unmountable
+from antei.node.volumes.memory import memory_size, memory_volume
+from antei.node.volumes.payloads import Payloads, follows_objects
+from antei.node.volumes.projection import MissingSource
+from antei.runtime import Device, Mount
 
 __all__ = ["VolumeError", "VolumeMounter", "follows_objects", "image_volumes"]
 
-T = TypeVar("T", ConfigMap, Secret, PersistentVolumeClaim)
-_TOKEN_SECONDS = 3600
-#: The part of its life after which a token is replaced (kubelet: pkg/kubelet/token/token_manager.go).
-_TOKEN_RENEWAL = 0.8
 #: What fsGroup adds to files that only the node writes.
 _GROUP_READS = 0o440
-
-
-class VolumeError(Exception):
-    """FailedMount: the message names the volume and, where the machine cannot mount it, the remedy."""
-
-
-def follows_objects(volume: Volume) -> bool:
-    return any((volume.configMap, volume.secret, volume.downwardAPI, volume.projected))
 
 
 def image_volumes(pod: Pod) -> dict[str, ImageVolumeSource]:
@@ -64,16 +42,10 @@ def image_volumes(pod: Pod) -> dict[str, ImageVolumeSource]:
     return {volume.name: volume.image for volume in volumes if volume.image is not None}
 
 
-def _relative(below: str, name: str) -> Path:
-    if below.startswith("/") or ".." in Path(below).parts:
-        raise VolumeError(f'subPath "{below}" of volume "{name}" must be a relative path inside the volume')
-    return Path(below)
-
-
 @dataclass(frozen=True, slots=True)
-class _Token:
-    text: str
-    renew_at: float  # on the loop's clock
+class _Mounted:
+    path: Path
+    is_block: bool = False
 
 
 class VolumeMounter:
@@ -81,17 +53,15 @@ class VolumeMounter:
 
     def __init__(self, context: NodeContext) -> None:
         self._context = context
-        self._paths: dict[str, Path] = {}
-        self._tokens: dict[tuple[str, str], _Token] = {}  # by audience and path
+        self._mounted: dict[str, _Mounted] = {}
+        self._payloads = Payloads(context)
 
     async def mount_all(self, pod: Pod, node: NodeFacts) -> None:
         """Raises VolumeError for the first volume that cannot be mounted."""
         for volume in (pod.spec.volumes if pod.spec else None) or ():
             try:
-                self._paths[volume.name] = await self._mount(pod, volume, node)
-            except MissingSource as error:
-                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
-            except OSError as error:
+                self._mounted[volume.name] = await self._mount(pod, volume, node)
+            except (MissingSource, OSError) as error:
                 raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
 
     async def refresh(self, pod: Pod, node: NodeFacts) -> None:
@@ -103,35 +73,46 @@ class VolumeMounter:
                 except (MissingSource, OSError) as error:
                     raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
 
-    async def mounts(
-        self, pod: Pod, mounts: list[VolumeMount] | None, environment: Mapping[str, str]
-    ) -> tuple[Mount, ...]:
+    async def mounts(self, pod: Pod, container: Container, environment: Mapping[str, str]) -> tuple[Mount, ...]:
         """A container's volumeMounts as the runtime takes them, subPaths made where they are missing."""
         result = []
-        images = {name: source.reference or "" for name, source in image_volumes(pod).items()}
-        following = {v.name for v in (pod.spec.volumes if pod.spec else None) or () if follows_objects(v)}
-        for mount in mounts or ():
-            if mount.name not in self._paths:
-                raise VolumeError(f'volume "{mount.name}" is not mounted')
-            source = self._paths[mount.name]
+        volumes = {volume.name: volume for volume in (pod.spec.volumes if pod.spec else None) or ()}
+        for mount in container.volumeMounts or ():
+            source = self._found(mount.name, is_block=False)
             below = expand(mount.subPathExpr, environment.get) if mount.subPathExpr else mount.subPath or ""
-            if mount.name in images:
+            volume = volumes[mount.name]
+            if volume.image is not None:
                 source = _relative(below, mount.name)
             elif below:
                 source = await self._sub_path(source, below, mount.name)
-            # What follows an object is the node's to write, whatever the mount asks for.
-            read_only = bool(mount.readOnly) or mount.name in following or mount.name in images
             result.append(
                 Mount(
                     source=source,
                     target=mount.mountPath,
-                    read_only=read_only,
+                    read_only=bool(mount.readOnly) or _is_read_only(volume),
                     recursive_read_only=(mount.recursiveReadOnly or "Disabled") != "Disabled",
                     propagation=mount.mountPropagation or "None",
-                    image=images.get(mount.name, ""),
+                    image=(volume.image.reference or "") if volume.image is not None else "",
                 )
             )
         return tuple(result)
+
+    def devices(self, pod: Pod, container: Container) -> tuple[Device, ...]:
+        """A container's volumeDevices. Raises VolumeError."""
+        volumes = {volume.name: volume for volume in (pod.spec.volumes if pod.spec else None) or ()}
+        return tuple(
+            Device(self._found(device.name, is_block=True), device.devicePath, _is_read_only(volumes[device.name]))
+            for device in container.volumeDevices or ()
+        )
+
+    def _found(self, name: str, *, is_block: bool) -> Path:
+        found = self._mounted.get(name)
+        if found is None:
+            raise VolumeError(f'volume "{name}" is not mounted')
+        if found.is_block != is_block:
+            mode, field = ("Block", "volumeMounts") if found.is_block else ("Filesystem", "volumeDevices")
+            raise VolumeError(f"volume {name} has volumeMode {mode}, but is specified in {field}")
+        return found.path
 
     async def empty_directories(self, pod: Pod) -> Mapping[str, Path]:
         """Where the pod's emptyDirs are, by the volume's name, whether or not they have been made."""
@@ -146,6 +127,9 @@ class VolumeMounter:
         memory = await self._context.files.memory_directory() if medium == "Memory" else None
         if memory is not None:
             return memory_volume(memory, uid_of(pod), name)
+        return self._directory(pod, name)
+
+    def _directory(self, pod: Pod, name: str) -> Path:
         return self._context.pod_directory(uid_of(pod)) / "volumes" / name
 
     async def _give_to_group(self, pod: Pod, path: Path) -> None:
@@ -161,7 +145,7 @@ class VolumeMounter:
         for directory in (await self.empty_directories(pod)).values():
             await self._context.files.remove_tree(directory)
         await self._context.files.remove_tree(self._context.pod_directory(uid_of(pod)))
-        self._paths.clear()
+        self._mounted.clear()
 
     async def _sub_path(self, source: Path, below: str, name: str) -> Path:
         path = _relative(below, name)
@@ -170,185 +154,73 @@ class VolumeMounter:
         except OSError as error:
             raise VolumeError(f'failed to prepare subPath "{below}" of volume "{name}": {error}') from error
 
-    async def _mount(self, pod: Pod, volume: Volume, node: NodeFacts) -> Path:
-        own = self._context.pod_directory(uid_of(pod)) / "volumes" / volume.name
+    async def _mount(self, pod: Pod, volume: Volume, node: NodeFacts) -> _Mounted:
+        own = self._directory(pod, volume.name)
         if follows_objects(volume):
-            payload = await self._payload(pod, volume, node)
-            await self._context.files.make_directory(own)
-            stamp = self._context.world.clock.now().strftime("%Y_%m_%d_%H_%M_%S.%f")
-            group = fs_group(pod)
-            if group is not None:
-                payload = {path: replace(each, mode=each.mode | _GROUP_READS) for path, each in payload.items()}
-            await self._context.files.write_payload(own, payload, stamp, group)
-            return own
+            return _Mounted(await self._write(pod, volume, node, own))
         if volume.emptyDir is not None:
-            own = await self._empty_directory(pod, volume.name, volume.emptyDir.medium or "")
-            await self._context.files.make_directory(own, 0o777)
-            await self._give_to_group(pod, own)
-            return own
-        mapped = self._context.volume_map.local_directory(_source_of(volume))
-        if mapped is not None:
-            return await self._stand_in(mapped)
-        if volume.hostPath is not None:
-            return await self._host_path(volume.hostPath)
-        if volume.persistentVolumeClaim is not None:
-            return await self._claim(pod, volume.persistentVolumeClaim.claimName)
-        if volume.ephemeral is not None:
-            return await self._claim(pod, f"{name_of(pod)}-{volume.name}", is_own=True)
+            return _Mounted(await self._make_empty(pod, volume))
         if volume.image is not None:
             if self._context.runtime.volume_images is None:
                 failed = f'MountVolume.SetUp failed for volume "{volume.name}" : only real images can be mounted'
                 raise VolumeError(f"{failed}: antei up --runtime auto or oci, as root")
-            return Path()
-        raise self._unmountable(_source_of(volume), volume.name)
+            return _Mounted(Path())
+        mapped = self._context.volume_map.local_directory(source_of(volume))
+        if mapped is not None:
+            return _Mounted(await stand_in(self._context, mapped))
+        if volume.hostPath is not None:
+            return _Mounted(await host_path(self._context, volume.hostPath))
+        if volume.persistentVolumeClaim is not None or volume.ephemeral is not None:
+            found = await claimed(self._context, pod, volume, own)
+            if found.is_managed and not _is_read_only(volume):
+                await self._give_to_group(pod, found.path)
+            return _Mounted(found.path, found.is_block)
+        if volume.nfs is not None:
+            path = await nfs(self._context, volume.nfs, own, ())
+            if path is not None:
+                return _Mounted(path)
+        raise unmountable(self._context, source_of(volume), volume.name)
 
-    async def _stand_in(self, directory: Path) -> Path:
-        """A mapped directory is made where it is missing: an export that nobody has written to yet is empty."""
-        if await self._context.files.kind(directory) is None:
-            await self._context.files.make_directory(directory, 0o777)
+    async def _write(self, pod: Pod, volume: Volume, node: NodeFacts, directory: Path) -> Path:
+        payload = await self._payloads.of(pod, volume, node)
+        await self._context.files.make_directory(directory)
+        stamp = self._context.world.clock.now().strftime("%Y_%m_%d_%H_%M_%S.%f")
+        group = fs_group(pod)
+        if group is not None:
+            payload = {path: replace(each, mode=each.mode | _GROUP_READS) for path, each in payload.items()}
+        await self._context.files.write_payload(directory, payload, stamp, group)
         return directory
 
-    def _unmountable(self, source: object, name: str) -> VolumeError:
-        failed = f'MountVolume.SetUp failed for volume "{name}" : this machine cannot mount it'
-        line = self._context.volume_map.line_for(source)
-        return VolumeError(f"{failed}; add to antei.yaml, under volumes: {line}" if line else failed)
-
-    async def _host_path(self, source: HostPathVolumeSource) -> Path:
-        """The path of a hostPath volume under its type's rule (Kubernetes: pkg/volume/hostpath/host_path.go)."""
-        path = Path(source.path)
-        wanted = source.type or ""
-        if not wanted:
-            return path
-        files = self._context.files
-        kind = await files.kind(path)
-        if kind is None and wanted == "DirectoryOrCreate":
-            await files.make_directory(path)
-            return path
-        if kind is None and wanted == "FileOrCreate":
-            await files.make_file(path)
-            return path
-        if kind is None:
-            raise MissingSource(f"hostPath type check failed: {path} does not exist")
-        if kind != wanted.removesuffix("OrCreate"):
-            names = {"CharDevice": "character device", "BlockDevice": "block device"}
-            what = names.get(wanted, wanted.removesuffix("OrCreate").lower())
-            raise MissingSource(f"hostPath type check failed: {path} is not a {what}")
-        return path
-
-    async def _claim(self, pod: Pod, name: str, *, is_own: bool = False) -> Path:
-        """`is_own`: a generic ephemeral volume's, which must be this pod's."""
-        claim = await self._get(PersistentVolumeClaim, name, namespace_of(pod))
-        if claim is None:
-            raise VolumeError(f'persistentvolumeclaim "{name}" not found')
-        if is_own and (misfit := ephemeral_misfit(pod, claim)):
-            raise VolumeError(misfit)
-        volume_name = claim.spec.volumeName if claim.spec else None
-        if not volume_name or claim.status is None or claim.status.phase != "Bound":
-            raise VolumeError(f'persistentvolumeclaim "{name}" is not bound')
-        try:
-            volume = await self._context.client.get(PersistentVolume, volume_name)
-        except ApiError as error:
-            raise VolumeError(f'failed to get PersistentVolume "{volume_name}": {error}') from error
-        if volume.spec is None:
-            raise VolumeError(f'PersistentVolume "{volume_name}" has no spec')
-        path = await self._persistent_volume(volume.spec, volume_name)
-        if volume.spec.local is not None:
-            await self._give_to_group(pod, path)
-        return path
-
-    async def _persistent_volume(self, spec: PersistentVolumeSpec, name: str) -> Path:
-        mapped = self._context.volume_map.local_directory(_source_of(spec))
-        if mapped is not None:
-            return await self._stand_in(mapped)
-        if spec.hostPath is not None:
-            path = await self._host_path(spec.hostPath)
-        elif spec.local is not None:
-            path = Path(spec.local.path)
+    async def _make_empty(self, pod: Pod, volume: Volume) -> Path:
+        source = volume.emptyDir
+        assert source is not None
+        if (source.medium or "").startswith("HugePages"):
+            failed = f'MountVolume.SetUp failed for volume "{volume.name}"'
+            raise VolumeError(f"{failed} : emptyDir.medium {source.medium}: there are no huge pages here")
+        path = await self._empty_directory(pod, volume.name, source.medium or "")
+        if path == self._directory(pod, volume.name):
+            await self._context.files.make_directory(path, 0o777)
         else:
-            raise self._unmountable(_source_of(spec), name)
-        if await self._context.files.kind(path) is None:
-            raise VolumeError(
-                f'MountVolume.NewMounter initialization failed for volume "{name}" : path "{path}" does not exist'
-            )
+            size = memory_size(pod, source, to_bytes(self._context.allocatable.get("memory")))
+            await self._context.files.make_memory(path, size)
+        await self._give_to_group(pod, path)
         return path
 
-    async def _payload(self, pod: Pod, volume: Volume, node: NodeFacts) -> Payload:
-        namespace = namespace_of(pod)
-        if volume.configMap is not None:
-            source = volume.configMap
-            found = await self._get(ConfigMap, source.name or "", namespace)
-            mode, optional = source.defaultMode, bool(source.optional)
-            return of_config_map(found, namespace, source.name or "", source.items, mode, optional)
-        if volume.secret is not None:
-            name = volume.secret.secretName or ""
-            secret = await self._get(Secret, name, namespace)
-            mode, optional = volume.secret.defaultMode, bool(volume.secret.optional)
-            return of_secret(secret, namespace, name, volume.secret.items, mode, optional)
-        if volume.downwardAPI is not None:
-            return of_downward_api(pod, volume.downwardAPI.items, volume.downwardAPI.defaultMode, node)
-        assert volume.projected is not None
-        return await self._projected(pod, volume.projected, node)
 
-    async def _projected(self, pod: Pod, projected: ProjectedVolumeSource, node: NodeFacts) -> Payload:
-        payload: Payload = {}
-        for source in projected.sources or ():
-            payload.update(await self._projection(pod, source, projected.defaultMode, node))
-        return payload
+def _relative(below: str, name: str) -> Path:
+    if below.startswith("/") or ".." in Path(below).parts:
+        raise VolumeError(f'subPath "{below}" of volume "{name}" must be a relative path inside the volume')
+    return Path(below)
 
-    async def _projection(self, pod: Pod, source: VolumeProjection, mode: int | None, node: NodeFacts) -> Payload:
-        namespace = namespace_of(pod)
-        if source.configMap is not None:
-            name = source.configMap.name or ""
-            found = await self._get(ConfigMap, name, namespace)
-            return of_config_map(found, namespace, name, source.configMap.items, mode, bool(source.configMap.optional))
-        if source.secret is not None:
-            name = source.secret.name or ""
-            secret = await self._get(Secret, name, namespace)
-            return of_secret(secret, namespace, name, source.secret.items, mode, bool(source.secret.optional))
-        if source.downwardAPI is not None:
-            return of_downward_api(pod, source.downwardAPI.items, mode, node)
-        if source.serviceAccountToken is not None:
-            return await self._token(pod, source, mode)
-        raise MissingSource("this kind of projected source is not supported")
 
-    async def _token(self, pod: Pod, source: VolumeProjection, mode: int | None) -> Payload:
-        """The token's file; none where the cluster signs no tokens, as with automountServiceAccountToken: false."""
-        wanted = source.serviceAccountToken
-        assert wanted is not None
-        if self._context.tokens is None:
-            return {}
-        seconds = wanted.expirationSeconds or _TOKEN_SECONDS
-        known = self._tokens.get((wanted.audience or "", wanted.path))
-        now = asyncio.get_running_loop().time()
-        if known is None or now >= known.renew_at:
-            try:
-                text = await self._context.tokens.token(pod, wanted.audience or "", seconds)
-            except ApiError as error:
-                raise MissingSource(f"failed to fetch token: {error}") from error
-            known = _Token(text, now + _TOKEN_RENEWAL * seconds)
-            self._tokens[wanted.audience or "", wanted.path] = known
-        return {wanted.path: FileContent(known.text.encode(), 0o644 if mode is None else mode)}
-
-    async def _get(self, kind: type[T], name: str, namespace: str) -> T | None:
-        """The object, or None where there is none."""
-        try:
-            return await self._context.client.get(kind, name, namespace)
-        except ApiError as error:
-            if error.code == 404:
-                return None
-            raise MissingSource(str(error)) from error
+def _is_read_only(volume: Volume) -> bool:
+    """What follows an object or is an image's is nobody's to write, whatever the mount asks for."""
+    claim = volume.persistentVolumeClaim
+    is_asked = bool((claim and claim.readOnly) or (volume.nfs and volume.nfs.readOnly))
+    return is_asked or follows_objects(volume) or volume.image is not None
 
 
 def fs_group(pod: Pod) -> int | None:
     """The group whose the pod's volumes are; a hostPath's owner is the host's business and stays."""
     context = pod.spec.securityContext if pod.spec else None
     return context.fsGroup if context is not None else None
-
-
-def _source_of(volume: Volume | PersistentVolumeSpec) -> object:
-    """The one field of a volume that says where it comes from; None where there is none."""
-    for name in volume.__struct_fields__:
-        value = getattr(volume, name)
-        if type(value).__name__.endswith("VolumeSource"):
-            return value
-    return None

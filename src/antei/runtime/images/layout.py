@@ -19,6 +19,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from antei.runtime import ImageError
 from antei.runtime.images.config import ImageConfig
 
 __all__ = ["Known", "Layout", "StoredImage", "mounted_images"]
+
+_BOUND_ROOT = re.compile(r"/images/([0-9a-f]{64})/rootfs$")
 
 
 class StoredImage(msgspec.Struct, frozen=True):
@@ -176,14 +179,17 @@ class Layout:
 
 
 def mounted_images(layout: Layout) -> set[str]:
-    """The images that overlays of running containers lie over, as this process sees the machine's mounts."""
+    """The images that containers run on or have as volumes, as this process sees the machine's mounts."""
     prefix = f"lowerdir={layout.directory}/images/"
     try:
-        text = Path("/proc/self/mountinfo").read_text()
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
     except OSError:
         return set()
-    found = (part for line in text.splitlines() for part in line.rpartition(" - ")[2].replace(" ", ",").split(","))
-    return {f"sha256:{part[len(prefix) :].partition('/')[0]}" for part in found if part.startswith(prefix)}
+    found = (part for line in lines for part in line.rpartition(" - ")[2].replace(" ", ",").split(","))
+    of_overlays = {f"sha256:{part[len(prefix) :].partition('/')[0]}" for part in found if part.startswith(prefix)}
+    # What is bound elsewhere is told by its path on its file system, whose beginning depends on where that is mounted.
+    bound = (_BOUND_ROOT.search(line.split(" ", 5)[3]) for line in lines)
+    return of_overlays | {f"sha256:{match[1]}" for match in bound if match}
 
 
 def remove_tree(directory: Path) -> None:

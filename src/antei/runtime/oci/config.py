@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from antei.runtime import ContainerSpec, Mount, StartError
+from antei.runtime import ContainerSpec, Device, Mount, StartError
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig
 from antei.runtime.images.inside import Identity
+from antei.runtime.oci.users import user_mappings
 
-__all__ = ["Joined", "container_config", "environment", "host_devices", "program"]
+__all__ = ["Joined", "allowed", "block_device", "container_config", "environment", "host_devices", "program"]
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MASKED = (
@@ -51,6 +52,7 @@ class Joined:
     sysctls: Mapping[str, str]
     cgroup: bool
     own_files: frozenset[str] = frozenset(("proc", "sysfs"))
+    user: Path | None = None  # the pod's own users
 
 
 def program(spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
@@ -79,6 +81,7 @@ def container_config(
     seccomp: Mapping[str, Any] | None,
     devices: Sequence[Mapping[str, Any]] = (),
     volumes: Sequence[Mount] = (),
+    oom_score: int | None = None,
 ) -> dict[str, Any]:
     """Raises StartError for what no container can be made of. `cgroup` None: it stays in the groups of antei."""
     argv = program(spec, image)
@@ -101,6 +104,7 @@ def container_config(
             linux |= {"maskedPaths": list(_MASKED), "readonlyPaths": list(_READ_ONLY)}
         if seccomp is not None:
             linux["seccomp"] = seccomp
+    linux |= user_mappings(joined.user)
     if joined.sysctls:
         linux["sysctl"] = dict(joined.sysctls)
     return {
@@ -116,6 +120,7 @@ def container_config(
             "cwd": spec.working_dir or image.working_dir or "/",
             "capabilities": {"bounding": names, "effective": names, "permitted": names},
             "noNewPrivileges": spec.security.no_new_privileges and not spec.privileged,
+            **({} if oom_score is None else {"oomScoreAdj": oom_score}),
         },
         "linux": linux,
     }
@@ -146,8 +151,35 @@ def host_devices(root: Path = Path("/dev")) -> list[dict[str, Any]]:
     return found
 
 
+def block_device(device: Device) -> dict[str, Any]:
+    """Raises OSError where it is gone, StartError where it is none."""
+    status = os.stat(device.source)
+    if not stat.S_ISBLK(status.st_mode):
+        raise StartError("CreateContainerError", f"{device.source} is not a block device")
+    return {
+        "path": device.target,
+        "type": "b",
+        "major": os.major(status.st_rdev),
+        "minor": os.minor(status.st_rdev),
+        "fileMode": stat.S_IMODE(status.st_mode),
+        "uid": status.st_uid,
+        "gid": status.st_gid,
+    }
+
+
+def allowed(devices: Sequence[Device]) -> list[dict[str, Any]]:
+    """What of them the container's control group lets it do."""
+    return [
+        {key: found[key] for key in ("type", "major", "minor")}
+        | {"allow": True, "access": "rm" if device.read_only else "rwm"}
+        for device, found in ((device, block_device(device)) for device in devices)
+    ]
+
+
 def _namespaces(joined: Joined) -> list[dict[str, str]]:
     found = [{"type": "mount"}, {"type": "uts", "path": str(joined.uts)}]
+    if joined.user is not None:
+        found.append({"type": "user", "path": str(joined.user)})
     if joined.network is not None:
         found.append({"type": "network", "path": str(joined.network)})
     if joined.ipc is not None:
@@ -201,6 +233,7 @@ def _binds(spec: ContainerSpec, joined: Joined, volumes: Sequence[Mount]) -> lis
                 _PROPAGATION.get(mount.propagation, "rprivate"),
                 *(["ro"] if mount.read_only else ["rw"]),
                 *(["rro"] if mount.read_only and mount.recursive_read_only else []),
+                *([] if mount.executable else ["noexec"]),
             ],
         }
         for mount in ordered

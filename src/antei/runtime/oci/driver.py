@@ -38,6 +38,7 @@ from antei.runtime.oci.machine import Machine, detect_machine
 from antei.runtime.oci.sealed import SealedProgram
 from antei.runtime.oci.seccomp import DEFAULT_PROFILE
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, load
+from antei.runtime.oci.users import pod_users, remove_other_users, remove_pod_users
 from antei.runtime.process import processes
 from antei.runtime.process.inside import signal_number
 from antei.runtime.process.kept import KeptContainers, Run
@@ -82,6 +83,7 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         self._sealing: asyncio.Task[SealedProgram] | None = None
         self._pids_limit = pids_limit
         self._patience_seconds = patience_seconds
+        self._users = self._directory / "users"
         self._seccomp_directory = seccomp_directory or self._directory / "seccomp"
 
     # --- images ---
@@ -118,6 +120,15 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
             user=config.user,
             size_bytes=found.image.size_bytes,
         )
+
+    # --- users ---
+
+    async def user_namespace(self, pod_uid: str) -> Path | None:
+        await self._opened()
+        try:
+            return await asyncio.to_thread(pod_users, self._users, pod_uid)
+        except OSError as error:
+            raise RuntimeFailure("FailedCreatePodSandBox", f"hostUsers: false: {error}") from error
 
     # --- containers ---
 
@@ -245,6 +256,8 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         self._sandboxes, stored_containers, broken = await asyncio.to_thread(load, self._directory)
         for directory in broken:
             await asyncio.to_thread(clear_away, directory, runc)
+        pods = {stored.sandbox.pod_uid for stored in self._sandboxes.values()}
+        await asyncio.to_thread(remove_other_users, self._users, pods)
         for stored in stored_containers.values():
             run = self._runs[stored.record.id] = _Run(stored, self._container_directory(stored.record))
             if not run.ended.is_set():
@@ -351,11 +364,13 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
             _log.warning("the log of container %s is not rotated: %s", run.record.name, error)
 
     def _make_sandbox(self, directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> StoredSandbox:
-        return make_sandbox(directory, sandbox, spec)
+        users = self._users / sandbox.pod_uid / "user" if spec.own_users else None
+        return make_sandbox(directory, sandbox, spec, users)
 
     def _clear_sandbox(self, directory: Path, stored: StoredSandbox, runs: Sequence[_Run]) -> None:
         _, runc = self._found()
         leave_sandbox(directory, stored, runc)
+        remove_pod_users(self._users, stored.sandbox.pod_uid)
 
     def _clear_container(self, run: _Run) -> None:
         remove_container(run.directory)

@@ -1,91 +1,92 @@
-"""What Python has no call for: mounts, and namespaces that last without a process in them. Blocks; for threads."""
+"""Namespaces that last without a process in them, bound to files. Blocks; for threads."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from antei.world.own_namespaces import is_own
+from antei.world.mounts import unmount
+from antei.world.namespaces import held, keep
 
-__all__ = ["is_mounted", "make_namespaces", "mount_overlay", "mount_read_only", "mount_tmpfs", "unmount"]
+__all__ = ["MAPPED_IDS", "make_namespaces", "make_user_namespace"]
 
 _CLONE_NEWUTS, _CLONE_NEWIPC = 0x04000000, 0x08000000
-_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_BIND = 0x1, 0x2, 0x4, 0x8, 0x1000
-_MNT_DETACH = 2
-#: containerd's size of a pod's /dev/shm.
-_SHARED_MEMORY_BYTES = 64 * 1024 * 1024
+#: How many users and groups a pod has of its own (Kubernetes: pkg/kubelet/userns/userns_manager.go).
+MAPPED_IDS = 65536
 
 
-def mount_overlay(target: Path, lower: Path, upper: Path, work: Path) -> None:
-    """Raises OSError."""
-    layers = (
-        f"{name}={_escaped(path)}" for name, path in (("lowerdir", lower), ("upperdir", upper), ("workdir", work))
-    )
-    options = ["userxattr"] if is_own() else []  # where trusted.* attributes are not to be had
-    _mount("overlay", target, "overlay", 0, ",".join([*layers, *options]))
+def make_namespaces(directory: Path, hostname: str, kinds: Sequence[str], user: Path | None = None) -> None:
+    """New namespaces ("ipc", "uts") as files of these names in the directory, to be joined. Raises OSError.
 
+    `user`: the user namespace that is to rule them; None: the machine's own.
+    """
 
-def mount_read_only(target: Path, lowers: Sequence[Path]) -> None:
-    """What is in these directories, the first above the others; at least two. Raises OSError."""
-    _mount("overlay", target, "overlay", _MS_RDONLY, f"lowerdir={':'.join(map(_escaped, lowers))}")
+    def name_and_keep(source: str) -> None:
+        if "uts" in kinds:
+            _set_hostname(hostname)
+        for kind in kinds:
+            (directory / kind).touch()
+            keep(f"{source}/ns/{kind}", directory / kind)
 
+    def make() -> None:
+        flags = (_CLONE_NEWUTS if "uts" in kinds else 0) | (_CLONE_NEWIPC if "ipc" in kinds else 0)
+        _checked(_libc().unshare(flags), "unshare")
+        name_and_keep(f"/proc/{threading.get_native_id()}")
 
-def mount_tmpfs(target: Path, size_bytes: int = _SHARED_MEMORY_BYTES) -> None:
-    """As a pod's /dev/shm is. Raises OSError."""
-    _mount("shm", target, "tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, f"mode=1777,size={size_bytes}")
+    def make_of_others() -> None:
+        with held(kinds, user) as pid:
+            if "uts" in kinds:
+                _enter(Path(f"/proc/{pid}/ns/uts"), _CLONE_NEWUTS)
+            name_and_keep(f"/proc/{pid}")
 
-
-def unmount(target: Path) -> None:
-    """At once; what still uses it keeps it. No error when nothing is mounted there."""
-    _libc().umount2(os.fsencode(target), _MNT_DETACH)
-
-
-def is_mounted(path: Path) -> bool:
     try:
-        return path.stat().st_dev != path.parent.stat().st_dev
+        _in_a_thread(make if user is None else make_of_others)
     except OSError:
-        return False
+        for kind in kinds:
+            unmount(directory / kind)
+        raise
 
 
-def make_namespaces(directory: Path, hostname: str, kinds: Sequence[str]) -> None:
-    """New namespaces ("ipc", "uts") as files of these names in the directory, to be joined. Raises OSError."""
+def make_user_namespace(path: Path, first_id: int) -> None:
+    """One whose users and groups 0 to 65535 are those of the machine from `first_id` on. Raises OSError."""
+    with held(["user"]) as pid:
+        for name in ("uid_map", "gid_map"):
+            Path(f"/proc/{pid}/{name}").write_text(f"0 {first_id} {MAPPED_IDS}\n")
+        path.touch()
+        keep(f"/proc/{pid}/ns/user", path)
+
+
+def _in_a_thread(work: Callable[[], object]) -> None:
+    """A thread ends in the namespaces it went to, and is not to be used again. Raises what `work` raises."""
     failures: list[OSError] = []
 
-    def work() -> None:
+    def caught() -> None:
         try:
-            flags = (_CLONE_NEWUTS if "uts" in kinds else 0) | (_CLONE_NEWIPC if "ipc" in kinds else 0)
-            _checked(_libc().unshare(flags), "unshare")
-            if "uts" in kinds:
-                name = hostname.encode()
-                _checked(_libc().sethostname(name, len(name)), "sethostname")
-            for kind in kinds:
-                path = directory / kind
-                path.touch()
-                _mount(f"/proc/{threading.get_native_id()}/ns/{kind}", path, "none", _MS_BIND, None)
+            work()
         except OSError as error:
             failures.append(error)
 
-    thread = threading.Thread(target=work, name="namespaces")  # it ends in them, and is not to be used again
+    thread = threading.Thread(target=caught, name="namespaces")
     thread.start()
     thread.join()
     if failures:
-        for kind in kinds:
-            unmount(directory / kind)
         raise failures[0]
 
 
-def _escaped(path: Path) -> str:
-    """overlayfs ends a path at a comma and, among lower ones, at a colon."""
-    return str(path).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
+def _enter(namespace: Path, kind: int) -> None:
+    descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _checked(_libc().setns(descriptor, kind), f"setns {namespace}")
+    finally:
+        os.close(descriptor)
 
 
-def _mount(source: str, target: Path, kind: str, flags: int, options: str | None) -> None:
-    data = None if options is None else options.encode()
-    result = _libc().mount(source.encode(), os.fsencode(target), kind.encode(), flags, data)
-    _checked(result, f"mount {kind} on {target}")
+def _set_hostname(hostname: str) -> None:
+    name = hostname.encode()
+    _checked(_libc().sethostname(name, len(name)), "sethostname")
 
 
 def _checked(result: int, what: str) -> None:
@@ -96,7 +97,5 @@ def _checked(result: int, what: str) -> None:
 
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None, use_errno=True)
-    libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-    libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
     libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
     return libc

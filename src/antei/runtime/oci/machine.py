@@ -15,7 +15,7 @@ from typing import Any
 from antei.runtime.capability_set import own_capabilities
 from antei.runtime.images.tools import complaint, missing_tools
 from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
-from antei.runtime.oci.kernel import mount_overlay, unmount
+from antei.world.mounts import mount_overlay, unmount
 
 __all__ = ["Machine", "detect_machine"]
 

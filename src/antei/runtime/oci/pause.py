@@ -13,6 +13,7 @@ from typing import Any
 
 from antei.runtime.oci.conmon import Runc
 from antei.runtime.oci.state import identified
+from antei.runtime.oci.users import MappedView, remove_view, user_mappings
 from antei.runtime.process.processes import Process, alive
 from antei.runtime.process.state import read, write
 
@@ -27,7 +28,7 @@ class PauseFailure(RuntimeError):
     """The message is runc's."""
 
 
-def start_pause(runc: Runc, sandbox: Path, cgroup: str | None) -> str:
+def start_pause(runc: Runc, sandbox: Path, cgroup: str | None, users: Path | None) -> str:
     """The path of the pod's PID namespace; starts its first process where that does not run. Raises PauseFailure."""
     bundle, identifier = sandbox / "pause", sandbox.name
     known = bundle / "process.json"
@@ -41,7 +42,12 @@ def start_pause(runc: Runc, sandbox: Path, cgroup: str | None) -> str:
         host = Path("/") / name
         if host.is_symlink() and not (rootfs / name).is_symlink():
             (rootfs / name).symlink_to(os.readlink(host))
-    (bundle / "config.json").write_text(json.dumps(_config(cgroup)))
+    if users is not None:
+        remove_view(identifier)
+        view = MappedView(identifier, users)
+        view.make()
+        rootfs = view.of(rootfs)
+    (bundle / "config.json").write_text(json.dumps(_config(rootfs, cgroup, users)))
     # Its streams are nobody's: runc's own are handed on, and nothing reads them.
     said = runc.run("run", "--detach", "--pid-file", str(bundle / "pid"), "--bundle", str(bundle), identifier)
     process = identified(bundle / "pid")
@@ -55,7 +61,7 @@ def _namespace_of(process: Process) -> str:
     return f"/proc/{process.pid}/ns/pid"
 
 
-def _config(cgroup: str | None) -> dict[str, Any]:
+def _config(rootfs: Path, cgroup: str | None, users: Path | None) -> dict[str, Any]:
     shown = [Path("/usr"), *(Path("/") / name for name in _LINKS)]
     binds = [
         {"destination": str(path), "type": "bind", "source": str(path), "options": ["rbind", "ro", "nosuid", "nodev"]}
@@ -64,7 +70,7 @@ def _config(cgroup: str | None) -> dict[str, Any]:
     ]
     return {
         "ociVersion": "1.0.2",
-        "root": {"path": "rootfs", "readonly": True},
+        "root": {"path": str(rootfs), "readonly": True},
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}, *binds],
         "process": {
             "user": {"uid": 65535, "gid": 65535},
@@ -75,7 +81,11 @@ def _config(cgroup: str | None) -> dict[str, Any]:
         },
         "linux": {
             **({"cgroupsPath": cgroup} if cgroup is not None else {}),
-            "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")],
+            "namespaces": [
+                *({"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")),
+                *([{"type": "user", "path": str(users)}] if users is not None else []),
+            ],
+            **user_mappings(users),
             "resources": {"devices": [{"allow": False, "access": "rwm"}]},
             "maskedPaths": ["/proc/kcore", "/proc/keys"],
         },

@@ -38,6 +38,7 @@ class StoredSandbox(msgspec.Struct, frozen=True):
     share_process_namespace: bool = False
     sysctls: dict[str, str] = {}
     limits: Limits = Limits()  # of the pod: it has a control group of its own where there are any
+    user_namespace: str | None = None  # None: users are the machine's
 
 
 class StoredContainer(msgspec.Struct, frozen=True):

@@ -46,6 +46,8 @@ status=$1; shift
 /bin/sh -c 'echo "{\"child-pid\": $$}" >>"$0"; cd "$1" || exit 1; shift; exec "$@"' "$status" "$@" 2>&4 4>&-
 echo "{\"exit-code\": $?}" >>"$status"
 """
+#: What setpriv needs for the change of user and of the bounding set.
+_TO_CHANGE_USER = ("SETUID", "SETGID", "SETPCAP")
 _REMEDY = "run antei as root or allow unprivileged user namespaces, with bubblewrap and util-linux installed"
 
 
@@ -192,10 +194,14 @@ def unsupported(
     *,
     share_processes: bool,
     host_pid: bool,
+    own_users: bool,
+    sysctls: Sequence[str] = (),
     pod_limits: bool = False,
 ) -> list[str]:
     """What of a container's spec is asked for and not done, one sentence each."""
     messages = []
+    if own_users:
+        messages.append("hostUsers: false: the container's users are this machine's; for real images only")
     if share_processes:
         messages.append("shareProcessNamespace: each container keeps a PID namespace of its own")
     if pod_limits:
@@ -211,6 +217,11 @@ def unsupported(
     if spec.run_as_user is not None and capabilities.root and capabilities.setpriv is None:
         messages.append("securityContext.runAsUser: needs setpriv (util-linux); runs as root")
     messages += [f"{field}: not there" for field in spec.security.others]
+    spread = [f"{mount.target} ({mount.propagation})" for mount in spec.mounts if mount.propagation != "None"]
+    if spread:
+        messages.append(f"mountPropagation: {', '.join(spread)}: for real images only")
+    if sysctls:
+        messages.append(f"sysctls: {', '.join(sysctls)}: for real images only")
     ignored = _ignored(spec, capabilities)
     if ignored:
         messages.append(f"securityContext: {', '.join(ignored)}: for real images only")
@@ -229,10 +240,12 @@ def unsupported(
 def _ignored(spec: ContainerSpec, capabilities: Capabilities) -> list[str]:
     """Fields of the security context, by their names, that a host command does without."""
     asked = {
-        "supplementalGroups and fsGroup": spec.security.supplemental_groups,
+        "supplementalGroups and fsGroup": not (capabilities.root and capabilities.setpriv and capabilities.namespaces)
+        and spec.security.supplemental_groups,
         "capabilities": not (capabilities.root and capabilities.namespaces)
         and (spec.security.added_capabilities or spec.security.dropped_capabilities),
-        "allowPrivilegeEscalation": spec.security.no_new_privileges,
+        # bubblewrap never lets a container gain privileges
+        "allowPrivilegeEscalation": not capabilities.namespaces and spec.security.no_new_privileges,
         "seccompProfile": spec.security.seccomp != "Unconfined",
         "procMount": spec.security.is_proc_unmasked,
     }
@@ -269,15 +282,35 @@ def _user(spec: ContainerSpec, capabilities: Capabilities) -> list[str]:
         return ["--unshare-user", "--uid", user, "--gid", str(spec.run_as_group or 0)]
     if spec.privileged:
         return []
-    granted = capabilities_of(spec, own_capabilities())
+    held = own_capabilities()
+    granted = dict.fromkeys(capabilities_of(spec, held))
+    if _changes_user(spec, capabilities):
+        granted |= dict.fromkeys(name for name in _TO_CHANGE_USER if name in held)  # until setpriv has done it
     return ["--cap-drop", "ALL", *(word for name in granted for word in ("--cap-add", f"CAP_{name}"))]
 
 
+def _changes_user(spec: ContainerSpec, capabilities: Capabilities) -> bool:
+    is_asked = spec.run_as_user or spec.run_as_group or spec.security.supplemental_groups
+    return bool(capabilities.root and capabilities.setpriv is not None and is_asked)
+
+
 def _as_user(spec: ContainerSpec, capabilities: Capabilities) -> list[str]:
-    user, group = spec.run_as_user or 0, spec.run_as_group or 0
-    if not capabilities.root or capabilities.setpriv is None or user == group == 0:
+    """setpriv, which leaves the container's own capabilities only, and to a user other than root none of them."""
+    if not _changes_user(spec, capabilities):
         return []
-    return [capabilities.setpriv, f"--reuid={user}", f"--regid={group}", "--clear-groups", "--"]
+    user, group = spec.run_as_user or 0, spec.run_as_group or 0
+    granted = [f"+{name.lower()}" for name in capabilities_of(spec, own_capabilities())]
+    inherited = granted if user == 0 else []
+    groups = ",".join(map(str, dict.fromkeys(spec.security.supplemental_groups)))
+    return [
+        capabilities.setpriv or "setpriv",
+        f"--reuid={user}",
+        f"--regid={group}",
+        f"--groups={groups}" if groups else "--clear-groups",
+        *([] if spec.privileged else [f"--inh-caps={','.join(['-all', *inherited])}"]),
+        *([] if spec.privileged else [f"--bounding-set={','.join(['-all', *granted])}"]),
+        "--",
+    ]
 
 
 def _own_file_systems(spec: ContainerSpec, sandbox: SandboxView) -> list[str]:
@@ -302,7 +335,8 @@ def _binds(
     # bwrap does not follow links in its new root: /var/run must be said as /run.
     resolved = {os.path.realpath(mount.target): mount for mount in mounts}
     ordered = sorted(resolved.items(), key=lambda item: item[0].count("/"))
-    return [("--ro-bind" if mount.read_only else "--bind", str(mount.source), target) for target, mount in ordered]
+    files = [("--ro-bind" if mount.read_only else "--bind", str(mount.source), target) for target, mount in ordered]
+    return [*files, *(("--dev-bind", str(device.source), device.target) for device in spec.devices)]
 
 
 def _file_mount(file: FileOverRoot, index: int, container_directory: Path) -> Mount:

@@ -116,6 +116,8 @@ class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
             share_processes=sandbox is not None and sandbox.share_process_namespace,
             host_pid=sandbox is not None and sandbox.host_pid,
             pod_limits=sandbox is not None and sandbox.has_limits,
+            own_users=sandbox is not None and sandbox.own_users,
+            sysctls=sandbox.sysctls if sandbox is not None else (),
         )
 
     # --- images ---
@@ -133,6 +135,9 @@ class ProcessRuntime(KeptContainers[StoredSandbox, _Run]):
         capabilities = await self.capabilities()
         found = self._image_map.image(image, pull_policy)
         return found if capabilities.namespaces else replace(found, warnings=(_PLAIN_WARNING,))
+
+    async def user_namespace(self, pod_uid: str) -> Path | None:
+        return None
 
     # --- containers ---
 

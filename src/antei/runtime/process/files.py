@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 
 from antei.runtime import ContainerRecord, ContainerSpec, Limits, Sandbox, SandboxSpec, StartError
+from antei.runtime.capability_set import own_capabilities
 from antei.runtime.image_map import MappedImage
+from antei.runtime.oom_score import SCORED_SCRIPT, settable_oom_score
 from antei.runtime.process import command as commands
 from antei.runtime.process.capabilities import Capabilities
 from antei.runtime.process.cgroups import ENTER_SCRIPT, limit_container, remove_groups
@@ -41,6 +43,8 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec) -> Stored
         host_pid=spec.host_pid,
         share_process_namespace=spec.share_process_namespace,
         has_limits=spec.limits != Limits(),
+        own_users=spec.own_users,
+        sysctls=tuple(spec.sysctls),
     )
     write(directory / "sandbox.json", stored)
     _make_shared_memory(shared_memory)
@@ -85,6 +89,9 @@ def start_container(
         stored = msgspec.structs.replace(stored, cgroups=tuple(map(str, groups)))
         command = _command(spec, image, run, sandbox, capabilities, directory)
         write(directory / "container.json", stored)
+        score = settable_oom_score(spec.oom_score_adj, own_capabilities())
+        if score is not None:
+            command = ["/bin/sh", "-c", SCORED_SCRIPT, str(score), *command]
         launched = launch(
             ["/bin/sh", "-c", ENTER_SCRIPT, "sh", *stored.cgroups, "--", *command] if groups else command,
             run.env if stored.plain else commands.outer_env(run.env),

@@ -60,6 +60,8 @@ class StoredSandbox(msgspec.Struct, frozen=True):
     host_pid: bool = False
     share_process_namespace: bool = False
     has_limits: bool = False  # of the pod as a whole, which are not enforced
+    own_users: bool = False
+    sysctls: tuple[str, ...] = ()  # that are asked for, and not set
 
 
 class StoredContainer(msgspec.Struct, frozen=True):

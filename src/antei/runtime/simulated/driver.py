@@ -6,6 +6,7 @@ import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -217,6 +218,9 @@ class SimulatedRuntime:
             self._note("pulled", detail=image)
         self._pulled[image] = Image(name=image, id=f"simulated://{image}", command=("simulated",))
         return self._pulled[image]
+
+    async def user_namespace(self, pod_uid: str) -> Path | None:
+        return None
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
         sandbox = Sandbox(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from antei.api.pod_streams import CommandStreams
 from antei.runtime import (
@@ -67,6 +68,9 @@ class SimulatedNode:
         found = await self._machine.ensure_image(image, pull_policy, credentials)
         self._present.add(image)
         return found
+
+    async def user_namespace(self, pod_uid: str) -> Path | None:
+        return await self._machine.user_namespace(pod_uid)
 
     async def create_sandbox(self, spec: SandboxSpec) -> Sandbox:
         sandbox = await self._machine.create_sandbox(spec)

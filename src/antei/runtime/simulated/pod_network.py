@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 
 from lightkube.resources.core_v1 import Pod
 
@@ -24,7 +25,7 @@ class SimulatedPodNetwork:
         self._returned: dict[str, deque[str]] = {}  # node -> those that were, the one unused for longest first
         self._leases: dict[str, tuple[str, str]] = {}  # pod uid -> (node, ip)
 
-    async def attach(self, pod_uid: str, node_name: str) -> PodAddress:
+    async def attach(self, pod_uid: str, node_name: str, user_namespace: Path | None = None) -> PodAddress:
         if pod_uid not in self._leases:
             if node_name not in self._hosts:
                 subnet = next(self._free_subnets, None)
