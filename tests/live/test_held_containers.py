@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,10 @@ def status(kubectl: Kubectl, name: str, container: str) -> dict[str, Any]:
     return next((each for each in found if each["name"] == container), {})
 
 
+def running_id(kubectl: Kubectl, name: str, container: str) -> str | None:
+    return status(kubectl, name, container).get("containerID")
+
+
 def first_process(data: Path, container: str) -> int:
     """The host's pid of it, as antei has written it down."""
     for path in data.glob("*/sandboxes/*/containers/*/container.json"):
@@ -121,15 +126,15 @@ def test_a_memory_hog_is_killed_and_backed_off_and_its_neighbours_go_on(antei: A
     kubectl.wait("condition=Ready", *(f"pod/neighbour-{runtime}" for runtime in chosen))
     kubectl.apply(*(hog(runtime) for runtime in chosen))
     neighbours = [(f"{pod}-{runtime}", name) for pod, name in NEIGHBOURS for runtime in chosen]
-    before = [until("it runs", lambda each=each: status(kubectl, *each).get("containerID")) for each in neighbours]
+    before = [until("it runs", partial(running_id, kubectl, *each)) for each in neighbours]
     ends = {}
     for runtime in chosen:
-        found = until("the hog waits", lambda runtime=runtime: backed_off(kubectl, f"hog-{runtime}"))
+        found = until("the hog waits", partial(backed_off, kubectl, f"hog-{runtime}"))
         assert found["state"]["waiting"]["message"].startswith("back-off 10s restarting failed container=hog")
         ends[runtime] = found["lastState"]["terminated"]
         assert (ends[runtime]["reason"], ends[runtime]["exitCode"]) == ("OOMKilled", 137)
     for runtime, end in ends.items():
-        again = until("it is started again", lambda runtime=runtime: begun_again(kubectl, f"hog-{runtime}"))
+        again = until("it is started again", partial(begun_again, kubectl, f"hog-{runtime}"))
         waited = datetime.fromisoformat(again["startedAt"]) - datetime.fromisoformat(end["finishedAt"])
         assert waited.total_seconds() >= 10
     for each, container_id in zip(neighbours, before, strict=True):

@@ -53,6 +53,7 @@ def test_an_image_without_a_name_has_its_id(tmp_path: Path) -> None:
     (name,) = names(tmp_path)
     assert loaded.startswith(f"{name} (")
     assert name.startswith("sha256:")
+    assert run(tmp_path, "prune", "--unused-for", "1h").stdout.startswith("0 images removed")
     assert run(tmp_path, "prune").stdout.startswith("1 images removed")
     assert names(tmp_path) == []
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 from real_images import busybox_layer, missing, write_layout
 
-from antei.runtime import ContainerSpec, ImageError, SandboxSpec, StartError
+from antei.runtime import ContainerSpec, ImageError, Mount, SandboxSpec, StartError
 from antei.runtime.image_map import ImageMap
 from antei.runtime.images import ImageStore
+from antei.runtime.images.collection import NoRoomError, make_room
 from antei.runtime.mixed import MixedRuntime
 from antei.runtime.oci import Machine, OciRuntime, detect_machine
 from antei.runtime.process import ProcessRuntime
@@ -26,6 +30,7 @@ pytestmark = [
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 FOREVER = "trap 'exit 3' TERM; while :; do sleep 0.05; done"
+DISK_BYTES = 40 * 1024**2
 Make = Callable[..., OciRuntime]
 
 
@@ -124,6 +129,53 @@ async def test_an_image_that_a_container_runs_on_stays_until_it_is_gone(make: Ma
     await runtime.aclose()
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Under the image store."""
+    directory = tmp_path / "images"
+    directory.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=200m", "tmpfs", directory], check=True)
+    yield directory
+    subprocess.run(["umount", directory], check=True)
+
+
+def shrink(disk: Path) -> None:
+    """An image is not unpacked where so little is free."""
+    subprocess.run(["mount", "-o", f"remount,size={DISK_BYTES}", disk], check=True)
+
+
+async def test_on_a_full_disk_unused_images_make_room_and_none_that_is_in_use(
+    small_disk: Path, make: Make, tmp_path: Path
+) -> None:
+    runtime, images = make(), ImageStore(system_world(), small_disk)
+    for name in ("volume", "unused"):
+        await asyncio.to_thread(write_layout, tmp_path / name, "x", [busybox_layer({"etc/motd": name})], {})
+        await images.load(tmp_path / name, f"{name}:1")
+
+    async def left_after_room_was_made() -> set[str]:
+        later = datetime.now(UTC) + timedelta(minutes=3)  # when they are old enough
+        await asyncio.to_thread(make_room, images.layout, later)
+        return await left()
+
+    async def left() -> set[str]:
+        return {name.rpartition("/")[2] for name, *_ in await images.images()}
+
+    sandbox = await runtime.create_sandbox(pod(tmp_path))
+    volume = Mount(Path(), "/volume", read_only=True, image="volume:1")
+    await runtime.start(replace(spec(sandbox.id), mounts=(volume,)))
+    assert await left_after_room_was_made() == {"box:1", "volume:1", "unused:1"}
+    await asyncio.to_thread(shrink, small_disk)
+    used = shutil.disk_usage(small_disk).used
+    await asyncio.to_thread((small_disk / "filler").write_bytes, bytes(DISK_BYTES * 97 // 100 - used))
+    with pytest.raises(NoRoomError, match=r"^Failed to garbage collect required amount of images\. Attempted to free "):
+        await left_after_room_was_made()
+    assert await left() == {"box:1", "volume:1"}
+    await runtime.remove_sandbox(sandbox.id)
+    assert await left_after_room_was_made() == set()
+    assert not list(images.layout.blobs.iterdir())
+    await runtime.aclose()
+
+
 async def test_half_a_sandbox_that_antei_died_over_is_not_taken_for_a_whole_one(make: Make, tmp_path: Path) -> None:
     images = ImageMap({})
     process, oci = ProcessRuntime(system_world(), tmp_path / "processes", images), make()
@@ -138,3 +190,16 @@ async def test_half_a_sandbox_that_antei_died_over_is_not_taken_for_a_whole_one(
     for sandbox in await both.sandboxes():
         await both.remove_sandbox(sandbox.id)
     await both.aclose()
+
+
+async def test_a_sandbox_is_known_though_whoever_asked_for_it_has_gone(make: Make, tmp_path: Path) -> None:
+    """Or else nobody would take it away: a cluster may be taken down over it."""
+    for runtime in (ProcessRuntime(system_world(), tmp_path / "processes", ImageMap({})), make()):
+        assert not await runtime.sandboxes()
+        asking = asyncio.create_task(runtime.create_sandbox(pod(tmp_path)))
+        await asyncio.sleep(0)  # it has begun
+        asking.cancel()
+        await asyncio.wait((asking,))
+        (sandbox,) = await runtime.sandboxes()
+        await runtime.remove_sandbox(sandbox.id)
+        await runtime.aclose()

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from antei.cli.durations import DURATION
 from antei.cli.instance import fail
 from antei.cli.lines import new_console, say
 from antei.cli.privileges import own_namespaces
@@ -128,10 +129,11 @@ def rm(given: tuple[Path, tuple[Path, ...]], names: tuple[str, ...]) -> None:
 
 @image.command()
 @click.option("--all", "all_unused", is_flag=True, help="Those with a tag, too, if no container runs on them.")
+@click.option("--unused-for", type=DURATION, default=0.0, help="Only those that nobody has used for so long: 12h.")
 @click.pass_obj
-def prune(given: tuple[Path, tuple[Path, ...]], all_unused: bool) -> None:
+def prune(given: tuple[Path, tuple[Path, ...]], all_unused: bool, unused_for: float) -> None:
     """Remove images without a tag that no container runs on."""
-    removed = _run(given, lambda store: store.prune(all_unused=all_unused))
+    removed = _run(given, lambda store: store.prune(all_unused=all_unused, unused_seconds=unused_for))
     freed = sum(stored.unpacked_bytes + stored.size_bytes for stored in removed)
     say(new_console(), f"{len(removed)} images removed, about {_size(freed)}")
 

@@ -52,6 +52,7 @@ from antei.node.transport import SocketProbeTransport
 from antei.runtime import ContainerRecord, Runtime
 from antei.runtime.chosen import choose_runtime
 from antei.runtime.image_map import load_maps
+from antei.runtime.images.collection import keep_room
 from antei.server.bootstrap import API_SERVICE_ADDRESS, bootstrap
 from antei.server.http.server import ApiServer
 from antei.server.kubeconfig import write_kubeconfig
@@ -140,7 +141,7 @@ class Cluster:
             choose_runtime(self.world, directory, image_map, settings.runtime, settings.images_directory),
             asyncio.to_thread(load_netlink),
         )
-        self.runtime = chosen.runtime
+        self.runtime, self._images = chosen.runtime, chosen.images
         self.notes += chosen.notes
         started.push_async_callback(self.runtime.aclose)
         node_names = tuple(f"node-{number}" for number in range(1, settings.nodes + 1))
@@ -294,6 +295,8 @@ class Cluster:
             group.create_task(self.informers.run(), name="informers")
             group.create_task(self._recorder.run(), name="events")
             group.create_task(self.network.run(), name="network")
+            if self._images is not None:
+                group.create_task(keep_room(self._images, self._warn_nodes), name="images")
             self._group = group
             for name in self.agents:
                 self._run_agent(name)
@@ -303,6 +306,12 @@ class Cluster:
 
     def _run_agent(self, name: str) -> None:
         self._agent_tasks[name] = self._group.create_task(self.agents[name].run(), name=f"node {name}")
+
+    def _warn_nodes(self, reason: str, message: str) -> None:
+        """Of what they have in common: the machine."""
+        for node in self.informers.of(Node).items():
+            if name_of(node) in self.agents:
+                self._recorder.named("kubelet", name_of(node)).event(node, "Warning", reason, message)
 
     def _note_nodes(self, names: Sequence[str]) -> None:
         known = {name_of(node): node for node in self.informers.of(Node).items()}

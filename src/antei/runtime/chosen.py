@@ -24,11 +24,12 @@ _NO_LIMITS = "limits of memory, CPU and processes are not enforced: no control g
 
 @dataclass(frozen=True, slots=True)
 class ChosenRuntime:
-    """`notes`: what this machine does not allow, a sentence each."""
+    """`notes`: what this machine does not allow, a sentence each. `images`: real ones, where they can run."""
 
     runtime: Runtime
     has_namespaces: bool
     notes: tuple[str, ...] = ()
+    images: ImageStore | None = None
 
 
 async def choose_runtime(
@@ -45,9 +46,11 @@ async def choose_runtime(
     if wanted == "oci" and machine.refusal:
         raise OSError(f"--runtime oci: {machine.refusal}")
     oci = OciRuntime(world, directory / "oci", store, machine=machine, seccomp_directory=directory / "seccomp")
+    notes: tuple[str, ...]
     if wanted == "oci":
         _log.info("runtime: oci (asked for)")
-        return ChosenRuntime(oci, True, (_NO_LIMITS,) if is_own() and not machine.controllers.names else ())
+        notes = (_NO_LIMITS,) if is_own() and not machine.controllers.names else ()
+        return ChosenRuntime(oci, True, notes, store)
     process = ProcessRuntime(
         world,
         directory / "runtime",
@@ -57,17 +60,16 @@ async def choose_runtime(
     )
     why = "asked for" if wanted == "process" else machine.refusal or "for mapped images; for all others: oci"
     _log.info("runtime: process (%s): %s", why, capabilities.summary())
-    notes: tuple[str, ...] = ()
+    notes = ()
     if not capabilities.namespaces:
         notes = (f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}",)
     if is_own() and capabilities.cgroups is None:
         notes += (_NO_LIMITS,)
     if is_own() and wanted == "auto" and machine.refusal:
         notes += (f"only images of an image map run: {machine.refusal}",)
-    runtime: Runtime = process
     if wanted == "auto" and not machine.refusal:
-        runtime = MixedRuntime(world, process, oci, image_map)
-    return ChosenRuntime(runtime, capabilities.namespaces, notes)
+        return ChosenRuntime(MixedRuntime(world, process, oci, image_map), capabilities.namespaces, notes, store)
+    return ChosenRuntime(process, capabilities.namespaces, notes)
 
 
 async def runtime_of_leftovers(world: World, directory: Path, image_map: ImageMap) -> Runtime:

@@ -22,7 +22,7 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -137,9 +137,16 @@ class Layout:
         except OSError:
             return 0.0
 
-    def remove(self, image: str) -> None:
-        """To be called under the exclusive lock."""
-        remove_tree(self._image_directory(image))
+    def remove(self, images: Collection[str]) -> None:
+        """With all their names, and the blobs that no other image has. To be called under the exclusive lock."""
+        for image in images:
+            remove_tree(self._image_directory(image))
+        self.write_names({name: known for name, known in self.names().items() if known.image not in images})
+        self.remove_unused_blobs()
+
+    def blob_sizes(self) -> dict[str, int]:
+        """In bytes, by digest."""
+        return {f"sha256:{blob.name}": blob.lstat().st_size for blob in self.blobs.iterdir()}
 
     def remove_unused_blobs(self) -> int:
         """Those of no image, when no pull is under way; how many bytes. To be called under the exclusive lock."""

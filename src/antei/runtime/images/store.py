@@ -23,6 +23,7 @@ import msgspec
 
 from antei.runtime import Credential, ImageError
 from antei.runtime.images.archives import ArchiveImage, archive_images
+from antei.runtime.images.collection import make_room
 from antei.runtime.images.config import Layer, Manifest, parse_config, parse_manifest
 from antei.runtime.images.credentials import auth_file, matching
 from antei.runtime.images.layers import Limits, measure
@@ -320,37 +321,37 @@ class ImageStore:
             others = [other for other, known in names.items() if known.image == image.id and other != key]
             if not name.startswith("sha256:") and any("@" not in other for other in others):
                 del names[key]
+                self._layout.write_names(names)
             elif image.id in mounted_images(self._layout):
                 raise ImageError("InUse", f"a container runs on {name}")
             else:
-                names = {other: known for other, known in names.items() if known.image != image.id}
-                self._layout.remove(image.id)
-            self._layout.write_names(names)
-            self._layout.remove_unused_blobs()
+                self._layout.remove([image.id])
 
-    async def prune(self, *, all_unused: bool = False, unused_since: float | None = None) -> list[StoredImage]:
+    async def prune(self, *, all_unused: bool = False, unused_seconds: float = 0.0) -> list[StoredImage]:
         """Removes images without a tag that no container runs on; with `all_unused` those with a tag, too.
 
-        unused_since: seconds since the epoch; only what was not used after that. Blobs that no image has go with them.
+        unused_seconds: only those that have not been used for so long. Blobs that no image has go with them.
         """
         await self.open()
-        return await asyncio.to_thread(self._prune, all_unused, unused_since)
+        before = self._world.clock.now().timestamp() - unused_seconds
+        return await asyncio.to_thread(self._prune, all_unused, before)
 
-    def _prune(self, all_unused: bool, unused_since: float | None) -> list[StoredImage]:
+    def _prune(self, all_unused: bool, unused_since: float) -> list[StoredImage]:
         with self._layout.locked(exclusive=True):
-            names = self._layout.names()
-            tagged = {known.image for name, known in names.items() if "@" not in name}
+            tagged = {known.image for name, known in self._layout.names().items() if "@" not in name}
             kept = mounted_images(self._layout) | (set() if all_unused else tagged)
-            removed = []
-            for image in self._layout.all():
-                is_recent = unused_since is not None and self._layout.used_at(image.id) > unused_since
-                if image.id not in kept and not is_recent:
-                    self._layout.remove(image.id)
-                    removed.append(image)
-            gone = {image.id for image in removed}
-            self._layout.write_names({name: known for name, known in names.items() if known.image not in gone})
-            self._layout.remove_unused_blobs()
+            unused = [image for image in self._layout.all() if image.id not in kept]
+            removed = [image for image in unused if self._layout.used_at(image.id) <= unused_since]
+            self._layout.remove([image.id for image in removed])
         return removed
+
+    async def make_room(self) -> list[StoredImage]:
+        """Removes what nobody uses, the longest unused first, where the disk is nearly full; what it removed.
+
+        Raises NoRoomError where that is not enough, and OSError.
+        """
+        await self.open()
+        return await asyncio.to_thread(make_room, self._layout, self._world.clock.now())
 
 
 def _policy() -> list[str]:

@@ -26,7 +26,6 @@ from antei.runtime import (
     StartError,
 )
 from antei.runtime.images import FoundImage, ImageStore
-from antei.runtime.images.collection import keep_room
 from antei.runtime.oci.attached import open_attached
 from antei.runtime.oci.cgroups import unlimited, update_options, usage_of
 from antei.runtime.oci.commands import exec_in, open_in
@@ -263,7 +262,6 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
             if not run.ended.is_set():
                 self._watch(run)
         self._keep(asyncio.create_task(self._keep_logs(), name="logs"))
-        self._keep(asyncio.create_task(keep_room(self._images, self._world), name="images"))
 
     async def _start(self, spec: ContainerSpec) -> ContainerRecord:
         machine, runc = await self._opened()

@@ -127,12 +127,21 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
             created_at=self._world.clock.now(),
             handler=spec.handler,
         )
+        making = asyncio.create_task(self._add_sandbox(sandbox, spec), name="sandbox")
+        self._keep(making)
+        try:
+            await asyncio.shield(making)
+        except asyncio.CancelledError:  # half of one would be left that nobody knows of: it is finished first
+            await asyncio.wait((making,))
+            raise
+        return sandbox
+
+    async def _add_sandbox(self, sandbox: Sandbox, spec: SandboxSpec) -> None:
         try:
             stored = await asyncio.to_thread(self._make_sandbox, self._sandbox_directory(sandbox.id), sandbox, spec)
         except OSError as error:
             raise RuntimeFailure("FailedCreatePodSandBox", f"cannot make the pod's directory: {error}") from error
         self._sandboxes[sandbox.id] = stored
-        return sandbox
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
         await self._open()
@@ -208,7 +217,7 @@ class KeptContainers(ABC, Generic[SandboxT, RunT]):
         return tuple(run.record for run in self._runs.values())
 
     async def aclose(self) -> None:
-        unfinished = [task for task in self._background if task.get_name() in ("start", "clear")]
+        unfinished = [task for task in self._background if task.get_name() in ("sandbox", "start", "clear")]
         await asyncio.gather(*unfinished, return_exceptions=True)
         tasks = [*self._background, *(run.watch for run in self._runs.values() if run.watch is not None)]
         for task in tasks:
