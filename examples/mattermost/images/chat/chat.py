@@ -80,8 +80,8 @@ class Database:
             "write_timeout": DATABASE_TIMEOUT_SECONDS,
             "autocommit": True,
             "charset": "utf8mb4",
-            # Else each connection reads all certificates of the machine, 20 ms of processor time: while a database hangs
-            # and connections are given up one after the other, the server would have time for nothing else.
+            # Else each connection reads all certificates of the machine, 20 ms of processor time: while a database
+            # hangs and connections are given up one after the other, the server would have time for nothing else.
             "ssl_disabled": True,
         }
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
