@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
-from lightkube.models.core_v1 import Container, PodSpec
-from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.models.apps_v1 import DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment
+from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
+from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
+from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
+from lightkube.resources.apps_v1 import Deployment, ReplicaSet
 from lightkube.resources.core_v1 import Node, Pod
+from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.conditions import is_true
+from antei.api.errors import ApiError
 from antei.api.pods import is_ready
-from antei.client import Client
+from antei.client import Client, PatchType
+from antei.control.deployment.rolling import size_of
 from antei.runtime.simulated import ContainerProfile
 from antei.simulate.cluster import SimulatedCluster
+from antei.simulate.faults import Faults
+from antei.simulate.invariants import Ground, Watchman
 from antei.simulate.loop import run_virtual
 from antei.simulate.weather import Weather, WeatheredClient
 from antei.world.virtual import SeededChance, VirtualClock
@@ -88,6 +98,131 @@ def test_a_node_whose_heartbeats_were_lost_is_ready_as_soon_as_they_are_not() ->
             await cluster.until(is_node_ready)
             # One more request that is under way times out, and ten seconds after that the next is made.
             assert cluster.seconds - began <= 20
+
+    SimulatedCluster(nodes=1)
+    run_virtual(main())
+
+
+class _HalfBlind(WeatheredClient):
+    """A client whose watches of one kind tell nothing while `sees` is not set."""
+
+    unseen: type[Any]
+    sees: asyncio.Event
+
+    async def watch(self, kind: type[Any], namespace: str | None = None, **given: Any) -> AsyncIterator[Any]:
+        async for event in super().watch(kind, namespace, **given):
+            if kind is self.unseen:
+                await self.sees.wait()
+            yield event
+
+
+class _Watched:
+    """A cluster with the rules looking on, whose controllers can be kept from seeing one kind."""
+
+    def __init__(self, unseen: type[Any]) -> None:
+        self.weather = Weather()
+        self.controllers_see = asyncio.Event()
+        self.controllers_see.set()
+        self._unseen = unseen
+        self.cluster = SimulatedCluster(nodes=3, wrap_client=self._wrap)
+        faults = Faults(self.cluster, self.weather, lambda text: None)
+        self.ground = Ground(self.cluster, faults, self.weather, 0.0)
+        self.watchman = Watchman(self.ground)
+
+    def _wrap(self, part: str, client: Client) -> Client:
+        if part != "controllers":
+            return WeatheredClient(part, client, self.weather, SeededChance(part), self._updated)
+        wrapped = _HalfBlind(part, client, self.weather, SeededChance(part), self._updated)
+        wrapped.unseen, wrapped.sees = self._unseen, self.controllers_see
+        return wrapped
+
+    def _updated(self, sent: Any, written: Any) -> None:
+        self.watchman.updated(sent, written)
+
+
+def _web(replicas: int) -> Deployment:
+    labels = {"app": "web"}
+    return Deployment(
+        apiVersion="apps/v1",
+        kind="Deployment",
+        metadata=ObjectMeta(name="web", namespace="default"),
+        spec=DeploymentSpec(
+            replicas=replicas,
+            selector=LabelSelector(matchLabels=labels),
+            strategy=DeploymentStrategy(rollingUpdate=RollingUpdateDeployment(maxSurge=1, maxUnavailable=0)),
+            template=PodTemplateSpec(
+                metadata=ObjectMeta(labels=labels), spec=PodSpec(containers=[Container(name="main", image="web:1")])
+            ),
+        ),
+    )
+
+
+def test_a_second_rollout_takes_the_surge_again_while_the_first_is_not_seen() -> None:
+    """Deployments go by their informer alone: of a ReplicaSet that it has not told of, nobody knows the size."""
+
+    async def main() -> None:
+        watched = _Watched(ReplicaSet)
+        cluster = watched.cluster
+        async with cluster.running(), asyncio.TaskGroup() as group:
+            tasks = watched.watchman.start(group)
+            await cluster.client.create(_web(2))
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            watched.controllers_see.clear()
+            for image in ("web:2", "web:3"):
+                change = {"spec": {"template": {"spec": {"containers": [{"name": "main", "image": image}]}}}}
+                await cluster.client.patch(Deployment, "web", "default", change, patch_type=PatchType.STRATEGIC)
+                await asyncio.sleep(1)
+            sizes = [size_of(found) for found in (await cluster.client.list(ReplicaSet, "default")).items]
+            assert sorted(sizes) == [1, 1, 2]
+            watched.controllers_see.set()
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            assert watched.ground.broken is None
+            for task in tasks:
+                task.cancel()
+
+    SimulatedCluster(nodes=1)
+    run_virtual(main())
+
+
+def test_an_eviction_that_is_not_seen_counts_for_two_minutes_by_the_clock_on_the_wall() -> None:
+    """A clock that is set forward ends them early, in Kubernetes as here: and the budget is given away once more."""
+
+    async def main() -> None:
+        watched = _Watched(Pod)
+        cluster = watched.cluster
+        async with cluster.running(), asyncio.TaskGroup() as group:
+            tasks = watched.watchman.start(group)
+            await cluster.client.create(_web(3))
+            await cluster.client.create(
+                PodDisruptionBudget(
+                    apiVersion="policy/v1",
+                    kind="PodDisruptionBudget",
+                    metadata=ObjectMeta(name="web", namespace="default"),
+                    spec=PodDisruptionBudgetSpec(minAvailable=2, selector=LabelSelector(matchLabels={"app": "web"})),
+                )
+            )
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            first, second, third = (await cluster.client.list(Pod, "default")).items
+            watched.controllers_see.clear()
+            await cluster.evict(first)
+            await asyncio.sleep(5)
+            with pytest.raises(ApiError, match="would violate"):
+                await cluster.evict(second)
+            assert isinstance(cluster.world.clock, VirtualClock)
+            cluster.world.clock.step(121)
+            await cluster.client.patch(
+                PodDisruptionBudget, "web", "default", {"metadata": {"labels": {"look": "again"}}}
+            )
+            await asyncio.sleep(1)
+            await cluster.evict(second)
+            await asyncio.sleep(1)
+            with pytest.raises(ApiError, match="would violate"):
+                await cluster.evict(third)
+            watched.controllers_see.set()
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            assert watched.ground.broken is None
+            for task in tasks:
+                task.cancel()
 
     SimulatedCluster(nodes=1)
     run_virtual(main())

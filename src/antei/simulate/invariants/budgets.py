@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any, ClassVar
+import math
+from collections import defaultdict, deque
+from collections.abc import Set
+from typing import Any, ClassVar, NamedTuple
 
 from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from lightkube.resources.batch_v1 import Job
@@ -13,7 +15,7 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from antei.api.objects import labels_of, name_of, namespace_of, uid_of
 from antei.api.selectors import selector_of
 from antei.simulate.invariants.base import Quiet
-from antei.simulate.invariants.ground import RETRY_SECONDS, Ground
+from antei.simulate.invariants.ground import RETRY_SECONDS, Ground, Trail
 from antei.simulate.invariants.population import BUDGETS, PODS, Population, part
 from antei.store import Change, ChangeType
 
@@ -21,6 +23,18 @@ __all__ = ["BudgetKept"]
 
 #: What the arithmetic of a budget is made from.
 _READ = (Pod, ReplicaSet, Deployment, StatefulSet, DaemonSet, Job, PodDisruptionBudget)
+
+#: How long Kubernetes counts a pod as gone that was evicted and whose deletion is not known: DeletionTimeout.
+_NOTED_SECONDS = 120
+_MOST_GRANTS = 100
+
+
+class _Grant(NamedTuple):
+    """A pod that counted, and was evicted: by loop time, and by the clock on the wall as seconds since the epoch."""
+
+    pod: str
+    at: float
+    wall: int
 
 
 class BudgetKept(Quiet):
@@ -30,7 +44,15 @@ class BudgetKept(Quiet):
 
     def __init__(self, ground: Ground, population: Population) -> None:
         super().__init__(ground, population)
-        self._grants: dict[str, deque[float]] = {}  # budget uid -> when a pod that counted was evicted
+        self._grants: dict[str, deque[_Grant]] = defaultdict(lambda: deque(maxlen=_MOST_GRANTS))  # by budget uid
+        self._ahead = Trail()  # whole seconds by which the clock on the wall is ahead of the loop's
+
+    def sampled(self) -> None:
+        self._ahead.add(self._ground.now, math.floor(self._wall - self._ground.now))
+
+    @property
+    def _wall(self) -> float:
+        return self._ground.cluster.world.clock.now().timestamp()
 
     def wrote(self, change: Change) -> None:
         if change.previous is None:
@@ -46,7 +68,9 @@ class BudgetKept(Quiet):
         if after is None or after == before:
             return
         uid, since = uid_of(new), self._ground.known_since(*_READ)
-        gained = set(after.disruptedPods or {}) - set((before.disruptedPods if before else None) or {})
+        noted = (before.disruptedPods if before else None) or {}
+        gained = set(after.disruptedPods or {}) - set(noted)
+        self._forget(uid, set(noted) - set(after.disruptedPods or {}), since)
         healthy, desired = after.currentHealthy or 0, after.desiredHealthy or 0
         allowed = after.disruptionsAllowed or 0
         if gained:
@@ -70,6 +94,20 @@ class BudgetKept(Quiet):
             self._fail(f"budget {name_of(new)} wants {desired} healthy; its spec says {least} at least", name_of(new))
         if allowed > max(0, healthy - desired):
             self._fail(f"budget {name_of(new)} allows {allowed}: {healthy} are healthy, {desired} wanted", name_of(new))
+
+    def _forget(self, uid: str, dropped: Set[str], since: float) -> None:
+        """An eviction whose pod is not known to go two minutes later, by the clock on the wall, counts no more.
+
+        (buildDisruptedPodMap in Kubernetes' pkg/controller/disruption.) Where that clock is set forward before the
+        deletion is known, the pod counts as healthy again, and what it was granted is there to be granted once more.
+        """
+        if dropped:
+            self.sampled()
+            latest = self._ground.now + self._ahead.most(since) + 1
+            kept = [
+                grant for grant in self._grants[uid] if grant.pod not in dropped or grant.wall + _NOTED_SECONDS > latest
+            ]
+            self._grants[uid] = deque(kept, maxlen=_MOST_GRANTS)
 
     def _least_desired(self, budget: Any, since: float) -> int:
         """The fewest that its spec can be taken to want, of any number of pods that there was since then."""
@@ -111,9 +149,9 @@ class BudgetKept(Quiet):
             noted = (budget.status.disruptedPods if budget.status is not None else None) or {}
             if life.name not in noted:
                 self._fail(f"pod {life.name} was evicted, and budget {name_of(budget)} does not know", life.name)
-            grants = self._grants.setdefault(uid, deque(maxlen=100))
-            left = max(value - 1 - sum(at > when for at in grants) for when, value in healthy.steps(since))
-            grants.append(self._ground.now)
+            grants = self._grants[uid]
+            left = max(value - 1 - sum(grant.at > when for grant in grants) for when, value in healthy.steps(since))
+            grants.append(_Grant(life.name, self._ground.now, math.floor(self._wall)))
             if left < desired:
                 self._fail(
                     f"pod {life.name} was evicted: {left} of budget {name_of(budget)} stay healthy, {desired} must",

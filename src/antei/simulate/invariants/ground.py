@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -44,12 +45,17 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Trail:
-    """A number that changes: what it was when, for as long as somebody can still act on it."""
+    """A number that changes: what it was when, for as long as somebody can still act on it.
+
+    `before` is what it was before the first that is told; without it that is nothing anybody can have gone by.
+    """
 
     __slots__ = ("_steps",)
 
-    def __init__(self) -> None:
+    def __init__(self, before: int | None = None) -> None:
         self._steps: deque[tuple[float, int]] = deque()
+        if before is not None:
+            self._steps.append((-math.inf, before))
 
     def add(self, now: float, value: int) -> None:
         steps = self._steps

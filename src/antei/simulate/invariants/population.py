@@ -66,7 +66,8 @@ class Group:
 
     deployment: str = ""  # uid
     name: str = ""
-    wanted: Trail = field(default_factory=Trail)
+    #: None before it is made: whoever has not been told of it yet goes by the others alone.
+    wanted: Trail = field(default_factory=lambda: Trail(0))
     min_ready_seconds: Trail = field(default_factory=Trail)
     active: Trail = field(default_factory=Trail)
     present: Trail = field(default_factory=Trail)  # those that are being deleted included
