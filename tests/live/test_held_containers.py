@@ -34,7 +34,7 @@ IMAGES = {"process": "sh", "oci": "box:1"}
 runtimes = pytest.mark.parametrize("runtime", IMAGES)
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done"
 DEAF = "trap 'echo told' TERM; echo listening; while :; do sleep 0.05; done"
-HOG = "x=a; while :; do x=$x$x; done"
+HOG = "echo it grows; x=a; while :; do x=$x$x; done"
 LIMITED = {"resources": {"limits": {"memory": "24Mi"}}}
 NEIGHBOURS = (("neighbour", "main"), ("hog", "mate"))
 GRACE_SECONDS = 3
@@ -137,6 +137,8 @@ def test_a_memory_hog_is_killed_and_backed_off_and_its_neighbours_go_on(antei: A
         again = until("it is started again", partial(begun_again, kubectl, f"hog-{runtime}"))
         waited = datetime.fromisoformat(again["startedAt"]) - datetime.fromisoformat(end["finishedAt"])
         assert waited.total_seconds() >= 10
+        until("its earlier runs are gone", partial(only_the_last_runs_are_kept, antei.data, runtime))
+        assert kubectl("logs", f"hog-{runtime}", "--container=hog", "--previous").out == "it grows\n"
     for each, container_id in zip(neighbours, before, strict=True):
         found = status(kubectl, *each)
         assert (found["containerID"], found["restartCount"], found["ready"]) == (container_id, 0, True)
@@ -154,6 +156,18 @@ def begun_again(kubectl: Kubectl, name: str) -> dict[str, Any]:
     found = status(kubectl, name, "hog")
     assert found["restartCount"] == 2, found
     return found["state"].get("running") or found["lastState"]["terminated"]
+
+
+def only_the_last_runs_are_kept(data: Path, runtime: str) -> bool:
+    """MaxPerPodContainer: of the three, one dead container at most, and the logs of two."""
+    kept = {"process": "runtime", "oci": "oci"}[runtime]
+    stored = (
+        json.loads(path.read_bytes())["record"] for path in data.glob(f"{kept}/sandboxes/*/containers/*/container.json")
+    )
+    assert [record["attempt"] for record in stored if record["name"] == "hog"] == [2]
+    logs = data.glob(f"nodes/*/logs/default_hog-{runtime}_*/hog/*")
+    assert {path.name for path in logs} == {"1.log", "2.log"}
+    return True
 
 
 @runtimes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import shutil
 import subprocess
@@ -10,12 +11,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import psutil
 import pytest
+from antei_process import PATIENCE_SECONDS
+from lightkube.models.core_v1 import Container, PodSpec
+from lightkube.models.meta_v1 import ObjectMeta
+from lightkube.resources.core_v1 import Event, Pod
 from real_images import busybox_layer, missing, write_layout
 
+from antei.api.objects import name_of
+from antei.cluster import Cluster, Settings
 from antei.runtime import ContainerSpec, ImageError, Mount, SandboxSpec, StartError
+from antei.runtime.chosen import ChosenRuntime
 from antei.runtime.image_map import ImageMap
 from antei.runtime.images import ImageStore
 from antei.runtime.images.collection import NoRoomError, make_room
@@ -30,6 +39,9 @@ pytestmark = [
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
 FOREVER = "trap 'exit 3' TERM; while :; do sleep 0.05; done"
+PIDS = 200
+#: Each of them makes as many of itself as it can; the first one stays.
+BOMB = "bomb() { while :; do bomb & done; }; bomb & exec sleep 3600"
 DISK_BYTES = 40 * 1024**2
 Make = Callable[..., OciRuntime]
 
@@ -62,11 +74,11 @@ def spec(sandbox_id: str, name: str = "main") -> ContainerSpec:
     return ContainerSpec(sandbox_id, name, 0, "box:1", command=("/bin/sh", "-c", FOREVER))
 
 
-def hanging(machine: Machine, directory: Path, *commands: str) -> str:
-    """A runc that never answers to these."""
+def hanging(machine: Machine, directory: Path, command: str, only: str = "") -> str:
+    """A runc that never answers to this; only: where the container's configuration says so."""
     program = directory / "hanging-runc"
-    pattern = "|".join(commands)
-    lines = ("#!/bin/sh", f'for word; do case "$word" in {pattern}) exec sleep 76544;; esac; done')
+    action = f"if grep -q '{only}' config.json; then exec sleep 76544; fi"
+    lines = ("#!/bin/sh", f'for word; do case "$word" in {command}) {action};; esac; done')
     program.write_text("\n".join((*lines, f'exec {machine.runc} "$@"', "")))
     program.chmod(0o755)
     return str(program)
@@ -87,6 +99,81 @@ async def test_a_runc_that_hangs_is_given_up_and_nothing_of_it_left(
     assert not list((tmp_path / "state/sandboxes").glob("*/containers/*"))
     assert not still_hanging()
     await runtime.remove_sandbox(sandbox.id)
+    await runtime.aclose()
+
+
+async def test_a_runc_that_hangs_is_told_on_its_pod_and_holds_no_other_up(
+    make: Make, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runc = await asyncio.to_thread(hanging, machine, tmp_path, "create", only="HANGS")
+    chosen = ChosenRuntime(make(runc, patience_seconds=2), has_namespaces=True)
+    monkeypatch.setattr("antei.cluster.choose_runtime", AsyncMock(return_value=chosen))
+    cluster = Cluster(Settings(tmp_path / "data", nodes=1, has_way_out=False))
+    await cluster.start()
+    try:
+        await cluster.client.create(api_pod("hung", "HANGS"))
+        await cluster.client.create(api_pod("neighbour"))
+        await reaches(cluster, "neighbour", "running")
+        await reaches(cluster, "hung", "CreateContainerError")
+        warnings = [event.message for event in (await cluster.client.list(Event)).items if event.type == "Warning"]
+        assert set(warnings) == {"Error: runc create did not answer within 2 seconds"}
+        assert await state(cluster, "neighbour") == "running"
+        await cluster.client.delete(Pod, "hung", "default")
+        await reaches(cluster, "hung", "gone")
+    finally:
+        await cluster.stop(end_workloads=True, grace_seconds=0)
+    assert not still_hanging()
+
+
+def api_pod(name: str, *arguments: str) -> Pod:
+    main = Container(name="main", image="box:1", command=["/bin/sh", "-c", FOREVER, "sh", *arguments])
+    return Pod(
+        apiVersion="v1",
+        kind="Pod",
+        metadata=ObjectMeta(name=name, namespace="default"),
+        spec=PodSpec(containers=[main], terminationGracePeriodSeconds=1),
+    )
+
+
+async def reaches(cluster: Cluster, name: str, wanted: str) -> None:
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while await state(cluster, name) != wanted:  # noqa: ASYNC110 - what everybody sees of it
+            await asyncio.sleep(0.1)
+
+
+async def state(cluster: Cluster, name: str) -> str:
+    """Why it waits, or running, or gone."""
+    pods = {name_of(pod): pod for pod in (await cluster.client.list(Pod)).items}
+    if name not in pods:
+        return "gone"
+    status = pods[name].status
+    found = status.containerStatuses[0].state if status is not None and status.containerStatuses else None
+    if found is None or found.waiting is None:
+        return "running" if found is not None and found.running is not None else ""
+    return found.waiting.reason or ""
+
+
+async def test_a_fork_bomb_is_held_and_its_neighbours_answer(make: Make, machine: Machine, tmp_path: Path) -> None:
+    if "pids" not in machine.controllers.names:
+        pytest.skip("this machine does not count the processes of a control group")
+    runtime = make(pids_limit=PIDS)
+    sandbox, other = await runtime.create_sandbox(pod(tmp_path)), await runtime.create_sandbox(pod(tmp_path, "other"))
+    neighbours = [await runtime.start(spec(sandbox.id, "mate")), await runtime.start(spec(other.id))]
+    bomb = await runtime.start(replace(spec(sandbox.id, "bomb"), command=("/bin/sh", "-c", BOMB)))
+    stored = tmp_path / f"state/sandboxes/{sandbox.id}/containers/{bomb.id}/container.json"
+    (group,) = (Path(each) for each in json.loads(stored.read_bytes())["groups"] if (Path(each) / "pids.max").exists())
+    refused = 0
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not refused:
+            refused = int((group / "pids.events").read_text().split()[1])
+            for neighbour in neighbours:
+                assert (await runtime.exec(neighbour.id, ["echo", "here"])).output == b"here\n"
+    assert PIDS // 2 < int((group / "pids.current").read_text()) <= PIDS
+    await runtime.signal(bomb.id, "SIGKILL")
+    assert (await runtime.wait(bomb.id)).exit_code == 137
+    assert not group.exists()
+    for one in (sandbox, other):
+        await runtime.remove_sandbox(one.id)
     await runtime.aclose()
 
 
