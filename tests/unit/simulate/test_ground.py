@@ -13,6 +13,7 @@ from lightkube.resources.core_v1 import Node, Pod
 from antei.api.resources import resource_of
 from antei.simulate.invariants.ground import Trail
 from antei.simulate.invariants.knowledge import Knowledge
+from antei.simulate.loop import run_virtual
 from antei.store import Change, ChangeType, Key, Stored
 
 
@@ -82,7 +83,24 @@ def test_a_write_counts_until_it_is_told() -> None:
         informers.of(Pod).tell(pod("a", 5), pod("a", 7))
         assert knowledge.since((Pod, Node), 10.0) == 10.0
 
-    asyncio.run(main())
+    run_virtual(main())
+
+
+def test_what_was_told_after_a_decision_was_untold_when_it_was_made() -> None:
+    async def main() -> None:
+        knowledge, informers = await followed()
+        await asyncio.sleep(2)
+        write(knowledge, ChangeType.ADDED, "a", 5, 2.0)
+        write(knowledge, ChangeType.ADDED, "b", 6, 2.0)
+        informers.of(Pod).tell(None, pod("b", 6))
+        await asyncio.sleep(8)
+        informers.of(Pod).tell(None, pod("a", 5))
+        assert knowledge.since((Pod,), 10.0) == 10.0
+        assert knowledge.since((Pod,), 11.0, reach_seconds=1.5) == 2.0
+        assert knowledge.since((Node,), 11.0, reach_seconds=1.5) == 9.5
+        assert knowledge.since((Pod,), 11.5, reach_seconds=1.5) == 10.0
+
+    run_virtual(main())
 
 
 def test_a_deletion_is_told_without_a_revision() -> None:
@@ -94,7 +112,7 @@ def test_a_deletion_is_told_without_a_revision() -> None:
         informers.of(Pod).tell(pod("a", 4), None)
         assert knowledge.since((Pod,), 10.0) == 4.0
 
-    asyncio.run(main())
+    run_virtual(main())
 
 
 def test_controllers_that_begin_anew_know_what_they_listed() -> None:
@@ -108,4 +126,4 @@ def test_controllers_that_begin_anew_know_what_they_listed() -> None:
         again.of(Pod).is_synced = True
         assert knowledge.since((Pod,), 10.0) == 3.0
 
-    asyncio.run(main())
+    run_virtual(main())

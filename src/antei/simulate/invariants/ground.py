@@ -113,7 +113,7 @@ class Ground:
 
     def known_since(self, *kinds: type[Any]) -> float:
         """A controller that decides by these kinds, and acts now, knows the state of this moment or of a later one."""
-        return self.knowledge.since(kinds, self.now) - self.reach_seconds
+        return self.knowledge.since(kinds, self.now, self.reach_seconds)
 
     @property
     def reach_seconds(self) -> float:
