@@ -310,7 +310,7 @@ def stored_container(state: Path, container_id: str) -> StoredContainer:
 
 #: antei, as far as it matters here: it starts a container, says so, and waits for its death.
 ANTEI = """
-import asyncio, concurrent.futures.thread, encodings.idna, json, os, sys
+import asyncio, concurrent.futures.thread, encodings.idna, json, os, signal, sys
 from pathlib import Path
 from antei.runtime import ContainerSpec, SandboxSpec
 from antei.runtime.image_map import ImageMap, MappedImage
@@ -330,6 +330,7 @@ async def main(state, script, mode):
     print(json.dumps({**told, "said": said.output.decode()}), flush=True)
     await asyncio.sleep(600)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests in the background ignores it
 if len(sys.argv) > 4:  # only now: the interpreter itself may be where only root can read it
     os.setgroups([])
     os.setresgid(int(sys.argv[4]), int(sys.argv[4]), int(sys.argv[4]))
