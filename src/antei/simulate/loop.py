@@ -17,7 +17,7 @@ import io
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
-__all__ = ["Deadlock", "Livelock", "VirtualLoop", "run_virtual", "spare_collector"]
+__all__ = ["Deadlock", "Livelock", "VirtualLoop", "collect_runs", "run_virtual", "spare_collector"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -143,6 +143,13 @@ def spare_collector() -> None:
     """For a process that does nothing but simulate: objects of a cluster live long, and looking for garbage among
     millions of them again and again is what a big run would spend its time on."""
     gc.set_threshold(200_000, 50, 1_000)
+
+
+def collect_runs() -> None:
+    """Between one run and the next: a cluster that is done with is a knot of cycles, which the spared collector leaves
+    until the machine is full of them."""
+    if gc.get_count()[1]:
+        gc.collect()
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

@@ -7,7 +7,6 @@ workloads and schedule by the seed ─► ready ─► faults ─► peace ─�
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Callable, Generator, Sequence
@@ -33,7 +32,7 @@ from antei.simulate.fault_schedule import Fault, schedule
 from antei.simulate.faults import Faults
 from antei.simulate.invariants import Broken, Ground, Watchman
 from antei.simulate.invariants.watchman import LIVENESS
-from antei.simulate.loop import Deadlock, Livelock, run_virtual, spare_collector
+from antei.simulate.loop import Deadlock, Livelock, collect_runs, run_virtual, spare_collector
 from antei.simulate.plan import apply_documents
 from antei.simulate.record import EventLog
 from antei.simulate.weather import Weather, WeatheredClient
@@ -49,7 +48,6 @@ _ADULT_SECONDS = 300.0
 _PEACE_SECONDS = 1500.0
 _LOOK_SECONDS = 5.0
 _PODS = resource_of(Pod).bucket
-_COLLECT_EACH = 8
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -208,10 +206,8 @@ def soak(what: Soak, seeds: Sequence[int], *, workers: int = 0) -> Generator[Hel
 
 
 def _one_of_many(what: Soak, seed: int) -> Held:
-    """A cluster is a knot of cycles, and the spared collector would leave each until the machine is full of them."""
     held = soak_seed(what, seed)
-    if seed % _COLLECT_EACH == 0:
-        gc.collect()
+    collect_runs()
     return held
 
 

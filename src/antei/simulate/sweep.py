@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
-from antei.simulate.loop import spare_collector
+from antei.simulate.loop import collect_runs, spare_collector
 from antei.simulate.outcome import Outcome
 from antei.simulate.plan import BadPlan, Plan
 from antei.simulate.run import run_seed
@@ -76,6 +76,8 @@ def _outcome(plan: Plan, seed: int) -> Outcome | str:
         return run_seed(plan, seed)
     except BadPlan as error:
         return str(error)
+    finally:
+        collect_runs()
 
 
 def _raised(found: Outcome | str) -> Outcome:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Generator, Sequence
+from typing import Any
 
 import pytest
 
 import antei.node.pod_worker
+import antei.simulate.soak
 from antei.simulate import soaking
+from antei.simulate.cluster import SimulatedCluster
 from antei.simulate.invariants import Broken
-from antei.simulate.soak import Held, Soak
+from antei.simulate.soak import Held, Soak, soak
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +40,25 @@ def test_a_broken_rule_is_told_with_its_last_events_and_the_fewest_faults(
     fewest = said.partition("\nwith these ")[2]
     assert int(fewest.split(":")[0]) <= 3
     assert "step by step: python -m antei.simulate.soaking --replay 0" in fewest
+
+
+def test_clusters_of_earlier_seeds_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clusters: list[weakref.ref[SimulatedCluster]] = []
+
+    def made(**given: Any) -> SimulatedCluster:
+        cluster = SimulatedCluster(**given)
+        clusters.append(weakref.ref(cluster))
+        return cluster
+
+    monkeypatch.setattr(antei.simulate.soak, "SimulatedCluster", made)
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(20_000, 1_000, 1_000)
+        held = list(soak(Soak(schedule=()), range(6), workers=1))
+    finally:
+        gc.set_threshold(*before)
+    assert [one.broken for one in held] == [None] * 6
+    assert sum(cluster() is not None for cluster in clusters) <= 2
 
 
 def test_ctrl_c_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
