@@ -20,8 +20,6 @@ import fcntl
 import json
 import os
 import re
-import shutil
-import stat
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +28,7 @@ import msgspec
 
 from antei.runtime import ImageError
 from antei.runtime.images.config import ImageConfig
+from antei.runtime.trees import remove_tree
 
 __all__ = ["Known", "Layout", "StoredImage", "mounted_images"]
 
@@ -197,21 +196,6 @@ def mounted_images(layout: Layout) -> set[str]:
     # What is bound elsewhere is told by its path on its file system, whose beginning depends on where that is mounted.
     bound = (_BOUND_ROOT.search(line.split(" ", 5)[3]) for line in lines)
     return of_overlays | {f"sha256:{match[1]}" for match in bound if match}
-
-
-def remove_tree(directory: Path) -> None:
-    """Whatever is in it: an image may have directories that not even their owner may list (antei need not be root)."""
-
-    def make_accessible(_function: object, path: str, _error: object) -> None:
-        os.chmod(os.path.dirname(path), stat.S_IRWXU)
-        if os.path.islink(path) or not os.path.isdir(path):
-            os.unlink(path)
-            return
-        os.chmod(path, stat.S_IRWXU)
-        shutil.rmtree(path)
-
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(directory, onerror=make_accessible)
 
 
 def _is_held(lock: Path) -> bool:

@@ -27,11 +27,12 @@ from antei.runtime.images.collection import make_room
 from antei.runtime.images.config import Layer, Manifest, parse_config, parse_manifest
 from antei.runtime.images.credentials import auth_file, matching
 from antei.runtime.images.layers import Limits, measure
-from antei.runtime.images.layout import Known, Layout, StoredImage, mounted_images, remove_tree
+from antei.runtime.images.layout import Known, Layout, StoredImage, mounted_images
 from antei.runtime.images.reference import Reference, parse_reference
 from antei.runtime.images.registries import Registry, is_on_loopback, registries_conf
 from antei.runtime.images.tools import run_tool
 from antei.runtime.images.zstd import is_zstd, plain_layout
+from antei.runtime.trees import remove_tree
 from antei.world import World
 
 __all__ = ["FoundImage", "ImageStore", "default_images_directory"]

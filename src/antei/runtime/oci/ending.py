@@ -10,13 +10,13 @@ from pathlib import Path
 
 import msgspec
 
-from antei.runtime.images.layout import remove_tree
 from antei.runtime.oci.cgroups import members
 from antei.runtime.oci.conmon import Runc
 from antei.runtime.oci.files import leave_sandbox, remove_container
 from antei.runtime.oci.state import StoredContainer, exit_of, write
 from antei.runtime.process import processes
 from antei.runtime.process.cgroups import oom_kills
+from antei.runtime.trees import remove_tree
 
 __all__ = ["clear_away", "signal_all", "write_end"]
 

@@ -17,7 +17,6 @@ from antei.runtime import ContainerRecord, ContainerSpec, Limits, Mount, Sandbox
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images import FoundImage
 from antei.runtime.images.inside import Identity, UnknownUser, identify_user, resolve_inside
-from antei.runtime.images.layout import remove_tree
 from antei.runtime.oci import cgroups, config
 from antei.runtime.oci.conmon import Runc, run_bundle
 from antei.runtime.oci.kernel import MAPPED_IDS, make_namespaces
@@ -30,6 +29,7 @@ from antei.runtime.oci.users import MappedView, pod_users, remove_view
 from antei.runtime.oom_score import settable_oom_score
 from antei.runtime.process import processes
 from antei.runtime.process.command import container_hosts
+from antei.runtime.trees import remove_tree
 from antei.world.mounts import is_mounted, mount_overlay, mount_read_only, mount_tmpfs, unmount
 from antei.world.own_namespaces import is_own
 from antei.world.user_ids import ping_groups

@@ -20,7 +20,7 @@ from typing import Literal
 
 from antei.runtime.process.cgroups import Cgroups, find_cgroups
 from antei.runtime.process.root import HostRoot, RootMode, Storage, host_root, root_arguments
-from antei.runtime.process.state import remove_tree
+from antei.runtime.trees import remove_tree
 
 __all__ = ["Capabilities", "detect", "find_bubblewrap"]
 

@@ -49,10 +49,10 @@ from antei.runtime.process.state import (
     exit_of,
     load,
     read_status,
-    remove_tree,
     write,
 )
 from antei.runtime.process.usage import usage_of
+from antei.runtime.trees import remove_tree
 from antei.runtime.usage import Usage
 from antei.world import World
 

@@ -17,7 +17,8 @@ from antei.runtime.process import command as commands
 from antei.runtime.process.capabilities import Capabilities
 from antei.runtime.process.cgroups import ENTER_SCRIPT, limit_container, remove_groups
 from antei.runtime.process.launch import launch
-from antei.runtime.process.state import StoredContainer, StoredSandbox, remove_tree, write
+from antei.runtime.process.state import StoredContainer, StoredSandbox, write
+from antei.runtime.trees import remove_tree
 
 __all__ = ["make_sandbox", "start_container"]
 

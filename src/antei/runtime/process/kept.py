@@ -28,7 +28,7 @@ from antei.runtime import (
 from antei.runtime.process import processes
 from antei.runtime.process.inside import signal_number
 from antei.runtime.process.processes import Process
-from antei.runtime.process.state import remove_tree
+from antei.runtime.trees import remove_tree
 from antei.world import World
 
 __all__ = ["KeptContainers", "Run"]

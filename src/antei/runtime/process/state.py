@@ -19,7 +19,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,6 +29,7 @@ import msgspec
 
 from antei.runtime import ContainerRecord, Exit, Sandbox
 from antei.runtime.process.processes import Process
+from antei.runtime.trees import remove_tree
 
 __all__ = [
     "UNKNOWN_EXIT_CODE",
@@ -40,7 +40,6 @@ __all__ = [
     "load",
     "read",
     "read_status",
-    "remove_tree",
     "write",
 ]
 
@@ -140,25 +139,6 @@ def load(root: Path) -> tuple[dict[str, StoredSandbox], dict[str, StoredContaine
             else:
                 containers[container.record.id] = container
     return sandboxes, containers
-
-
-def remove_tree(directory: Path) -> None:
-    """Also what an overlay left behind: its work directory has no permissions at all. What is above it stays alone."""
-
-    def make_accessible(_function: object, path: str, error: tuple[type[BaseException], BaseException, object]) -> None:
-        if isinstance(error[1], FileNotFoundError):
-            return  # somebody else was faster
-        if not isinstance(error[1], PermissionError):
-            raise error[1]
-        if path != str(directory):
-            os.chmod(os.path.dirname(path), 0o700)
-        if os.path.islink(path) or not os.path.isdir(path):
-            os.unlink(path)
-            return
-        os.chmod(path, 0o700)
-        shutil.rmtree(path)
-
-    shutil.rmtree(directory, onerror=make_accessible)
 
 
 def read(path: Path, into: type[T]) -> T | None:
