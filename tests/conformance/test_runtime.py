@@ -237,6 +237,15 @@ async def soon(waiting: Awaitable[Any]) -> Any:
         return await waiting
 
 
+async def runs(command: list[str]) -> None:
+    """Returns when the machine has such a process."""
+    for _ in range(1000):
+        if any(process.info["cmdline"] == command for process in psutil.process_iter(["cmdline"])):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{command} did not begin")
+
+
 async def is_pending(waiting: Awaitable[Any], seconds: float = 0.3) -> bool:
     try:
         async with asyncio.timeout(seconds):
@@ -333,8 +342,9 @@ def test_exec_is_killed_with_all_it_started_when_its_time_is_over(driver: Driver
 def test_exec_dies_with_its_container_and_is_refused_afterwards(driver: Driver, tmp_path: Path) -> None:
     async def scenario(driver: Driver) -> None:
         record = await start(driver, "stubborn:1", tmp_path)
-        running = asyncio.ensure_future(driver.runtime.exec(record.id, ("sleep", "20")))
-        await asyncio.sleep(0.2)
+        command = ["sleep", str(10_000 + os.getpid())]  # nobody else's
+        running = asyncio.ensure_future(driver.runtime.exec(record.id, command))
+        await (runs(command) if driver.real else asyncio.sleep(0.2))
         await driver.runtime.signal(record.id, "SIGKILL")
         assert (await soon(running)).exit_code == 137
         await soon(driver.runtime.wait(record.id))

@@ -18,11 +18,12 @@ from pathlib import Path
 
 from antei.runtime import StartError
 from antei.runtime.images.tools import complaint
+from antei.runtime.oci.cgroups import groups_of
 from antei.runtime.oci.state import identified
 from antei.runtime.process.processes import Process, descendants, identify, kill_tree, send, spawn
 from antei.runtime.process.processes import reap as reap_child
 
-__all__ = ["PATIENCE_SECONDS", "Runc", "Started", "reopen_log", "resize", "run_bundle"]
+__all__ = ["PATIENCE_SECONDS", "Runc", "Started", "let_go", "reopen_log", "resize", "run_bundle"]
 
 #: A start takes 40 ms; this long only a machine without memory takes.
 PATIENCE_SECONDS = 60.0
@@ -34,6 +35,7 @@ _NEW_LOG, _NEW_SIZE = 2, 1
 class Started:
     monitor: Process | None
     main: Process | None
+    groups: tuple[str, ...]  # directories of its control groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +112,10 @@ def run_bundle(
     monitor = identified(bundle / "conmon.pid")
     if failure is None:
         main = identified(bundle / "pid")
+        groups = () if main is None else groups_of(main.pid)  # while it waits: it may end as soon as it has begun
         said = _begin(runc, container_id, main)
         if not said:
-            return Started(monitor, main)
+            return Started(monitor, main, groups)
         failure = StartError("StartError", said)
     if monitor is not None:
         for process in (*descendants(monitor.pid), monitor):  # a runc that hangs is below it
@@ -167,32 +170,37 @@ def _begin(runc: Runc, container_id: str, main: Process | None) -> str:
 
     The container's first process waits until somebody reads its FIFO (runc: libcontainer/container_linux.go, exec).
     """
-    fifo = runc.state / container_id / "exec.fifo"
     try:
-        reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # Before it may go on: it may end at once, and be gone before anybody could ask for it.
+        ended = None if main is None else os.pidfd_open(main.pid)
+    except ProcessLookupError:
+        ended = None
+    if ended is None:
+        return "the container's first process ended before it could begin to run"
+    try:
+        return let_go(runc.state / container_id / "exec.fifo", ended, runc.patience_seconds)
     except FileNotFoundError:  # another runc, with ways of its own
         return runc.run("start", container_id)
-    try:
-        if main is None or not _readable(reader, main, runc.patience_seconds):
-            return "the container's first process did not begin to run"
-        if not os.read(reader, 1):
-            return "the container's first process ended before it ran its program"
-    finally:
-        os.close(reader)
-    fifo.unlink(missing_ok=True)
-    return ""
-
-
-def _readable(reader: int, main: Process, seconds: float) -> bool:
-    """False when the process has ended, or does nothing."""
-    try:
-        ended = os.pidfd_open(main.pid)
-    except ProcessLookupError:
-        return False
-    try:
-        return reader in _ready(seconds, reader, ended)
     finally:
         os.close(ended)
+
+
+def let_go(fifo: Path, ended: int, seconds: float) -> str:
+    """`ended`: a pidfd. Whether it began is what it has written, even when it has ended since. Raises OSError."""
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        happened = _ready(seconds, reader, ended)
+        try:
+            said = os.read(reader, 1)
+        except BlockingIOError:
+            said = b""
+    finally:
+        os.close(reader)
+    if said:
+        fifo.unlink(missing_ok=True)
+        return ""
+    ending = "ended before it ran its program" if happened else "did not begin to run"
+    return f"the container's first process {ending}"
 
 
 def _ready(seconds: float, *descriptors: int) -> list[int]:

@@ -217,7 +217,7 @@ def start_container(
     except StartError:
         remove_container(bundle)
         raise
-    groups = cgroups.groups_of(started.main.pid) if started.main is not None and cgroup is not None else ()
+    groups = started.groups if cgroup is not None else ()  # else they are those of antei
     stored = msgspec.structs.replace(stored, monitor=started.monitor, main=started.main, groups=groups)
     write(bundle / "container.json", stored)
     return stored
