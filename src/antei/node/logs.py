@@ -110,16 +110,18 @@ class PodLogs:
     async def _chain(self, path: Path, current: int | None = None) -> list[tuple[Path, int]]:
         """The log's files with their identities, the oldest first; while `current` is the newest, it alone."""
         files = self._context.files
-        newest = await files.size(path)
-        if newest is not None and newest[0] == current:
-            return [(path, newest[0])]
-        rotated = [name for name in await files.names(path.parent) if name.startswith(f"{path.name}.")]
-        found = []
-        for name in [*sorted((name for name in rotated if _ROTATED.search(name)), key=_rotation), path.name]:
-            size = await files.size(path.parent / name)
-            if size is not None:
-                found.append((path.parent / name, size[0]))
-        return found
+        while True:
+            newest = await files.size(path)
+            if newest is not None and newest[0] == current:
+                return [(path, newest[0])]
+            rotated = [name for name in await files.names(path.parent) if name.startswith(f"{path.name}.")]
+            found = []
+            for name in [*sorted((name for name in rotated if _ROTATED.search(name)), key=_rotation), path.name]:
+                size = await files.size(path.parent / name)
+                if size is not None:
+                    found.append((path.parent / name, size[0]))
+            if (await files.size(path) or (None, 0))[0] == (newest or (None, 0))[0]:
+                return found  # else it was rotated meanwhile, and a file may be missing among them
 
     async def _ended(self, container_id: str) -> None:
         try:
