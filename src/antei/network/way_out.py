@@ -28,7 +28,9 @@ __all__ = ["close_way_out", "open_way_out"]
 _LOG = logging.getLogger(__name__)
 _ROUTES = Path("/proc/net/route")
 _PID_FILE = "pasta.pid"
-_START_SECONDS = 10
+_START_SECONDS, _END_SECONDS = 10, 5
+#: passt.avx2 on most machines: one program with two names.
+_NAMES = ("passt", "pasta")
 #: Link-local, so that no network of the machine's is hidden by it.
 _ADDRESS, _GATEWAY, _PREFIX = "169.254.20.2", "169.254.20.1", "30"
 _NO_PORTS = tuple(word for option in ("-t", "-u", "-T", "-U") for word in (option, "none"))
@@ -67,12 +69,13 @@ def open_way_out(namespace: str, directory: Path) -> str:
 
 
 def close_way_out(directory: Path) -> None:
-    """pasta would find out by itself within a second or two that its namespace is gone."""
+    """pasta would find out by itself within a second or two that its namespace is gone. Blocks until it has ended."""
     file = directory / _PID_FILE
-    with suppress(OSError, ValueError, psutil.NoSuchProcess):
+    with suppress(OSError, ValueError, psutil.NoSuchProcess, psutil.TimeoutExpired):
         process = psutil.Process(int(file.read_text()))
-        if process.name().startswith("pasta"):  # pasta.avx2 on most machines
+        if process.name().startswith(_NAMES):
             process.send_signal(signal.SIGTERM)
+            process.wait(_END_SECONDS)
     file.unlink(missing_ok=True)
 
 
