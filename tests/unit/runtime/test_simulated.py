@@ -217,12 +217,12 @@ def test_exec_times_out_is_cut_and_dies_with_its_container() -> None:
 def test_grpc_health_tells_apart_unknown_services_and_servers_without_it() -> None:
     async def scenario() -> None:
         runtime, record = await started(ContainerProfile(grpc={"db": lambda s: "SERVING" if s > 3 else "NOT_SERVING"}))
-        assert await runtime.grpc_check(IP, 1, "db") == "NOT_SERVING"
+        assert await runtime.grpc_check(IP, 50051, "db") == "NOT_SERVING"
         with pytest.raises(LookupError):
-            await runtime.grpc_check(IP, 1, "other")
+            await runtime.grpc_check(IP, 50051, "other")
         runtime.adjust(record.id, grpc=None)
         with pytest.raises(NotImplementedError):
-            await runtime.grpc_check(IP, 1, "db")
+            await runtime.grpc_check(IP, 50051, "db")
 
     virtually(scenario)
 
