@@ -9,8 +9,12 @@ import base64
 import json
 import os
 import re
+import shutil
 import stat
+import subprocess
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +146,21 @@ ENDING = [
         ],
     ),
 ]  # fmt: skip
+#: Made by hand: a mount that is shared, with a file system of its own inside. Mapped images do not see /run.
+TREE = Path("/run") / f"antei-tree-{os.getpid()}"
+WITH_TREE = {"volumes": [{"name": "tree", "hostPath": {"path": str(TREE), "type": "Directory"}}]}
+TOUCHED = ("/ro/x", "/ro/inner/x", "/rro/x", "/rro/inner/x")
+PRIVILEGED = {"securityContext": {"privileged": True}}
+PROPAGATED = [
+    box("recursive", f"for path in {' '.join(TOUCHED)}; do touch $path 2>&1; done; true", spec=WITH_TREE, volumeMounts=[
+        {"name": "tree", "mountPath": "/ro", "readOnly": True},
+        {"name": "tree", "mountPath": "/rro", "readOnly": True, "recursiveReadOnly": "Enabled"},
+    ]),
+    box("bidirectional", "mount -t tmpfs of-a-pod /tree/made && touch /tree/made/by-the-pod", spec=WITH_TREE,
+        **PRIVILEGED, volumeMounts=[{"name": "tree", "mountPath": "/tree", "mountPropagation": "Bidirectional"}]),
+    box("one-way", "mount -t tmpfs of-a-pod /tree/alone && touch /tree/alone/x", spec=WITH_TREE,
+        **PRIVILEGED, volumeMounts=[{"name": "tree", "mountPath": "/tree", "mountPropagation": "HostToContainer"}]),
+]  # fmt: skip
 FOLLOWED = {"volumes": [
     {"name": "settings", "configMap": {"name": "followed"}},
     {"name": "about", "downwardAPI": {"items": [
@@ -203,6 +222,22 @@ def static_volumes(directory: Path) -> list[dict[str, Any]]:
     return [*(persistent(name, **source) for name, source in found.items()), *claims]
 
 
+@contextmanager
+def shared_tree() -> Iterator[None]:
+    TREE.mkdir()
+    run = partial(subprocess.run, check=True)
+    run(["mount", "--bind", TREE, TREE])
+    try:
+        run(["mount", "--make-shared", TREE])
+        for name in ("inner", "made", "alone"):
+            (TREE / name).mkdir()
+        run(["mount", "-t", "tmpfs", "inner", TREE / "inner"])
+        yield
+    finally:
+        run(["umount", "--recursive", TREE])
+        shutil.rmtree(TREE)
+
+
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("volumes")
@@ -211,8 +246,8 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def antei(directory: Path) -> Iterator[Antei]:
     (directory / "static").mkdir()
-    objects = [*OBJECTS, *static_volumes(directory / "static"), *ENDING, *STAYING]
-    with field_cluster(directory, objects, "box:1", "volume:1") as cluster:
+    objects = [*OBJECTS, *static_volumes(directory / "static"), *ENDING, *PROPAGATED, *STAYING]
+    with shared_tree(), field_cluster(directory, objects, "box:1", "volume:1") as cluster:
         yield cluster
 
 
@@ -223,7 +258,7 @@ def kubectl(antei: Antei) -> Kubectl:
 
 @pytest.fixture(scope="module")
 def printed(antei: Antei) -> Mapping[str, str]:
-    return printed_by(antei.in_namespace("default"), ENDING)
+    return printed_by(antei.in_namespace("default"), [*ENDING, *PROPAGATED])
 
 
 def test_an_empty_directory_is_everybody_s(printed: Mapping[str, str]) -> None:
@@ -301,6 +336,16 @@ def test_mount_propagation(printed: Mapping[str, str]) -> None:
     host = Path("/proc/self/mountinfo").read_text()
     if re.search(r" / \S+ shared:", host):  # the machine's root is shared, as systemd has it
         assert any(field.startswith("master:") for field in mounts["/slave"])
+
+
+def test_what_a_container_mounts_is_seen_outside_where_it_says_so(printed: Mapping[str, str]) -> None:
+    assert (TREE / "made/by-the-pod").exists()  # its pod has ended, its mount has not
+    assert not (TREE / "alone/x").exists()
+
+
+def test_a_mount_for_reading_is_so_with_all_below_it_where_that_is_asked_for(printed: Mapping[str, str]) -> None:
+    refused = {path: f"{path}: Read-only file system" in printed["recursive"] for path in TOUCHED}
+    assert refused == {"/ro/x": True, "/ro/inner/x": False, "/rro/x": True, "/rro/inner/x": True}
 
 
 def test_running_pods_see_what_changes_and_sub_paths_do_not(kubectl: Kubectl) -> None:

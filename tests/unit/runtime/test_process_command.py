@@ -119,6 +119,7 @@ def test_a_whole_overlay_shows_other_file_systems_too() -> None:
 def test_the_roots_of_other_containers_are_not_shown() -> None:
     others = (
         ("/data/oci/bundles/a/rootfs", "overlay"),
+        ("/data/oci/sandboxes/a/containers/b/images/0", "overlay"),
         ("/var/lib/docker/overlay2/b/merged", "overlay"),
         ("/s/shm", "tmpfs"),
     )

@@ -23,6 +23,8 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 _OWN = ("/proc", "/dev", "/sys", "/run")
 #: What runtimes call the overlay that is a container's root (runc's bundles, Docker's overlay2), and a pod's memory.
 _OF_CONTAINERS = (("overlay", "rootfs"), ("overlay", "merged"), ("tmpfs", "shm"))
+#: An image that a container has as a volume.
+_IMAGE_VOLUME = re.compile(r"/containers/[^/]+/images/\d+$")
 #: File systems that serve as the lower layer of an overlay; others that hold files are shown read-only.
 _LOWER_LAYERS = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "tmpfs", "overlay", "squashfs", "erofs"}
 _SHOWN_READ_ONLY = {"virtiofs", "9p", "nfs", "nfs4", "cifs", "vfat", "exfat", "iso9660", "ntfs3"}
@@ -80,7 +82,7 @@ def host_root() -> HostRoot:
     is_ours = is_own()
     for point, kind in parse_mountinfo(mountinfo):
         # In namespaces of the user's own what other containers have is not locked: an overlay may span it.
-        if is_ours and (kind == "nsfs" or (kind, point.rsplit("/", 1)[-1]) in _OF_CONTAINERS):
+        if is_ours and (kind == "nsfs" or _is_of_container(point, kind)):
             continue
         if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK):
             mounts.append((point, kind))
@@ -120,7 +122,7 @@ def root_arguments(host: HostRoot, mode: RootMode, storage: Storage, writable: P
         layers.overlay("/")
         for point, kind in host.mounts:
             # What other containers have comes and goes: what goes as this one starts would fail it.
-            if (kind, point.rsplit("/", 1)[-1]) in _OF_CONTAINERS:
+            if _is_of_container(point, kind):
                 continue
             if kind in _LOWER_LAYERS:
                 layers.overlay(point)
@@ -141,6 +143,10 @@ def root_arguments(host: HostRoot, mode: RootMode, storage: Storage, writable: P
     if mode == "read-only":
         layers.add("--tmpfs", "/tmp", "--tmpfs", "/var/tmp")
     return layers.result()
+
+
+def _is_of_container(point: str, kind: str) -> bool:
+    return (kind, point.rsplit("/", 1)[-1]) in _OF_CONTAINERS or _IMAGE_VOLUME.search(point) is not None
 
 
 def _layer(path: str, host: HostRoot, layers: _Layers) -> None:
