@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import urllib.request
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from antei_process import Antei, Kubectl, needs_namespaces, until
-from field_pods import EMPTY, FOREVER, LIMIT, QUOTA, box, field_cluster, printed_by, state
+from field_pods import EMPTY, FOREVER, LIMIT, QUOTA, box, event_of, field_cluster, printed_by, state
 from real_images import missing
 
 pytestmark = [
@@ -75,9 +78,24 @@ STAYING = [
 ]  # fmt: skip
 
 
+def published(free: int, taken: int) -> dict[str, Any]:
+    ports = [{"containerPort": 8000, "hostPort": free}, {"containerPort": 8001, "hostPort": taken}]
+    return box("published", f"echo over the wall >/tmp/said; httpd -p 8000 -h /tmp; {FOREVER}", ports=ports)
+
+
 @pytest.fixture(scope="module")
-def antei(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei]:
-    with field_cluster(tmp_path_factory.mktemp("container"), [*ENDING, *STAYING]) as cluster:
+def host_ports() -> Iterator[tuple[int, int]]:
+    """Of this machine: one that is free, and one that is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with socket.create_server(("127.0.0.1", 0)) as found:
+            free = found.getsockname()[1]
+        yield free, taken.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def antei(tmp_path_factory: pytest.TempPathFactory, host_ports: tuple[int, int]) -> Iterator[Antei]:
+    objects = [*ENDING, *STAYING, published(*host_ports)]
+    with field_cluster(tmp_path_factory.mktemp("container"), objects) as cluster:
         yield cluster
 
 
@@ -191,3 +209,19 @@ def test_who_attaches_is_heard(antei: Antei, kubectl: Kubectl) -> None:
     kubectl.wait("condition=Ready", "pod/asked")
     kubectl("attach", "-i", "asked", stdin="me\n", check=False)
     until("heard", lambda: kubectl("logs", "asked").out == "got me\n")
+
+
+def test_a_host_port_is_on_this_machine_and_on_the_node(kubectl: Kubectl, host_ports: tuple[int, int]) -> None:
+    free, taken = host_ports
+    kubectl.wait("condition=Ready", "pod/published", "pod/neighbour")
+
+    def answer() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{free}/said", timeout=20) as said:
+            return str(said.read().decode())
+
+    assert until("published", answer) == "over the wall\n"
+    node = kubectl.get("pod", "published")["status"]["hostIP"]
+    request = f"printf 'GET /said HTTP/1.0\\r\\n\\r\\n' | nc {node} {free}"
+    assert kubectl("exec", "neighbour", "--", "/bin/sh", "-c", request).out.endswith("over the wall\n")
+    said = event_of(kubectl, "published", "HostPortNotPublished")
+    assert said.endswith(f"is not published at 127.0.0.1:{taken}: Address already in use")

@@ -18,9 +18,11 @@ from lightkube.resources.core_v1 import Pod
 from antei.api.mirror_pods import as_run
 from antei.api.objects import uid_of
 from antei.client import Client
+from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.network.addresses import OWN_SERVICE_IPS, ClusterAddresses
 from antei.network.dns import DnsServer, InformerView
+from antei.network.host_ports import HostPorts
 from antei.network.ingress_controller import HTTP_PORTS, HTTPS_PORTS, IngressController
 from antei.network.ingress_rules import Backend as IngressBackend
 from antei.network.links import remove_cluster
@@ -110,6 +112,8 @@ class ClusterNetwork:
         self._pods: Pods | None = None
         self._sockets: Sockets = HostSockets()
         self._proxy: ServiceProxy | None = None
+        self._recorder = EventRecorder(client, world, "antei-network")
+        self._host_ports: HostPorts | None = None
         self._ingress = IngressController(
             informers, self._find_port, self._dial_endpoint, world.chance, http_ports, https_ports
         )
@@ -149,7 +153,7 @@ class ClusterNetwork:
             elif entry.protocol != "TCP":
                 where = f"{where} not published: {entry.protocol} is served inside the cluster only"
             found.append((f"Service {entry}", where))
-        return found
+        return [*found, *(self._host_ports.published if self._host_ports else ())]
 
     async def start(self) -> None:
         """Makes the network, or adopts what an earlier antei left. Raises OSError where that mode cannot be had."""
@@ -172,6 +176,7 @@ class ClusterNetwork:
             self._proxy = ServiceProxy(
                 self._informers, backend, endpoint_lag=self._endpoint_lag, own_ips=OWN_SERVICE_IPS
             )
+        self._host_ports = HostPorts(self._informers, self.addresses, self._sockets, self._recorder)
         await self._start_dns(host.nameservers)
         await self._ingress.start()
 
@@ -180,13 +185,15 @@ class ClusterNetwork:
         return "" if self._leaving is None else await self._leaving
 
     async def run(self) -> None:
-        """Keeps Services, Ingresses and their status in force until cancelled."""
-        if self._proxy is None:
+        """Keeps Services, Ingresses, their status and hostPorts in force until cancelled."""
+        if self._proxy is None or self._host_ports is None:
             raise OSError("the network has not been started")
         status = LoadBalancerStatus(self._client, self._informers, self._ingress.serves)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._proxy.run(), name="service proxy")
             group.create_task(self._ingress.run(), name="ingress")
+            group.create_task(self._host_ports.run(), name="host ports")
+            group.create_task(self._recorder.run(), name="network events")
             group.create_task(status.run(), name="load balancer status")
             group.create_task(self._forget_gone_pods(), name="gone pods' networks")
 
@@ -231,6 +238,8 @@ class ClusterNetwork:
     async def _stop(self) -> None:
         await asyncio.gather(*([self._leaving] if self._leaving is not None else []), return_exceptions=True)
         await self._relay.aclose()
+        if self._host_ports is not None:
+            await self._host_ports.aclose()
         await self._ingress.aclose()
         if self._dns is not None:
             await self._dns.aclose()

@@ -15,7 +15,9 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
-__all__ = ["Dial", "Relay", "bound", "listen", "reset", "splice"]
+from antei.world.sockets import HostSockets, Sockets
+
+__all__ = ["Address", "Dial", "Relay", "bound", "listen", "reset", "splice"]
 
 _LOG = logging.getLogger(__name__)
 _CHUNK_BYTES = 65536
@@ -32,9 +34,10 @@ Address = tuple[str, int]
 
 
 class Relay:
-    """The set of listening ports; `publish` makes it what it should be."""
+    """The set of listening ports, on this machine or where `sockets` opens; `publish` makes it what it should be."""
 
-    def __init__(self) -> None:
+    def __init__(self, sockets: Sockets | None = None) -> None:
+        self._sockets = sockets or HostSockets()
         self._wanted: dict[Address, Dial] = {}
         self._listeners: dict[Address, asyncio.Task[None]] = {}
         self._refused: dict[Address, OSError] = {}
@@ -76,7 +79,7 @@ class Relay:
 
     def _listen(self, address: Address) -> None:
         try:
-            listener = listen(address)
+            listener = bound(self._sockets.open(socket.AF_INET, socket.SOCK_STREAM), address)
         except OSError as error:
             if address not in self._refused:
                 _LOG.warning("%s:%d cannot be published: %s", *address, error)
