@@ -204,6 +204,47 @@ async def test_a_flood_that_rotates_the_log_more_than_once_between_two_looks_is_
     assert b"".join(seen) == (b"one\ntwo\nthree\n" if is_begun else b"") + flood
 
 
+class RotatedUnderway(DiskFiles):
+    """Once, between the listing of a directory and the look at its files, the log in it is rotated."""
+
+    is_due = False
+
+    async def names(self, path: Path) -> list[str]:
+        found = await super().names(path)
+        if self.is_due:
+            self.is_due = False
+            await asyncio.to_thread(rotate, path / "0.log", "20260101-000006", b"six")
+        return found
+
+
+def rotate(path: Path, moment: str, first: bytes) -> None:
+    path.rename(path.with_name(f"{path.name}.{moment}"))
+    path.write_bytes(b"2026-01-01T00:00:06.000000000Z stdout F %s\n" % first)
+
+
+async def test_a_file_that_is_rotated_while_the_others_are_listed_is_not_passed_over(tmp_path: Path) -> None:
+    logs, runtime, path = logs_at(tmp_path)
+    files = logs._context.files = RotatedUnderway()  # type: ignore[misc]
+    seen: list[bytes] = []
+    begun = asyncio.Event()
+
+    async def follow() -> None:
+        async for piece in logs.read(RUNNING, PodLogOptions(container="app", follow=True)):
+            seen.append(piece)
+            begun.set()
+
+    following = asyncio.create_task(follow())
+    await begun.wait()
+    files.is_due = True
+    rotate(path, "20260101-000005", b"five")
+    async with asyncio.timeout(20):
+        while files.is_due:  # noqa: ASYNC110 - no event is told of it
+            await asyncio.sleep(0.01)
+    runtime.ended.set()
+    await asyncio.wait_for(following, 20)
+    assert b"".join(seen) == b"one\ntwo\nthree\nfive\nsix\n"
+
+
 async def test_a_log_that_is_not_there_yet_is_empty(tmp_path: Path) -> None:
     logs, _, path = logs_at(tmp_path)
     path.unlink()
