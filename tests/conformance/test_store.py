@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap
 
-from antei.store import Change, ChangeType, Conflict, Exists, Expired, Key, Missing, Store
+from antei.store import Change, ChangeType, Conflict, Exists, Expired, Key, Missing, Narrowing, Store
 from antei.store.memory import MemoryStore
 from antei.store.sqlite import Damaged, InUse, SqliteStore, TooNew, WriteFailed
 from antei.store.state import Closed, Limits
@@ -76,6 +76,29 @@ async def test_one_counter_numbers_the_writes_of_all_buckets(store: Store) -> No
     deleted = await store.delete(key("a"), 1)
     assert (other.revision, deleted.revision, store.revision) == (2, 3, 3)
     assert deleted.object.metadata.resourceVersion == "3"
+
+
+def value_of(obj: Any) -> str:
+    return (obj.data or {}).get("value", "")
+
+
+async def test_a_narrowed_list_follows_the_field_that_it_is_narrowed_by(store: Store) -> None:
+    def listed(value: str, namespace: str | None = None) -> list[str]:
+        return [stored.key.name for stored in store.list(BUCKET, namespace, Narrowing(value_of, value)).items]
+
+    assert listed("x") == []
+    await store.create(key("b"), config_map("b", "x"))
+    await store.create(key("a", "other"), config_map("a", "x", namespace="other"))
+    assert (listed("x"), listed("x", "other"), listed("")) == (["b", "a"], ["a"], [])
+    first = await store.create(key("a"), config_map("a", "x"))
+    assert listed("x") == ["a", "b", "a"]
+    moved = await store.update(key("a"), config_map("a", "y"), first.revision)
+    assert (listed("x", "default"), listed("y")) == (["b"], ["a"])
+    assert store.list(BUCKET, None, Narrowing(value_of, "y")).items == (moved,)
+    again = await store.update(key("a"), config_map("a", "y"), moved.revision)
+    assert store.list(BUCKET, None, Narrowing(value_of, "y")).items == (again,)
+    await store.delete(key("a"), again.revision)
+    assert (listed("x", "default"), listed("y")) == (["b"], [])
 
 
 async def test_lists_are_sorted_by_namespace_and_name(store: Store) -> None:

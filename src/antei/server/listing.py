@@ -21,7 +21,7 @@ from lightkube.models.meta_v1 import ListMeta
 from antei.api.errors import ApiError, bad_request, expired
 from antei.api.objects import replace
 from antei.server.selection import Predicate, require_past_revision
-from antei.store import Expired, Snapshot, Store, Stored
+from antei.store import Expired, Narrowing, Snapshot, Store, Stored
 
 __all__ = ["Page", "Pager"]
 
@@ -64,20 +64,22 @@ class Pager:
         limit: int,
         continue_token: str,
         revision: int | None = None,
+        narrowing: Narrowing | None = None,
     ) -> Page:
-        """A `limit` of 0 means all; `revision` is the one to list at, the current one by default.
+        """A `limit` of 0 means all; `revision` is the one to list at, the current one by default. `narrowing` is of
+        what is `wanted`, where the store can find that by itself.
 
         Raises 400 for a token that is none, 410 for a revision that is no longer known, 504 for one yet to come.
         """
         if not continue_token:
             if revision is None:
-                snapshot = self._store.list(bucket, namespace)
+                snapshot = self._store.list(bucket, namespace, narrowing)
             else:
                 snapshot = self._at(bucket, namespace, revision, expired(_TOO_OLD))
             return self._cut(snapshot, 0, wanted, limit)
         token = _decoded(continue_token)
         if token.rv < 0:
-            snapshot = self._store.list(bucket, namespace)
+            snapshot = self._store.list(bucket, namespace, narrowing)
         else:
             error = expired(_EXPIRED)
             metadata = ListMeta(continue_=_encoded(_INCONSISTENT, token.start))

@@ -48,10 +48,10 @@ def predicate_of(resource: Resource, label_selector: str, field_selector: str) -
 
 
 def narrowing_of(resource: Resource, field_selector: str) -> Narrowing | None:
-    """What each node's agent asks for, the pods of its node, is told to that node's alone.
+    """What each node's agent asks for, the pods of its node, is found by the node, and told to that node's alone.
 
-    Without it every change of a pod would be looked at once a node. Kubernetes: pkg/registry/core/pod/strategy.go
-    (NodeNameTriggerFunc), storage/cacher (IndexedTriggerFunc).
+    Without it every pod, and every change of one, would be looked at once a node. Kubernetes:
+    pkg/registry/core/pod/strategy.go (NodeNameTriggerFunc), storage/cacher (IndexedTriggerFunc).
     """
     field, equals, value = field_selector.partition("=")
     if resource.bucket != _PODS or field != "spec.nodeName" or not equals or not value.replace("-", "").isalnum():

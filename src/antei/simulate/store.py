@@ -30,8 +30,8 @@ class ToldStore:
     def get(self, key: Key) -> Stored | None:
         return self._store.get(key)
 
-    def list(self, bucket: str, namespace: str | None = None) -> Snapshot:
-        return self._store.list(bucket, namespace)
+    def list(self, bucket: str, namespace: str | None = None, narrowing: Narrowing | None = None) -> Snapshot:
+        return self._store.list(bucket, namespace, narrowing)
 
     def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:
         return self._store.list_at(bucket, namespace, revision)

@@ -7,9 +7,10 @@ The store knows nothing of Kubernetes' rules but one: an object carries its revi
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple, Protocol
+
+import msgspec
 
 __all__ = [
     "Change",
@@ -35,8 +36,7 @@ class Key(NamedTuple):
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True):
     """An object as the store keeps it: immutable, encoded once. Reads, lists and watches send `data`."""
 
     key: Key
@@ -51,8 +51,7 @@ class ChangeType(StrEnum):
     DELETED = "DELETED"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True):
     """One write. For DELETED `stored` is the last state, its resourceVersion being that of the deletion."""
 
     type: ChangeType
@@ -64,8 +63,7 @@ class Change:
         return self.stored.revision
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(msgspec.Struct, frozen=True):
     """A list of objects sorted by (namespace, name), and the revision it is consistent with."""
 
     items: tuple[Stored, ...]
@@ -73,7 +71,8 @@ class Snapshot:
 
 
 class Narrowing(NamedTuple):
-    """Changes of objects of which `read` gives `value`: of many watches that differ in it, only those are told."""
+    """Objects of which `read` gives `value`: lists find them by it, and of many watches that differ in it only those
+    are told of their changes."""
 
     read: Callable[[Any], str]
     value: str
@@ -123,8 +122,8 @@ class Store(Protocol):
 
     def get(self, key: Key) -> Stored | None: ...
 
-    def list(self, bucket: str, namespace: str | None = None) -> Snapshot:
-        """All objects of a bucket, or of one namespace of it."""
+    def list(self, bucket: str, namespace: str | None = None, narrowing: Narrowing | None = None) -> Snapshot:
+        """All objects of a bucket, or of one namespace of it, or those of them that the narrowing means."""
         ...
 
     def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:

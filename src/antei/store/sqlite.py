@@ -104,8 +104,8 @@ class SqliteStore:
     def get(self, key: Key) -> Stored | None:
         return self._state.get(key)
 
-    def list(self, bucket: str, namespace: str | None = None) -> Snapshot:
-        return self._state.list(bucket, namespace)
+    def list(self, bucket: str, namespace: str | None = None, narrowing: Narrowing | None = None) -> Snapshot:
+        return self._state.list(bucket, namespace, narrowing)
 
     def list_at(self, bucket: str, namespace: str | None, revision: int) -> Snapshot:
         return self._state.list_at(bucket, namespace, revision)

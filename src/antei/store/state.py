@@ -48,27 +48,47 @@ def stored_as(key: Key, obj: Any, revision: int) -> Stored:
 
 
 class _Bucket:
-    """The objects of one kind, kept sorted by (namespace, name)."""
+    """The objects of one kind, sorted by (namespace, name), and by the fields that lists have been narrowed by."""
 
-    __slots__ = ("_lists", "_names", "objects")
+    __slots__ = ("_by_value", "_lists", "_names", "objects")
 
     def __init__(self) -> None:
         self.objects: dict[tuple[str, str], Stored] = {}
+        # How a field is read -> its value -> the names of those that have it. Begun with the first list that asks.
+        self._by_value: dict[Callable[[Any], str], dict[str, set[tuple[str, str]]]] = {}
         self._names: list[tuple[str, str]] = []
         self._lists: dict[str | None, tuple[Stored, ...]] = {}
 
     def set(self, stored: Stored) -> None:
         name = (stored.key.namespace, stored.key.name)
-        if name not in self.objects:
+        before = self.objects.get(name)
+        if before is None:
             insort(self._names, name)
         self.objects[name] = stored
         self._lists.clear()
+        if self._by_value:
+            self._enter(name, before, stored)
 
     def remove(self, key: Key) -> None:
         name = (key.namespace, key.name)
-        del self.objects[name]
+        gone = self.objects.pop(name)
         del self._names[bisect_left(self._names, name)]
         self._lists.clear()
+        if self._by_value:
+            self._enter(name, gone, None)
+
+    def _enter(self, name: tuple[str, str], before: Stored | None, after: Stored | None) -> None:
+        for read, by_value in self._by_value.items():
+            old = read(before.object) if before is not None else None
+            new = read(after.object) if after is not None else None
+            if old == new:
+                continue
+            if old is not None:
+                by_value[old].discard(name)
+                if not by_value[old]:
+                    del by_value[old]
+            if new is not None:
+                by_value.setdefault(new, set()).add(name)
 
     def list(self, namespace: str | None) -> tuple[Stored, ...]:
         listed = self._lists.get(namespace)
@@ -80,6 +100,15 @@ class _Bucket:
             listed = tuple([self.objects[name] for name in names])
             self._lists[namespace] = listed
         return listed
+
+    def narrowed(self, namespace: str | None, narrowing: Narrowing) -> tuple[Stored, ...]:
+        by_value = self._by_value.get(narrowing.read)
+        if by_value is None:
+            by_value = self._by_value[narrowing.read] = {}
+            for name, stored in self.objects.items():
+                by_value.setdefault(narrowing.read(stored.object), set()).add(name)
+        names = sorted(by_value.get(narrowing.value, ()))
+        return tuple([self.objects[name] for name in names if namespace in (None, name[0])])
 
 
 class State:
@@ -108,9 +137,12 @@ class State:
         bucket = self._buckets.get(key.bucket)
         return bucket.objects.get((key.namespace, key.name)) if bucket is not None else None
 
-    def list(self, bucket_name: str, namespace: str | None) -> Snapshot:
+    def list(self, bucket_name: str, namespace: str | None, narrowing: Narrowing | None = None) -> Snapshot:
         bucket = self._buckets.get(bucket_name)
-        return Snapshot(bucket.list(namespace) if bucket is not None else (), self.revision)
+        if bucket is None:
+            return Snapshot((), self.revision)
+        items = bucket.list(namespace) if narrowing is None else bucket.narrowed(namespace, narrowing)
+        return Snapshot(items, self.revision)
 
     def list_at(self, bucket_name: str, namespace: str | None, revision: int) -> Snapshot:
         """What there is now, with every change since that revision taken back."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from antei.api.conversion import stored_resource
 from antei.api.errors import ApiError, conflict, not_found
+from antei.api.objects import replace
 from antei.api.resources import Resource
 from antei.server.admitted import deletion_of
 from antei.server.deletion import DeleteOptions, Deletion, Step, plan_deletion, validate_options

@@ -72,7 +72,8 @@ class Reading:
         """
         resource = self._as_served(resource)
         wanted = predicate_of(resource, label_selector, field_selector)
-        page = self._pager.page(resource.bucket, namespace, wanted, limit, continue_token, revision)
+        narrowing = narrowing_of(resource, field_selector)
+        page = self._pager.page(resource.bucket, namespace, wanted, limit, continue_token, revision, narrowing)
         if resource.definition is not None:
             converted = await self._versions.read_all(resource, page.items)
             return Page(converted, page.revision, page.continue_token, page.remaining)
