@@ -29,8 +29,10 @@ def find(conditions: Iterable[C] | None, type: str) -> C | None:
 
 
 def is_true(conditions: Iterable[Condition] | None, type: str) -> bool:
-    condition = find(conditions, type)
-    return condition is not None and condition.status == "True"
+    for condition in conditions or ():
+        if condition.type == type:
+            return condition.status == "True"
+    return False
 
 
 def with_condition(conditions: Sequence[C] | None, new: C, now: datetime | None = None) -> list[C]:

@@ -77,9 +77,11 @@ def is_terminating(obj: Object) -> bool:
 
 def controller_of(obj: Object) -> OwnerReference | None:
     """The one owner that manages this object (`ownerReferences[].controller`), if it has one."""
-    for reference in meta(obj).ownerReferences or ():
-        if reference.controller:
-            return reference
+    references = meta(obj).ownerReferences
+    if references:
+        for reference in references:
+            if reference.controller:
+                return reference
     return None
 
 

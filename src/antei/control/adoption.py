@@ -50,11 +50,15 @@ def sort_claims(owner: Object, selector: Selector, candidates: Iterable[T]) -> C
     adopt: list[T] = []
     release: list[T] = []
     uid, is_going = uid_of(owner), is_terminating(owner)
+    seen: dict[str, str] | None = None
+    matches = False
     for obj in candidates:
         reference = controller_of(obj)
         if reference is not None and reference.uid != uid:
             continue
-        matches = selector.matches(labels_of(obj))
+        labels = labels_of(obj)
+        if labels != seen:  # hundreds of pods of one template have the same
+            seen, matches = labels, selector.matches(labels)
         if reference is not None:
             if matches:
                 kept.append(obj)

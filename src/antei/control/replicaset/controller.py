@@ -36,6 +36,7 @@ from antei.control.replicaset.plan import (
     replica_set_status,
     replication_controller_status,
 )
+from antei.control.replicaset.pod_states import PodState, PodStates
 from antei.control.status_writer import write_status
 from antei.world import World
 
@@ -52,10 +53,12 @@ class _SetController:
         self._sets = informers.of(self.kind)
         self._pods = informers.of(Pod)
         self._expectations = Expectations()
+        self._states = PodStates()
         self._pod_control = PodControl(client, recorder, world, self._expectations)
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
         self._expectations.follow(self._pods)
+        self._states.follow(self._pods)
         index_by_controller(self._pods)
         index_by_controller(self._sets)
         index_orphans(self._pods)
@@ -69,9 +72,13 @@ class _SetController:
             self._expectations.forget(key)
             return None
         unseen_seconds = self._expectations.unmet_for_seconds(key)
-        living = [pod for pod in candidates_of(self._pods, owner) if not is_terminal(pod)]
-        terminating = sum(_is_owned(pod, owner) for pod in living if is_terminating(pod))
-        staying = [pod for pod in living if not is_terminating(pod)]
+        terminating, staying = 0, []
+        for pod in candidates_of(self._pods, owner):
+            state = self._states.of(pod)
+            if state is PodState.TERMINATING:
+                terminating += _is_owned(pod, owner)
+            elif state is not PodState.ENDED:
+                staying.append(pod)
         active = await claim(self._client, Pod, owner, self._selector(owner), staying)
         now = self._world.clock.now()
         spec = owner.spec
@@ -84,7 +91,7 @@ class _SetController:
             has_unseen_writes=unseen_seconds > 0,
         )
         result, failure = await self._perform(owner, plan(snapshot, now))
-        counts = count_pods(active, spec.template, spec.minReadySeconds or 0, now)
+        counts = count_pods(active, spec.template, spec.minReadySeconds or 0, now, self._states.is_ready)
         await write_status(self._client, owner, self._status(owner, counts, terminating, failure, now))
         if result is not None:
             result.raise_first()

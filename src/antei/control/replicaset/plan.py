@@ -5,7 +5,7 @@ Kubernetes: pkg/controller/replicaset/replica_set.go (manageReplicas) and replic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -70,13 +70,23 @@ class Counts:
 
 
 def count_pods(
-    active: Sequence[Pod], template: PodTemplateSpec | None, min_ready_seconds: int, now: datetime
+    active: Sequence[Pod],
+    template: PodTemplateSpec | None,
+    min_ready_seconds: int,
+    now: datetime,
+    is_ready: Callable[[Pod], bool] = is_ready,
 ) -> Counts:
+    """`is_ready` may know it of each pod already."""
     labels = (template.metadata.labels if template is not None and template.metadata is not None else None) or {}
     wanted = labels.items()
     fully_labelled = ready = available = 0
+    seen: dict[str, str] | None = None
+    has_all = False
     for pod in active:
-        fully_labelled += wanted <= labels_of(pod).items()
+        held = labels_of(pod)
+        if held != seen:  # nearly all have the same
+            seen, has_all = held, wanted <= held.items()
+        fully_labelled += has_all
         if is_ready(pod):
             ready += 1
             available += min_ready_seconds <= 0 or is_available(pod, min_ready_seconds, now)
