@@ -127,9 +127,9 @@ def wildcard_dns1123_subdomain(value: str) -> list[str]:
 def qualified_name(value: str) -> list[str]:
     """A label key, annotation key, resource name or taint key: `[prefix/]name`."""
     errors = []
-    form = _form_message(_QUALIFIED_NAME_MESSAGE, _QUALIFIED_NAME, "MyName", "my.name", "123-abc")
     prefix, slash, name = value.partition("/")
     if "/" in name:
+        form = _qualified_name_form()
         return [f"a qualified name {form} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"]
     if not slash:
         name = value
@@ -142,8 +142,12 @@ def qualified_name(value: str) -> list[str]:
     elif _length(name) > 63:
         errors.append(f"name part {max_length_message(63)}")
     if not _QUALIFIED_NAME_RE.fullmatch(name):
-        errors.append(f"name part {form}")
+        errors.append(f"name part {_qualified_name_form()}")
     return errors
+
+
+def _qualified_name_form() -> str:
+    return _form_message(_QUALIFIED_NAME_MESSAGE, _QUALIFIED_NAME, "MyName", "my.name", "123-abc")
 
 
 def label_value(value: str) -> list[str]:

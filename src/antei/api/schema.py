@@ -13,7 +13,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum, auto
+from enum import IntEnum, auto
 from functools import cache
 from typing import Any
 
@@ -24,7 +24,7 @@ from antei.api.type_facts import type_facts
 __all__ = ["FieldSchema", "Kind", "StructSchema", "ValueSchema", "struct_schema"]
 
 
-class Kind(Enum):
+class Kind(IntEnum):
     STRING = auto()
     INT32 = auto()
     INT64 = auto()

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from antei.api.objects import Object
 
 __all__ = ["Client", "EventType", "Listing", "PatchType", "WatchEvent"]
@@ -39,8 +41,7 @@ class Listing(Generic[T]):
     resource_version: str
 
 
-@dataclass(frozen=True, slots=True)
-class WatchEvent(Generic[T]):
+class WatchEvent(msgspec.Struct, Generic[T], frozen=True):
     """A change of one object. A BOOKMARK has an object with nothing but its resourceVersion."""
 
     type: EventType

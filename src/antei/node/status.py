@@ -6,7 +6,6 @@ Kubernetes: pkg/kubelet/kubelet_pods.go (getPhase, generateAPIPodStatus), pkg/ku
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -48,8 +47,7 @@ OWN_CONDITIONS = (
 _OVER = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
 
 
-@dataclass(frozen=True, slots=True)
-class ContainerFacts:
+class ContainerFacts(msgspec.Struct, frozen=True):
     """One container as the node knows it.
 
     state: waiting before the first run and between runs, running once the postStart hook has ended, terminated.
@@ -73,8 +71,7 @@ class ContainerFacts:
     allocated: ResourceRequirements | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PodFacts:
+class PodFacts(msgspec.Struct, frozen=True):
     """A pod as the node knows it. `is_over`: no container of it will ever run again.
 
     is_restarting: a container's rule has them all ended, to begin anew.
@@ -90,8 +87,8 @@ class PodFacts:
     is_restarting: bool = False
     failure: tuple[str, str] | None = None
     disruption: str = ""  # why the node itself ends the pod for the sake of others
-    resize: ResizeFacts = field(default_factory=ResizeFacts)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    resize: ResizeFacts = msgspec.field(default_factory=ResizeFacts)
+    labels: Mapping[str, str] = msgspec.field(default_factory=dict)
 
 
 def waiting(reason: str, message: str = "") -> ContainerState:

@@ -50,6 +50,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def now_nanoseconds(self) -> int:
         return self._now_ns
 
+    def call_soon(
+        self,
+        callback: Callable[[Unpack[Ts]], object],
+        *args: *Ts,
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Handle:
+        """As asyncio's, without what that does for debugging: it is called for each step of each task."""
+        self._check_closed()  # type: ignore[attr-defined]
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)  # type: ignore[attr-defined]
+        return handle
+
     def call_later(
         self,
         delay: float,

@@ -38,10 +38,10 @@ def apply_strategic_merge_patch(
 
 def _copied(value: Any) -> Any:
     """A copy of JSON's shapes; the rest never changes."""
-    if isinstance(value, Mapping):
-        return {name: _copied(part) for name, part in value.items()}
+    if isinstance(value, dict):
+        return {name: _copied(part) if isinstance(part, dict | list) else part for name, part in value.items()}
     if isinstance(value, list):
-        return [_copied(part) for part in value]
+        return [_copied(part) if isinstance(part, dict | list) else part for part in value]
     return value
 
 
