@@ -38,6 +38,8 @@ ORDERED = ("terminating", "pre-stop", "sigterm", "exited", "gone")
 #: Above and below what five real runs spread over: processes, probes and a client take time on a machine, and nobody
 #: sees the same second twice. 50 requests a second go to two pods.
 SLACK_SECONDS, SLACK_REQUESTS = 2.0, 25
+#: kubectl asks again for an eviction that was refused after 5 s: a tenth of a second decides about as many.
+RETRY_SECONDS = 5.0
 
 
 def reports() -> list[dict[str, Any]]:
@@ -74,6 +76,7 @@ def simulated(name: str) -> list[ScenarioResult]:
 def test_order_losses_and_times_agree(name: str) -> None:
     real = [scenario for report in reports() for scenario in report["scenarios"] if scenario["name"] == name]
     here = simulated(name)
+    slack = SLACK_SECONDS + (RETRY_SECONDS if name == "drain" else 0.0)
     assert all(result.run is not None and result.run.is_finished for result in here)
     within([s["lost"] for s in real], [result.requests.lost for result in here], SLACK_REQUESTS)
     for field, times in (
@@ -81,7 +84,7 @@ def test_order_losses_and_times_agree(name: str) -> None:
         ("recoverSeconds", [result.times.recover for result in here]),
         ("durationSeconds", [result.times.duration for result in here]),
     ):
-        within([s["times"][field] for s in real], times, SLACK_SECONDS)
+        within([s["times"][field] for s in real], times, slack)
     always = set.intersection(*(pairs(scenario["lives"]) for scenario in real))
     for result in here:
         assert result.run is not None
