@@ -38,7 +38,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="real containers need root"),
     pytest.mark.skipif(bool(missing()), reason=missing()),
 ]
-FOREVER = "trap 'exit 3' TERM; while :; do sleep 0.05; done"
+FOREVER = "trap 'exit 3' TERM; touch /tmp/up; while :; do sleep 0.05; done"
 PIDS = 200
 #: Each of them makes as many of itself as it can; the first one stays.
 BOMB = "bomb() { while :; do bomb & done; }; bomb & exec sleep 3600"
@@ -183,6 +183,10 @@ async def test_the_end_of_a_container_is_told_though_runc_hangs_over_it(
     runtime = make(await asyncio.to_thread(hanging, machine, tmp_path, "delete"), patience_seconds=1)
     sandbox = await runtime.create_sandbox(pod(tmp_path))
     record = await runtime.start(spec(sandbox.id))
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        # Before that it may be runc still, which has started it and answers a signal in its own way.
+        while (await runtime.exec(record.id, ["test", "-e", "/tmp/up"])).exit_code:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
     await runtime.signal(record.id, "SIGTERM")
     assert (await runtime.wait(record.id)).exit_code == 3
     await runtime.remove_sandbox(sandbox.id)
