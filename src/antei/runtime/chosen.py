@@ -63,9 +63,10 @@ async def choose_runtime(
     notes = ()
     if not capabilities.namespaces:
         notes = (f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}",)
-    if is_own() and capabilities.cgroups is None:
+    own = await asyncio.to_thread(is_own)
+    if own and capabilities.cgroups is None:
         notes += (_NO_LIMITS,)
-    if is_own() and wanted == "auto" and machine.refusal:
+    if own and wanted == "auto" and machine.refusal:
         notes += (f"only images of an image map run: {machine.refusal}",)
     if wanted == "auto" and not machine.refusal:
         return ChosenRuntime(MixedRuntime(world, process, oci, image_map), capabilities.namespaces, notes, store)

@@ -49,8 +49,6 @@ class Strategy:
     def __init__(self, resource: Resource) -> None:
         self.resource = resource
         self.has_status = "status" in resource.subresources
-        is_built_in = self.has_status and resource.definition is None
-        self._no_status = empty_status(resource.type) if is_built_in else None
 
     def normalise(self, obj: Any) -> Any:
         """What a client wrote in a way that is accepted but not stored."""
@@ -58,7 +56,11 @@ class Strategy:
 
     def prepare_create(self, obj: Any, context: Context) -> Any:
         """Drops what a client may not set, and sets what the server alone sets; the object has name and uid."""
-        return replace(obj, status=self._no_status) if self.has_status else obj
+        return replace(obj, status=self._empty_status(obj)) if self.has_status else obj
+
+    def _empty_status(self, obj: Any) -> Any | None:
+        """Of the version that is stored, which may be another than the resource's."""
+        return empty_status(type(obj)) if self.resource.definition is None else None
 
     def writable(self, obj: Any) -> Any:
         """What of a new object its creator can own (Kubernetes: ResetFieldsStrategy)."""
