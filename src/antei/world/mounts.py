@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from antei.world.libc import checked, libc, mount
 from antei.world.own_namespaces import is_own
 
 __all__ = [
@@ -45,18 +46,18 @@ def mount_overlay(target: Path, lower: Path, upper: Path, work: Path) -> None:
         f"{name}={_escaped(path)}" for name, path in (("lowerdir", lower), ("upperdir", upper), ("workdir", work))
     )
     options = ["userxattr"] if is_own() else []  # where trusted.* attributes are not to be had
-    _mount("overlay", target, "overlay", 0, ",".join([*layers, *options]))
+    mount("overlay", target, "overlay", 0, ",".join([*layers, *options]))
 
 
 def mount_read_only(target: Path, lowers: Sequence[Path]) -> None:
     """What is in these directories, the first above the others; at least two."""
-    _mount("overlay", target, "overlay", _MS_RDONLY, f"lowerdir={':'.join(map(_escaped, lowers))}")
+    mount("overlay", target, "overlay", _MS_RDONLY, f"lowerdir={':'.join(map(_escaped, lowers))}")
 
 
 def mount_tmpfs(target: Path, size_bytes: int, mode: int = 0o1777, *, is_bare: bool = False) -> None:
     """`is_bare`: programs and devices in it are of no use."""
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC if is_bare else 0
-    _mount("tmpfs", target, "tmpfs", flags, f"mode={mode:o},size={size_bytes}")
+    mount("tmpfs", target, "tmpfs", flags, f"mode={mode:o},size={size_bytes}")
 
 
 def mount_by_program(source: str, target: Path, kind: str, options: Sequence[str] = ()) -> None:
@@ -78,7 +79,7 @@ def mount_by_program(source: str, target: Path, kind: str, options: Sequence[str
 
 
 def bind(source: Path, target: Path) -> None:
-    _mount(str(source), target, "none", _MS_BIND, None)
+    mount(str(source), target, "none", _MS_BIND, None)
 
 
 def bind_mapped(source: Path, target: Path, user_namespace: Path) -> None:
@@ -86,18 +87,17 @@ def bind_mapped(source: Path, target: Path, user_namespace: Path) -> None:
 
     What is mounted below comes along and keeps its owners. EINVAL: this file system or kernel cannot do that.
     """
-    libc = _libc()
     mapping = os.open(user_namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
         flags = _OPEN_TREE_CLONE | os.O_CLOEXEC | _AT_RECURSIVE
-        tree = _checked(libc.syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags), f"open {source}")
+        tree = checked(libc().syscall(_OPEN_TREE, _AT_FDCWD, os.fsencode(source), flags), f"open {source}")
         try:
             attributes = _MountAttributes(_MOUNT_ATTR_IDMAP, 0, 0, mapping)
             size = ctypes.sizeof(attributes)
-            result = libc.syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), size)
-            _checked(result, f"map the users of {source}")
-            result = libc.syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
-            _checked(result, f"mount {source} on {target}")
+            result = libc().syscall(_MOUNT_SETATTR, tree, b"", _AT_EMPTY_PATH, ctypes.byref(attributes), size)
+            checked(result, f"map the users of {source}")
+            result = libc().syscall(_MOVE_MOUNT, tree, b"", _AT_FDCWD, os.fsencode(target), _MOVE_MOUNT_F_EMPTY_PATH)
+            checked(result, f"mount {source} on {target}")
         finally:
             os.close(tree)
     finally:
@@ -106,7 +106,7 @@ def bind_mapped(source: Path, target: Path, user_namespace: Path) -> None:
 
 def unmount(target: Path) -> None:
     """At once; what still uses it keeps it. No error when nothing is mounted there."""
-    _libc().umount2(os.fsencode(target), _MNT_DETACH)
+    libc().umount2(os.fsencode(target), _MNT_DETACH)
 
 
 def unmount_below(directory: Path) -> None:
@@ -146,24 +146,3 @@ def _unescaped(point: str) -> str:
 def _escaped(path: Path) -> str:
     """overlayfs ends a path at a comma and, among lower ones, at a colon."""
     return str(path).replace("\\", "\\\\").replace(":", "\\:").replace(",", "\\,")
-
-
-def _mount(source: str, target: Path, kind: str, flags: int, options: str | None) -> None:
-    data = None if options is None else options.encode()
-    result = _libc().mount(source.encode(), os.fsencode(target), kind.encode(), flags, data)
-    _checked(result, f"mount {kind} on {target}")
-
-
-def _checked(result: int, what: str) -> int:
-    if result < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-    return int(result)
-
-
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-    libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
-    libc.syscall.restype = ctypes.c_long
-    return libc

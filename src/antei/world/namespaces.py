@@ -6,7 +6,6 @@ A thread, not a process, is in a network namespace. Nothing here moves the calli
 
 from __future__ import annotations
 
-import ctypes
 import os
 import queue
 import socket
@@ -15,6 +14,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+from antei.world.libc import checked, libc
 
 __all__ = ["NamespaceSockets", "create", "enter", "exists", "held", "keep", "names", "open_socket", "path_of", "remove"]
 
@@ -47,7 +48,7 @@ def enter(name: str) -> None:
     """Moves the calling thread into the namespace. Raises OSError (EPERM without CAP_SYS_ADMIN, ENOENT)."""
     descriptor = os.open(path_of(name), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _checked(_libc().setns(descriptor, _CLONE_NEWNET), f"setns {name}")
+        checked(libc().setns(descriptor, _CLONE_NEWNET), f"setns {name}")
     finally:
         os.close(descriptor)
 
@@ -62,7 +63,7 @@ def create(name: str, user_namespace: Path | None = None) -> None:
     os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0))
     try:
         if user_namespace is None:
-            _checked(_libc().unshare(_CLONE_NEWNET), "unshare")
+            checked(libc().unshare(_CLONE_NEWNET), "unshare")
             keep(f"/proc/{threading.get_native_id()}/ns/net", path)
         else:
             with held(["net"], user_namespace) as pid:
@@ -94,7 +95,7 @@ def held(kinds: Sequence[str], user_namespace: Path | None = None) -> Iterator[i
 
 def keep(source: str, path: Path) -> None:
     """Binds a namespace to a file that is there, so that it lasts without a process in it. Raises OSError."""
-    _checked(_libc().mount(source.encode(), os.fsencode(path), b"none", _MS_BIND, None), f"mount {path}")
+    checked(libc().mount(source.encode(), os.fsencode(path), b"none", _MS_BIND, None), f"mount {path}")
 
 
 def remove(name: str) -> None:
@@ -102,7 +103,7 @@ def remove(name: str) -> None:
     path = path_of(name)
     if not path.exists():
         return
-    _libc().umount2(os.fsencode(path), _MNT_DETACH)  # fails for a mere file, which unlink removes all the same
+    libc().umount2(os.fsencode(path), _MNT_DETACH)  # fails for a mere file, which unlink removes all the same
     path.unlink(missing_ok=True)
 
 
@@ -132,19 +133,9 @@ def _share_directory() -> None:
     """As iproute2 does, so that names made here are seen in other mount namespaces and the other way round."""
     _DIRECTORY.mkdir(parents=True, exist_ok=True)
     directory = os.fsencode(_DIRECTORY)
-    if _libc().mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None) != 0:
-        _checked(_libc().mount(directory, directory, b"none", _MS_BIND | _MS_REC, None), "mount /run/netns")
-        _checked(_libc().mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None), "share /run/netns")
-
-
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
-
-
-def _checked(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
+    if libc().mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None) != 0:
+        checked(libc().mount(directory, directory, b"none", _MS_BIND | _MS_REC, None), "mount /run/netns")
+        checked(libc().mount(b"", directory, b"none", _MS_SHARED | _MS_REC, None), "share /run/netns")
 
 
 class NamespaceSockets:

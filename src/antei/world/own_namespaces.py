@@ -14,7 +14,6 @@ is left in the namespaces.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -25,6 +24,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from antei.world.libc import checked, libc, mount
 from antei.world.user_ids import is_all_ids, map_ids, mapped_ids
 
 __all__ = ["enter", "is_own", "leave"]
@@ -164,7 +164,7 @@ def _hold(tell: int, released: int) -> None:
     """The child's life: never returns."""
     try:
         os.setsid()
-        _checked(_libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "unshare user and mount namespaces")
+        checked(libc().unshare(_CLONE_NEWUSER | _CLONE_NEWNS), "unshare user and mount namespaces")
         os.write(tell, b"made")
         if not os.read(released, _REPORT_BYTES):
             os._exit(1)
@@ -191,7 +191,7 @@ def _own_run() -> None:
     machine = os.open(_RUN, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         entries = sorted(os.scandir(machine), key=lambda entry: entry.name)
-        _mount("tmpfs", _RUN, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
+        mount("tmpfs", _RUN, "tmpfs", _MS_NOSUID | _MS_NODEV, "mode=755")
         for entry in entries:
             path = _RUN / entry.name
             if entry.name in _NOT_SHOWN:
@@ -205,7 +205,7 @@ def _own_run() -> None:
                 path.touch()
             try:
                 # Through the descriptor: by its name it is covered by now.
-                _mount(f"/proc/self/fd/{machine}/{entry.name}", path, "none", _MS_BIND | _MS_REC, None)
+                mount(f"/proc/self/fd/{machine}/{entry.name}", path, "none", _MS_BIND | _MS_REC, None)
             except FileNotFoundError:  # gone meanwhile
                 path.rmdir() if path.is_dir() else path.unlink()
     finally:
@@ -218,13 +218,13 @@ def _join(holder: int) -> None:
     descriptors = [os.open(f"/proc/{holder}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("user", "mnt")]
     try:
         for descriptor, flag in zip(descriptors, (_CLONE_NEWUSER, _CLONE_NEWNS), strict=True):
-            _checked(_libc().setns(descriptor, flag), f"setns to the namespaces of process {holder}")
+            checked(libc().setns(descriptor, flag), f"setns to the namespaces of process {holder}")
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
     os.chdir(directory)  # setns leads to /
     # Privileges that were gained hide a process in /proc from its own user: kubectl cp, debuggers, the next antei.
-    _libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
+    libc().prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
 
 
 def _namespace_of(pid: int) -> str | None:
@@ -242,21 +242,3 @@ def _status(pid: int) -> list[str]:
 
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir("/proc") if name.isdecimal())
-
-
-def _mount(source: str, target: Path, kind: str, flags: int, options: str | None) -> None:
-    data = None if options is None else options.encode()
-    result = _libc().mount(source.encode(), os.fsencode(target), kind.encode(), flags, data)
-    _checked(result, f"mount {kind} on {target}")
-
-
-def _checked(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-    return libc

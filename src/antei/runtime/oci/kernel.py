@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from antei.world.libc import checked, libc
 from antei.world.mounts import unmount
 from antei.world.namespaces import held, keep
 
@@ -33,7 +33,7 @@ def make_namespaces(directory: Path, hostname: str, kinds: Sequence[str], user: 
 
     def make() -> None:
         flags = (_CLONE_NEWUTS if "uts" in kinds else 0) | (_CLONE_NEWIPC if "ipc" in kinds else 0)
-        _checked(_libc().unshare(flags), "unshare")
+        checked(libc().unshare(flags), "unshare")
         name_and_keep(f"/proc/{threading.get_native_id()}")
 
     def make_of_others() -> None:
@@ -79,23 +79,11 @@ def _in_a_thread(work: Callable[[], object]) -> None:
 def _enter(namespace: Path, kind: int) -> None:
     descriptor = os.open(namespace, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _checked(_libc().setns(descriptor, kind), f"setns {namespace}")
+        checked(libc().setns(descriptor, kind), f"setns {namespace}")
     finally:
         os.close(descriptor)
 
 
 def _set_hostname(hostname: str) -> None:
     name = hostname.encode()
-    _checked(_libc().sethostname(name, len(name)), "sethostname")
-
-
-def _checked(result: int, what: str) -> None:
-    if result != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"{what}: {os.strerror(number)}")
-
-
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.sethostname.argtypes = (ctypes.c_char_p, ctypes.c_size_t)
-    return libc
+    checked(libc().sethostname(name, len(name)), "sethostname")
