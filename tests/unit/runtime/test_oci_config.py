@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from antei.runtime import ContainerSpec, Device, Mount, Security, StartError
+from antei.runtime import ContainerSpec, Device, Limits, Mount, Security, StartError
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig
 from antei.runtime.images.inside import Identity
@@ -154,14 +154,7 @@ def test_a_profile_of_the_cluster_s_own_stays_in_its_folder(tmp_path: Path) -> N
 @pytest.mark.parametrize("unified", [True, False])
 def test_only_what_the_machine_can_limit_is_limited(unified: bool) -> None:
     def limits(controllers: Controllers) -> dict[str, Any]:
-        return resources(
-            controllers,
-            memory_limit_bytes=100,
-            cpu_limit_millis=1,
-            cpu_request_millis=500,
-            pids_limit=9,
-            privileged=False,
-        )
+        return resources(controllers, Limits(100, 1, 500), pids_limit=9)
 
     every = limits(Controllers(unified, frozenset({"memory", "cpu", "pids"}), swap=True))
     assert every["memory"] == {"limit": 100, "swap": 100}

@@ -55,27 +55,21 @@ def find_controllers(root: Path = _ROOT) -> Controllers:
 
 
 def resources(
-    controllers: Controllers,
-    *,
-    memory_limit_bytes: int | None,
-    cpu_limit_millis: int | None,
-    cpu_request_millis: int | None,
-    pids_limit: int,
-    privileged: bool,
+    controllers: Controllers, limits: Limits, *, pids_limit: int = 0, privileged: bool = False
 ) -> dict[str, Any]:
-    """`linux.resources`: what can be limited here (Kubernetes: pkg/kubelet/cm/helpers_linux.go)."""
+    """`linux.resources`: what can be limited here (Kubernetes: pkg/kubelet/cm/helpers_linux.go). pids_limit 0: none."""
     found: dict[str, Any] = {"devices": [{"allow": privileged, "access": "rwm"}]}
-    if memory_limit_bytes and "memory" in controllers.names:
-        found["memory"] = {"limit": memory_limit_bytes}
+    if limits.memory_bytes and "memory" in controllers.names:
+        found["memory"] = {"limit": limits.memory_bytes}
         if controllers.swap:
-            found["memory"]["swap"] = memory_limit_bytes
+            found["memory"]["swap"] = limits.memory_bytes
         if controllers.is_unified:
             found["unified"] = {"memory.oom.group": "1"}
     if "cpu" in controllers.names:
-        shares = (cpu_request_millis or 0) * 1024 // 1000
+        shares = (limits.cpu_request_millis or 0) * 1024 // 1000
         found["cpu"] = {"shares": min(_MOST_SHARES, max(_LEAST_SHARES, shares))}
-        if cpu_limit_millis:
-            quota = max(_LEAST_QUOTA_MICROSECONDS, cpu_limit_millis * _PERIOD_MICROSECONDS // 1000)
+        if limits.cpu_millis:
+            quota = max(_LEAST_QUOTA_MICROSECONDS, limits.cpu_millis * _PERIOD_MICROSECONDS // 1000)
             found["cpu"] |= {"quota": quota, "period": _PERIOD_MICROSECONDS}
     if pids_limit > 0 and "pids" in controllers.names:
         found["pids"] = {"limit": pids_limit}
@@ -84,14 +78,7 @@ def resources(
 
 def update_options(controllers: Controllers, limits: Limits) -> list[str]:
     """`runc update`'s options for these limits; those that this machine cannot set are left out."""
-    wanted = resources(
-        controllers,
-        memory_limit_bytes=limits.memory_bytes,
-        cpu_limit_millis=limits.cpu_millis,
-        cpu_request_millis=limits.cpu_request_millis,
-        pids_limit=0,
-        privileged=False,
-    )
+    wanted = resources(controllers, limits)
     options = []
     if "memory" in controllers.names:
         memory = wanted.get("memory", {"limit": -1} | ({"swap": -1} if controllers.swap else {}))

@@ -254,14 +254,8 @@ def _identity(spec: ContainerSpec, image: FoundImage) -> Identity:
 
 
 def _resources(spec: ContainerSpec, machine: Machine, pids_limit: int) -> dict[str, Any]:
-    found = cgroups.resources(
-        machine.controllers,
-        memory_limit_bytes=spec.memory_limit_bytes,
-        cpu_limit_millis=spec.cpu_limit_millis,
-        cpu_request_millis=spec.cpu_request_millis,
-        pids_limit=pids_limit,
-        privileged=spec.privileged,
-    )
+    limits = Limits(spec.memory_limit_bytes, spec.cpu_limit_millis, spec.cpu_request_millis)
+    found = cgroups.resources(machine.controllers, limits, pids_limit=pids_limit, privileged=spec.privileged)
     found["devices"] += config.allowed(spec.devices)
     return found
 

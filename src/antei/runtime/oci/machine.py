@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from antei.runtime import Limits
 from antei.runtime.capability_set import own_capabilities
 from antei.runtime.images.tools import complaint, missing_tools
 from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
@@ -87,14 +88,7 @@ def _try(machine: Machine, directory: Path) -> str:
 
 def _config(machine: Machine, container: str) -> dict[str, Any]:
     cgroup = {"cgroupsPath": f"/antei/{container}"} if machine.controllers.names else {}
-    limits = resources(
-        machine.controllers,
-        memory_limit_bytes=64 * 1024 * 1024,
-        cpu_limit_millis=1000,
-        cpu_request_millis=None,
-        pids_limit=64,
-        privileged=False,
-    )
+    limits = resources(machine.controllers, Limits(64 * 1024 * 1024, 1000), pids_limit=64)
     return {
         "ociVersion": "1.0.2",
         "root": {"path": "rootfs"},

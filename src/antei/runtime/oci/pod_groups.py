@@ -28,14 +28,7 @@ def group_of(identifier: str, sandbox_id: str = "") -> str:
 
 def make_pod_group(sandbox_id: str, limits: Limits, controllers: Controllers, root: Path = _ROOT) -> None:
     """Makes it, or finds it, and sets its limits. Raises OSError."""
-    wanted = resources(
-        controllers,
-        memory_limit_bytes=limits.memory_bytes,
-        cpu_limit_millis=limits.cpu_millis,
-        cpu_request_millis=limits.cpu_request_millis,
-        pids_limit=0,
-        privileged=False,
-    )
+    wanted = resources(controllers, limits)
     for group in _groups(sandbox_id, root):
         if group.parent.is_dir():
             group.mkdir(exist_ok=True)
