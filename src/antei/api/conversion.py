@@ -123,7 +123,7 @@ def _autoscaler_v1_from_v2(obj: Json) -> Json:
     if obj.get("status") is not None:
         if utilization is not None:
             status["currentCPUUtilizationPercentage"] = utilization
-        converted["status"] = status
+        converted["status"] = {"currentReplicas": 0, **status}  # optional in v2, always there in v1
     return converted
 
 

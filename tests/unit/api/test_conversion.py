@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from lightkube.models.autoscaling_v2 import HorizontalPodAutoscalerStatus
 from lightkube.resources import autoscaling_v1, autoscaling_v2, core_v1, events_v1, resource_v1, resource_v1beta1
 
 from antei.api.conversion import from_stored, stored_resource, to_stored
@@ -116,3 +117,8 @@ def test_what_does_not_convert_is_a_bad_request() -> None:
     with pytest.raises(ApiError) as refused:
         to_stored(V1, msgspec.convert({"metadata": metadata, "spec": spec}, V1.type))
     assert refused.value.code == 400
+
+
+def test_a_status_without_a_count_reads_as_nought_in_the_version_that_must_have_one() -> None:
+    autoscaler = msgspec.structs.replace(autoscaler_v2(), status=HorizontalPodAutoscalerStatus(desiredReplicas=0))
+    assert as_json(from_stored(V1, autoscaler))["status"] == {"currentReplicas": 0, "desiredReplicas": 0}

@@ -28,6 +28,7 @@ from antei.server.strategies.empty_status import empty_status
                 "numberReady": 0,
             },
         ),
+        (HorizontalPodAutoscaler, {"desiredReplicas": 0}),
         (Ingress, {"loadBalancer": {}}),
         (Service, {"loadBalancer": {}}),
         (
@@ -41,6 +42,6 @@ def test_numbers_that_are_not_optional_are_zero(kind: type, status: object) -> N
     assert msgspec.json.decode(msgspec.json.encode(empty_status(kind))) == status
 
 
-@pytest.mark.parametrize("kind", [ConfigMap, ResourcePoolStatusRequest, HorizontalPodAutoscaler])
+@pytest.mark.parametrize("kind", [ConfigMap, ResourcePoolStatusRequest])
 def test_a_kind_without_a_status_or_with_one_behind_a_pointer_has_none(kind: type) -> None:
     assert empty_status(kind) is None

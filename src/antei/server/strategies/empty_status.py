@@ -24,15 +24,22 @@ _WRITTEN: dict[type, Any] = {
     ),
     ServiceStatus: ServiceStatus(loadBalancer=LoadBalancerStatus()),
 }
-#: Behind a pointer, or (of autoscalers) of two versions that differ: not there until it is told.
-_UNTOLD = frozenset({"ResourcePoolStatusRequestStatus", "HorizontalPodAutoscalerStatus"})
+#: Behind a pointer: not there until it is told.
+_POINTERS = frozenset({"ResourcePoolStatusRequestStatus"})
+_known: dict[type, Any | None] = {}
 
 
 def empty_status(kind: type) -> Any | None:
     """Of a Struct that has a field `status`; None where Kubernetes writes none."""
+    if kind not in _known:
+        _known[kind] = _made(kind)
+    return _known[kind]
+
+
+def _made(kind: type) -> Any | None:
     types = {field.name: field.type for field in msgspec.structs.fields(kind)}
     found = next((t for t in get_args(types.get("status")) if isinstance(t, type) and t is not type(None)), None)
-    if found is None or not issubclass(found, msgspec.Struct) or found.__name__ in _UNTOLD:
+    if found is None or not issubclass(found, msgspec.Struct) or found.__name__ in _POINTERS:
         return None
     zeros = {f.name: f.type() for f in msgspec.structs.fields(found) if f.required and f.type in (int, bool, str)}
     return _WRITTEN.get(found) or found(**zeros)
