@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from antei.runtime.simulated import Happening, SimulatedRuntime
 
@@ -23,7 +24,7 @@ _Name = tuple[str, str]  # namespace, workload
 class _Depended:
     """A workload that somebody depends on."""
 
-    dependents: list[str] = field(default_factory=list)  # uids of pods
+    dependents: dict[str, None] = field(default_factory=dict)  # uids of pods
     serves: bool | None = None  # None: nobody has asked
 
 
@@ -45,15 +46,12 @@ class Dependencies:
         name = namespace, workload
         self._pods.setdefault(name, {})[pod_uid] = None
         self._workload_of[pod_uid] = name
-        wanted = [(namespace, need.rpartition("/")[2]) for need in needs]
-        for need in wanted:
-            dependents = self._depended.setdefault(need, _Depended()).dependents
-            if pod_uid not in dependents:
-                dependents.append(pod_uid)
-        return lambda: all(self._serves(need) for need in wanted)
+        for need in _named(namespace, needs):
+            self._depended.setdefault(need, _Depended()).dependents[pod_uid] = None
+        return partial(self.are_there, namespace, needs)
 
     def are_there(self, namespace: str, needs: tuple[str, ...]) -> bool:
-        return all(self._serves((namespace, need.rpartition("/")[2])) for need in needs)
+        return all(self._serves(need) for need in _named(namespace, needs))
 
     def _serves(self, name: _Name) -> bool:
         depended = self._depended.setdefault(name, _Depended())
@@ -83,5 +81,8 @@ class Dependencies:
         if name is not None:
             self._pods[name].pop(pod_uid, None)
         for depended in self._depended.values():
-            if pod_uid in depended.dependents:
-                depended.dependents.remove(pod_uid)
+            depended.dependents.pop(pod_uid, None)
+
+
+def _named(namespace: str, needs: tuple[str, ...]) -> list[_Name]:
+    return [(namespace, need.rpartition("/")[2]) for need in needs]
