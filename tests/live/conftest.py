@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from antei_process import Antei, Kubectl
 
 from antei.network.network import ClusterNetwork
 
@@ -20,3 +21,9 @@ def network_mode(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
         monkeypatch.setattr("antei.cluster.ClusterNetwork", SharedNetwork)
     return str(request.param)
+
+
+@pytest.fixture
+def kubectl(antei: Antei) -> Kubectl:
+    """In the namespace `default` of the cluster that the test's module makes."""
+    return antei.in_namespace("default")

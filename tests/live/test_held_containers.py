@@ -77,11 +77,6 @@ def antei(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei]:
         cluster.close()
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 def status(kubectl: Kubectl, name: str, container: str) -> dict[str, Any]:
     found = kubectl.get("pod", name)["status"].get("containerStatuses", ())
     return next((each for each in found if each["name"] == container), {})

@@ -86,11 +86,6 @@ def antei(host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei
         cluster.close()
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 def server(name: str, image: str, port: int, **security: Any) -> list[dict[str, Any]]:
     labels = {"app": name}
     probe = {"httpGet": {"path": "/", "port": port}, "periodSeconds": 1}

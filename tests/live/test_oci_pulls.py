@@ -64,11 +64,6 @@ def other(hosts: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) -> s
     return hosts[0]
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 def pod(name: str, *images: str, **spec: Any) -> dict[str, Any]:
     containers = [{"name": f"c{number}", "image": image} for number, image in enumerate(images)]
     return {

@@ -113,11 +113,6 @@ def antei(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei]:
         yield cluster
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 @pytest.fixture(scope="module")
 def printed(antei: Antei) -> dict[str, str]:
     return printed_by(antei.in_namespace("default"), ENDING)

@@ -251,11 +251,6 @@ def antei(directory: Path) -> Iterator[Antei]:
         yield cluster
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 @pytest.fixture(scope="module")
 def printed(antei: Antei) -> Mapping[str, str]:
     return printed_by(antei.in_namespace("default"), [*ENDING, *PROPAGATED])

@@ -29,6 +29,7 @@ from typing import Any
 
 import pytest
 from antei_process import IMAGES, Antei, Kubectl, following, needs_namespaces, until, write_map
+from field_pods import ended_all
 from real_images import busybox_layer, missing, write_layout
 
 pytestmark = [
@@ -179,26 +180,14 @@ def antei(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[An
         cluster.close()
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 @pytest.fixture(scope="module")
 def printed(antei: Antei) -> dict[str, str]:
     """What the pods that end have printed, by name."""
     kubectl = antei.in_namespace("default")
-    names = [pod["metadata"]["name"] for pod in ENDING]
-
-    def ended() -> bool:
-        phases = {pod["metadata"]["name"]: pod["status"].get("phase") for pod in kubectl.items("pods")}
-        waiting = [name for name in names if phases.get(name) not in ("Succeeded", "Failed")]
-        assert not waiting, waiting
-        return True
-
-    until("all have ended", ended)
     # The one with the deadline may not have begun by then.
-    return {name: kubectl("logs", name, "--all-containers").out for name in names if name != "late"}
+    return {
+        name: kubectl("logs", name, "--all-containers").out for name in ended_all(kubectl, ENDING) if name != "late"
+    }
 
 
 def resolver(printed: str) -> dict[str, list[str]]:

@@ -50,11 +50,6 @@ def antei(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Antei]:
         cluster.close()
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 @pytest.fixture(scope="module")
 def printed(antei: Antei) -> Mapping[str, str]:
     return printed_by(antei.in_namespace("default"), ENDING)

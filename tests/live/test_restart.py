@@ -45,11 +45,6 @@ def antei(tmp_path: Path) -> Iterator[Antei]:
         cluster.close()
 
 
-@pytest.fixture
-def kubectl(antei: Antei) -> Kubectl:
-    return antei.in_namespace("default")
-
-
 PODS = "/api/v1/namespaces/default/pods"
 READINESS = {"httpGet": {"path": "/ready", "port": 8080}, "periodSeconds": 1}
 

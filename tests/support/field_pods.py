@@ -18,6 +18,7 @@ __all__ = [
     "LIMIT",
     "QUOTA",
     "box",
+    "ended_all",
     "event_of",
     "field_cluster",
     "number",
@@ -84,8 +85,8 @@ def field_cluster(directory: Path, objects: Sequence[Mapping[str, Any]], *images
         cluster.close()
 
 
-def printed_by(kubectl: Kubectl, pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """What these pods have printed, by name, once all have ended."""
+def ended_all(kubectl: Kubectl, pods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Their names, once all have ended."""
     names = [pod["metadata"]["name"] for pod in pods]
 
     def ended() -> bool:
@@ -95,7 +96,12 @@ def printed_by(kubectl: Kubectl, pods: Sequence[Mapping[str, Any]]) -> dict[str,
         return True
 
     until("all have ended", ended)
-    return {name: _log(kubectl, name) for name in names}
+    return names
+
+
+def printed_by(kubectl: Kubectl, pods: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """What these pods have printed, by name, once all have ended."""
+    return {name: _log(kubectl, name) for name in ended_all(kubectl, pods)}
 
 
 def _log(kubectl: Kubectl, name: str) -> str:
