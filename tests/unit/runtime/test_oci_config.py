@@ -10,7 +10,7 @@ import pytest
 
 from antei.runtime import ContainerSpec, Device, Limits, Mount, Security, StartError
 from antei.runtime.capability_set import capabilities_of
-from antei.runtime.images.config import ImageConfig
+from antei.runtime.images.config import ImageConfig, machine_architecture
 from antei.runtime.images.inside import Identity
 from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
 from antei.runtime.oci.config import Joined, block_device, container_config, environment, program
@@ -139,6 +139,15 @@ def test_of_a_profile_for_all_machines_what_holds_here_remains() -> None:
     assert names((), (5, 10)) == ["read", "clone", "ptrace"]
     assert names(("SYS_ADMIN",), (4, 7)) == ["read", "mount"]
     assert default_seccomp(document, (), (5, 10))["defaultErrnoRet"] == 38
+
+
+@pytest.mark.skipif(machine_architecture() != "amd64", reason="x32 is of amd64")
+def test_a_profile_names_no_architecture_that_the_kernel_does_not_run() -> None:
+    of_amd64 = {"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86", "SCMP_ARCH_X32"]}
+    document = {"defaultAction": "SCMP_ACT_ERRNO", "archMap": [of_amd64]}
+    everywhere = default_seccomp(document, (), (5, 10))["architectures"]
+    assert everywhere == ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]
+    assert default_seccomp(document, (), (5, 10), {"SCMP_ARCH_X32"})["architectures"] == everywhere[:2]
 
 
 def test_a_profile_of_the_cluster_s_own_stays_in_its_folder(tmp_path: Path) -> None:
