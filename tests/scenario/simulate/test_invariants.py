@@ -191,6 +191,15 @@ def shares_of_too_little(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(antei.control.deployment.scaling, "_shares", wrong)
 
 
+def shares_of_too_much(patch: pytest.MonkeyPatch) -> None:
+    shares = antei.control.deployment.scaling._shares
+
+    def wrong(deployment: Any, active: Any, allowed: int) -> Any:
+        return shares(deployment, active, allowed + 1 if allowed else 0)
+
+    patch.setattr(antei.control.deployment.scaling, "_shares", wrong)
+
+
 def budgets_that_round_down(patch: pytest.MonkeyPatch) -> None:
     count = antei.control.disruption.count
 
@@ -244,6 +253,7 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     one_pod_too_many: ("max-surge", 0),
     surging_once_more: ("max-surge", 0),
     recreating_at_once: ("max-surge", 12),
+    shares_of_too_much: ("max-surge", 3),
     all_ordinals_at_once: ("stable-identity", 7),
     two_ordinals_at_once: ("stable-identity", 117),
     the_first_ordinal_first: ("stable-identity", 13),

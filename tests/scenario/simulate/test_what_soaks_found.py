@@ -140,7 +140,7 @@ class _Watched:
         self.watchman.updated(sent, written)
 
 
-def _web(replicas: int) -> Deployment:
+def _web(replicas: int, *, surge: int = 1, unavailable: int = 0) -> Deployment:
     labels = {"app": "web"}
     return Deployment(
         apiVersion="apps/v1",
@@ -149,7 +149,9 @@ def _web(replicas: int) -> Deployment:
         spec=DeploymentSpec(
             replicas=replicas,
             selector=LabelSelector(matchLabels=labels),
-            strategy=DeploymentStrategy(rollingUpdate=RollingUpdateDeployment(maxSurge=1, maxUnavailable=0)),
+            strategy=DeploymentStrategy(
+                rollingUpdate=RollingUpdateDeployment(maxSurge=surge, maxUnavailable=unavailable)
+            ),
             template=PodTemplateSpec(
                 metadata=ObjectMeta(labels=labels), spec=PodSpec(containers=[Container(name="main", image="web:1")])
             ),
@@ -182,6 +184,40 @@ def test_a_second_rollout_takes_the_surge_again_while_the_first_is_not_seen() ->
 
     SimulatedCluster(nodes=1)
     run_virtual(main())
+
+
+def test_a_surge_that_is_lowered_takes_nothing_back_from_a_rollout_that_is_stuck() -> None:
+    """Pods that the higher one let in are replaced; none of them goes before a new one is available."""
+
+    async def main() -> None:
+        watched = _Watched(Pod)
+        cluster = watched.cluster
+        async with cluster.running(), asyncio.TaskGroup() as group:
+            tasks = watched.watchman.start(group)
+            await cluster.client.create(_web(3, surge=2, unavailable=1))
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            nowhere = {"spec": {"template": {"spec": {"nodeSelector": {"there": "never"}}}}}
+            await cluster.client.patch(Deployment, "web", "default", nowhere)
+            await asyncio.sleep(30)
+            lower = {"spec": {"strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}}}
+            await cluster.client.patch(Deployment, "web", "default", lower)
+            await asyncio.sleep(60)
+            assert await _ready_and_all(cluster) == (2, 5)
+            ready = next(pod for pod in (await cluster.client.list(Pod, "default")).items if is_ready(pod))
+            await cluster.client.delete(Pod, str(ready.metadata and ready.metadata.name), "default")
+            await asyncio.sleep(60)
+            assert await _ready_and_all(cluster) == (2, 5)
+            assert watched.ground.broken is None
+            for task in tasks:
+                task.cancel()
+
+    SimulatedCluster(nodes=1)
+    run_virtual(main())
+
+
+async def _ready_and_all(cluster: SimulatedCluster) -> tuple[int, int]:
+    pods = (await cluster.client.list(Pod, "default")).items
+    return sum(is_ready(pod) for pod in pods), len(pods)
 
 
 def test_an_eviction_that_is_not_seen_counts_for_two_minutes_by_the_clock_on_the_wall() -> None:

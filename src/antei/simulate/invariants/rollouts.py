@@ -17,7 +17,8 @@ from antei.api.objects import controller_of, uid_of
 from antei.api.pods import is_ready
 from antei.simulate.cluster import ACTOR
 from antei.simulate.invariants.base import Quiet
-from antei.simulate.invariants.population import PODS, REPLICA_SETS, Fleet, Group, Life, is_deletion
+from antei.simulate.invariants.ground import Ground
+from antei.simulate.invariants.population import PODS, REPLICA_SETS, Fleet, Group, Life, Population, is_deletion
 from antei.store import Change, ChangeType
 
 __all__ = ["NoMoreThanSurge", "NoMoreUnavailable"]
@@ -119,16 +120,33 @@ class NoMoreThanSurge(Quiet):
 
     name: ClassVar[str] = "max-surge"
 
+    def __init__(self, ground: Ground, population: Population) -> None:
+        super().__init__(ground, population)
+        self._granted: dict[str, int] = {}  # by Deployment uid: the surge that its ReplicaSets' sizes were made from
+
     def wrote(self, change: Change) -> None:
         if change.type is ChangeType.DELETED:
             return
         obj, previous = change.stored.object, change.previous
         if change.stored.key.bucket == REPLICA_SETS:
-            before = _replicas(previous.object) if previous is not None else 0
-            if _replicas(obj) > before:
-                self._grown(previous.object if previous is not None else None, obj)
+            before = previous.object if previous is not None else None
+            is_grown = _replicas(obj) > (_replicas(before) if before is not None else 0)
+            if is_grown or _is_scaling(before, obj):
+                self._grant(self._population.groups[uid_of(obj)])
+            if is_grown:
+                self._grown(before, obj)
         elif change.stored.key.bucket == PODS and previous is None:
             self._made(self._population.pods[uid_of(obj)])
+
+    def _grant(self, group: Group) -> None:
+        """A surge that is lowered later takes nothing back: pods of these sizes are replaced as they go.
+
+        Old ReplicaSets shrink as the new one's pods become available, and for nothing else, but when the Deployment is
+        scaled (reconcileOldReplicaSets in Kubernetes' pkg/controller/deployment/rolling.go).
+        """
+        if group.deployment:
+            since = self._ground.known_since(ReplicaSet, Deployment)
+            self._granted[group.deployment] = self._population.fleets[group.deployment].surge.most(since)
 
     def _grown(self, before: Any, after: Any) -> None:
         since = self._ground.known_since(ReplicaSet, Deployment)
@@ -163,7 +181,8 @@ class NoMoreThanSurge(Quiet):
         if fleet is None or not group.deployment:
             return
         groups = [self._population.groups[uid] for uid in fleet.groups]
-        most = fleet.replicas.most(since) + fleet.surge.most(since)
+        surge = max(fleet.surge.most(since), self._granted.get(group.deployment, 0))
+        most = fleet.replicas.most(since) + surge
         if not self._ground.is_settled:
             # What was given away twice is there until the controller has seen it; it was judged as it was given.
             most = max(most, sum(other.wanted.now for other in groups))
