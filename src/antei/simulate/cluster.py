@@ -92,10 +92,12 @@ class Manager:
 
     async def stop(self) -> None:
         """As by SIGKILL: whatever it was doing is left half done."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            if self._task is task:  # who stopped it at the same moment may have started it again
+                self._task = None
 
     def cancel(self) -> None:
         if self._task is not None:

@@ -14,6 +14,7 @@ import contextvars
 import gc
 import heapq
 import io
+import math
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn, TypeVar, TypeVarTuple, Unpack
 
@@ -31,13 +32,15 @@ class Deadlock(RuntimeError):
 
 
 class Livelock(RuntimeError):
-    """Tasks keep waking each other while the clock stands still."""
+    """Tasks keep waking each other while the clock stands still, or until long after all should be over."""
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    def __init__(self) -> None:
+    def __init__(self, most_seconds: float = math.inf) -> None:
+        """What still goes on after `most_seconds` is taken to go on for ever."""
         super().__init__()
         self._now_ns = 0
+        self._most_ns = most_seconds * _NANOSECONDS
         self._sequence = 0
         self._timers: list[tuple[int, int, asyncio.TimerHandle]] = []
         self._steps_now = 0
@@ -131,6 +134,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
             raise Deadlock(f"at {self.time()} s all wait and no timer is set: {_describe_tasks(self)}")
         when_ns = self._timers[0][0]
         if when_ns > self._now_ns:
+            if when_ns > self._most_ns:
+                self._most_ns = math.inf  # what is left is cancelled, and may take its time
+                raise Livelock(f"it goes on after {self.time()} s: {_describe_tasks(self)}")
             self._now_ns = when_ns
             self._steps_now = 0
         while self._timers and self._timers[0][0] <= self._now_ns:
@@ -164,13 +170,13 @@ def collect_runs() -> None:
         gc.collect()
 
 
-def run_virtual(main: Coroutine[Any, Any, T]) -> T:
+def run_virtual(main: Coroutine[Any, Any, T], *, most_seconds: float = math.inf) -> T:
     """Runs a coroutine on a fresh virtual loop, cancels what it leaves behind, and returns its result.
 
     Raises what `main` raises, Deadlock or Livelock; and an ExceptionGroup of what was told to the loop's exception
     handler meanwhile: somebody went on after a mistake, but what came of it is worth nothing.
     """
-    loop = VirtualLoop()
+    loop = VirtualLoop(most_seconds)
     mistakes: list[Exception] = []
 
     def remember(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

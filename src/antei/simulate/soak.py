@@ -47,6 +47,8 @@ _ADULT_SECONDS = 300.0
 #: A back-off of five minutes, a lost node's tolerations of five, and some more.
 _PEACE_SECONDS = 1500.0
 _LOOK_SECONDS = 5.0
+#: What is not over by then never is.
+_MOST_SECONDS = 7200.0
 _PODS = resource_of(Pod).bucket
 
 
@@ -168,9 +170,9 @@ def soak_seed(soak: Soak, seed: int, *, tell: Callable[[str], None] | None = Non
     """A mistake of antei's own, or a cluster that can never go on, is a broken rule too."""
     run = _Run(soak, seed, tell)
     try:
-        return run_virtual(run.play())
+        return run_virtual(run.play(), most_seconds=_MOST_SECONDS)
     except (Deadlock, Livelock) as error:
-        broken = Broken("no-deadlock", 0.0, str(error))
+        broken = run.ground.broken or Broken("no-deadlock", 0.0, str(error))
     except ExceptionGroup as group:
         broken = Broken("no-mistakes", 0.0, _words(group))
     return Held(seed, run.log.digest, len(run.schedule), 0.0, broken)

@@ -103,6 +103,20 @@ def test_a_node_whose_heartbeats_were_lost_is_ready_as_soon_as_they_are_not() ->
     run_virtual(main())
 
 
+def test_controllers_that_are_restarted_twice_at_once_are_there_once() -> None:
+    async def main() -> None:
+        cluster = SimulatedCluster(nodes=1)
+        async with cluster.running():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(cluster.restart(cluster.controllers))
+                group.create_task(cluster.restart(cluster.controllers, 5))
+            assert sum(task.get_name() == "controllers" for task in asyncio.all_tasks()) == 1
+            assert cluster.controllers.is_running
+
+    SimulatedCluster(nodes=1)
+    run_virtual(main())
+
+
 class _HalfBlind(WeatheredClient):
     """A client whose watches of one kind tell nothing while `sees` is not set."""
 

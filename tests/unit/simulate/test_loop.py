@@ -73,6 +73,22 @@ def test_spinning_without_time_is_a_livelock() -> None:
         run_virtual(main())
 
 
+def test_what_goes_on_for_too_long_is_a_livelock_too() -> None:
+    ended: list[float] = []
+
+    async def main() -> None:
+        try:
+            for _ in range(1000):
+                await asyncio.sleep(10)
+        finally:
+            await asyncio.sleep(3)
+            ended.append(await _now())
+
+    with pytest.raises(Livelock, match=r"after 60\.0 s"):
+        run_virtual(main(), most_seconds=65)
+    assert ended == [63]
+
+
 def test_threads_are_refused() -> None:
     async def main() -> None:
         await asyncio.to_thread(print, "never")
