@@ -178,7 +178,7 @@ def available_as_soon_as_ready(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         antei.control.replicaset.controller,
         "count_pods",
-        lambda active, template, seconds, now, is_ready: count(active, template, 0, now, is_ready),
+        lambda groups, template, seconds, now: count(groups, template, 0, now),
     )
 
 

@@ -89,6 +89,6 @@ def test_a_replica_set_makes_up_the_difference(
 ) -> None:
     active = tuple(pod(f"p{i}") for i in range(have))
     rules = {"has_unseen_writes": False, "is_deleting": False, **flags}
-    decided = plan(Snapshot(replicas=replicas, active=active, related=active, **rules), NOW)
+    decided = plan(Snapshot(replicas=replicas, active=have, surplus_from=active, related=active, **rules), NOW)
     assert (decided.create, len(decided.delete)) == (create, delete)
     assert isinstance(decided, Plan)

@@ -16,31 +16,30 @@ from lightkube.models.core_v1 import PodTemplateSpec
 from lightkube.resources.apps_v1 import ReplicaSet
 from lightkube.resources.core_v1 import Pod, ReplicationController
 
-from antei.api import conditions
-from antei.api.objects import Object, controller_of, is_terminating, meta, name_of, uid_of
-from antei.api.pods import is_terminal
+from antei.api.objects import Object, controller_of, is_terminating, meta, name_of, namespace_of, uid_of
 from antei.api.selectors import Selector, selector_of, selector_of_map
 from antei.client import Client
 from antei.client.events import EventRecorder
-from antei.client.informer import Handler, Informers
-from antei.control.adoption import candidates_of, claim, enqueue_matching, index_orphans
-from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key, enqueue_owner, index_by_controller
+from antei.client.informer import Informers
+from antei.control.adoption import claim, enqueue_matching, index_orphans
+from antei.control.controller import Key, Requeue, WorkQueue, enqueue_key, index_by_controller
 from antei.control.expectations import Expectations
 from antei.control.pod_control import PodControl, pod_from_template
 from antei.control.pod_state import next_available_in
+from antei.control.replicaset.census import Census, Group, PodState
 from antei.control.replicaset.plan import (
     Failure,
+    Groups,
     Snapshot,
     count_pods,
     plan,
     replica_set_status,
     replication_controller_status,
 )
-from antei.control.replicaset.pod_states import PodState, PodStates
 from antei.control.status_writer import write_status
 from antei.world import World
 
-__all__ = ["ReplicaSetController", "ReplicationControllerController", "where_it_counts"]
+__all__ = ["ReplicaSetController", "ReplicationControllerController"]
 
 
 class _SetController:
@@ -53,17 +52,16 @@ class _SetController:
         self._sets = informers.of(self.kind)
         self._pods = informers.of(Pod)
         self._expectations = Expectations()
-        self._states = PodStates()
+        self._census = Census(self.kind.__name__)
         self._pod_control = PodControl(client, recorder, world, self._expectations)
 
     def setup(self, informers: Informers, queue: WorkQueue) -> None:
         self._expectations.follow(self._pods)
-        self._states.follow(self._pods)
         index_by_controller(self._pods)
         index_by_controller(self._sets)
         index_orphans(self._pods)
         self._sets.add_handler(enqueue_key(queue))
-        self._pods.add_handler(where_it_counts(enqueue_owner(queue, self.kind.__name__)))
+        self._census.follow(self._pods, queue.add)
         self._pods.add_handler(enqueue_matching(queue, self._sets, self._selector))
 
     async def reconcile(self, key: Key) -> Requeue | None:
@@ -72,33 +70,49 @@ class _SetController:
             self._expectations.forget(key)
             return None
         unseen_seconds = self._expectations.unmet_for_seconds(key)
-        terminating, staying = 0, []
-        for pod in candidates_of(self._pods, owner):
-            state = self._states.of(pod)
-            if state is PodState.TERMINATING:
-                terminating += _is_owned(pod, owner)
-            elif state is not PodState.ENDED:
-                staying.append(pod)
-        active = await claim(self._client, Pod, owner, self._selector(owner), staying)
+        selector = self._selector(owner)
+        groups, terminating = await self._claimed(owner, selector)
         now = self._world.clock.now()
         spec = owner.spec
         replicas = 1 if spec.replicas is None else spec.replicas
+        active = sum(len(pods) for pods in groups.values())
         snapshot = Snapshot(
             replicas=replicas,
-            active=tuple(active),
-            related=tuple(self._related_pods(owner)) if len(active) > replicas else (),
+            active=active,
+            surplus_from=tuple(pod for pods in groups.values() for pod in pods) if active > replicas else (),
+            related=tuple(self._related_pods(owner)) if active > replicas else (),
             is_deleting=is_terminating(owner),
             has_unseen_writes=unseen_seconds > 0,
         )
+        counts = count_pods(groups, spec.template, spec.minReadySeconds or 0, now)
         result, failure = await self._perform(owner, plan(snapshot, now))
-        counts = count_pods(active, spec.template, spec.minReadySeconds or 0, now, self._states.is_ready)
         await write_status(self._client, owner, self._status(owner, counts, terminating, failure, now))
         if result is not None:
             result.raise_first()
         if unseen_seconds > 0:
             return Requeue(unseen_seconds)
-        wait_seconds = next_available_in(active, spec.minReadySeconds or 0, now)
+        ready = (pod for group, pods in groups.items() if group.state is PodState.READY for pod in pods)
+        wait_seconds = next_available_in(ready, spec.minReadySeconds or 0, now)
         return Requeue(wait_seconds) if wait_seconds is not None else None
+
+    async def _claimed(self, owner: Any, selector: Selector) -> tuple[Groups, int]:
+        """Its active pods after adoptions and releases, in groups, and how many of its pods are terminating."""
+        groups: dict[Group, tuple[Pod, ...]] = {}
+        terminating = 0
+        doubtful: list[Pod] = [
+            pod for pod in self._pods.by_index("orphans", namespace_of(owner)) if Group.of(pod).is_active
+        ]
+        for group, pods in self._census.of(owner).items():
+            if group.state is PodState.TERMINATING:
+                terminating += len(pods)
+            elif group.is_active and selector.matches(dict(group.labels)):
+                groups[group] = tuple(pods.values())
+            elif group.is_active:
+                doubtful.extend(pods.values())
+        if doubtful:
+            for pod in await claim(self._client, Pod, owner, selector, doubtful):
+                groups[Group.of(pod)] = (*groups.get(Group.of(pod), ()), pod)
+        return groups, terminating
 
     async def _perform(self, owner: Any, decided: Any) -> tuple[Any, Failure | None]:
         reason = "FailedCreate" if decided.create else "FailedDelete"
@@ -127,34 +141,6 @@ class _SetController:
 
     def _status(self, owner: Any, counts: Any, terminating: int, failure: Failure | None, now: datetime) -> Any:
         raise NotImplementedError
-
-
-def where_it_counts(handler: Handler[Pod]) -> Handler[Pod]:
-    """A handler of pods that is told of what a set counts, of which most of a pod's changes change nothing."""
-
-    def told(old: Pod | None, new: Pod | None) -> None:
-        if old is None or new is None or _counted_by(old) != _counted_by(new):
-            handler(old, new)
-
-    return told
-
-
-def _counted_by(pod: Pod) -> tuple[object, ...]:
-    metadata = meta(pod)
-    ready = conditions.find(pod.status.conditions if pod.status else None, "Ready")
-    return (
-        metadata.uid,
-        metadata.deletionTimestamp is None,
-        is_terminal(pod),
-        ready is not None and (ready.status, ready.lastTransitionTime),
-        metadata.labels,
-        metadata.ownerReferences,
-    )
-
-
-def _is_owned(pod: Pod, owner: Object) -> bool:
-    reference = controller_of(pod)
-    return reference is not None and reference.uid == uid_of(owner)
 
 
 class ReplicaSetController(_SetController):

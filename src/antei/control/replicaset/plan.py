@@ -5,7 +5,7 @@ Kubernetes: pkg/controller/replicaset/replica_set.go (manageReplicas) and replic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -15,23 +15,36 @@ from lightkube.models.core_v1 import PodTemplateSpec, ReplicationControllerCondi
 from lightkube.resources.core_v1 import Pod
 
 from antei.api import conditions
-from antei.api.objects import labels_of, to_time
-from antei.api.pods import is_available, is_ready
+from antei.api.objects import to_time
+from antei.api.pods import is_available
 from antei.control.pod_control import BURST
 from antei.control.pod_state import in_deletion_order
+from antei.control.replicaset.census import Group, PodState
 
-__all__ = ["Failure", "Plan", "Snapshot", "count_pods", "plan", "replica_set_status", "replication_controller_status"]
+__all__ = [
+    "Failure",
+    "Groups",
+    "Plan",
+    "Snapshot",
+    "count_pods",
+    "plan",
+    "replica_set_status",
+    "replication_controller_status",
+]
 
+#: A set's active pods.
+Groups = Mapping[Group, Sequence[Pod]]
 C = TypeVar("C", ReplicaSetCondition, ReplicationControllerCondition)
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     replicas: int
-    active: tuple[Pod, ...]  # its own pods, neither finished nor being deleted
-    related: tuple[Pod, ...]  # those of all sets with the same owner, its own included; where there are too many
+    active: int  # how many pods of its own are neither finished nor being deleted
     is_deleting: bool  # the set itself is being deleted
     has_unseen_writes: bool
+    surplus_from: tuple[Pod, ...] = ()  # the active ones, where there are too many
+    related: tuple[Pod, ...] = ()  # then also those of all sets with the same owner, its own included
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +65,11 @@ def plan(snapshot: Snapshot, now: datetime) -> Plan:
     """At most 500 pods at a time. A pod that is being deleted does not count: its replacement is made at once."""
     if snapshot.has_unseen_writes or snapshot.is_deleting:
         return Plan()
-    surplus = len(snapshot.active) - snapshot.replicas
+    surplus = snapshot.active - snapshot.replicas
     if surplus < 0:
         return Plan(create=min(-surplus, BURST))
     if surplus > 0:
-        ordered = in_deletion_order(snapshot.active, snapshot.related, now)
+        ordered = in_deletion_order(snapshot.surplus_from, snapshot.related, now)
         return Plan(delete=tuple(ordered[: min(surplus, BURST)]))
     return Plan()
 
@@ -69,28 +82,21 @@ class Counts:
     available: int
 
 
-def count_pods(
-    active: Sequence[Pod],
-    template: PodTemplateSpec | None,
-    min_ready_seconds: int,
-    now: datetime,
-    is_ready: Callable[[Pod], bool] = is_ready,
-) -> Counts:
-    """`is_ready` may know it of each pod already."""
+def count_pods(groups: Groups, template: PodTemplateSpec | None, min_ready_seconds: int, now: datetime) -> Counts:
+    """Of a set's active pods."""
     labels = (template.metadata.labels if template is not None and template.metadata is not None else None) or {}
     wanted = labels.items()
-    fully_labelled = ready = available = 0
-    seen: dict[str, str] | None = None
-    has_all = False
-    for pod in active:
-        held = labels_of(pod)
-        if held != seen:  # nearly all have the same
-            seen, has_all = held, wanted <= held.items()
-        fully_labelled += has_all
-        if is_ready(pod):
-            ready += 1
-            available += min_ready_seconds <= 0 or is_available(pod, min_ready_seconds, now)
-    return Counts(replicas=len(active), fully_labelled=fully_labelled, ready=ready, available=available)
+    replicas = fully_labelled = ready = available = 0
+    for group, pods in groups.items():
+        replicas += len(pods)
+        if wanted <= group.labels:
+            fully_labelled += len(pods)
+        if group.state is PodState.READY:
+            ready += len(pods)
+            available += (
+                len(pods) if min_ready_seconds <= 0 else sum(is_available(pod, min_ready_seconds, now) for pod in pods)
+            )
+    return Counts(replicas, fully_labelled, ready, available)
 
 
 def replica_set_status(
