@@ -1,10 +1,11 @@
-"""Publishes a pod's status: the latest state wins, and one patch at a time is on its way.
+"""Publishes a pod's status: the latest state wins, and one write at a time is on its way.
 
-    publish(status) ─► kept as wanted ─► run: patch ─► wanted meanwhile? ─► patch …
+    publish(status) ─► kept as wanted ─► run: write ─► wanted meanwhile? ─► write …
                                               └── ApiError, OSError: again after a backoff; 404: the pod is gone
 
-Only the node's own fields and conditions are sent, as a strategic merge patch with the pod's uid as precondition,
-so that conditions of others (DisruptionTarget, readiness gates) stay theirs (Kubernetes: status_manager.go).
+What is written is the status that the pod was last seen with, the node's own fields and conditions put in: what others
+say in it (DisruptionTarget, readiness gates) stays theirs. Where the pod has changed since, it is looked at anew.
+Kubernetes: mergePodStatus in pkg/kubelet/status/status_manager.go.
 """
 
 from __future__ import annotations
@@ -12,23 +13,26 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
-import msgspec
-from lightkube.models.core_v1 import PodStatus
+from lightkube.models.core_v1 import PodCondition, PodStatus
 from lightkube.resources.core_v1 import Pod
 
-from antei.api.errors import ApiError
-from antei.api.objects import key_of, meta, uid_of
-from antei.client import Client, PatchType
+from antei.api.errors import ApiError, not_found
+from antei.api.objects import key_of, meta, replace, uid_of
+from antei.client import Client
 from antei.node.status import OWN_CONDITIONS
 
-__all__ = ["StatusWriter"]
+__all__ = ["StatusWriter", "merged_status"]
+
+T = TypeVar("T", PodStatus, PodCondition)
 
 _LOG = logging.getLogger(__name__)
 _BACKOFF_FIRST_SECONDS = 0.2
 _BACKOFF_CAP_SECONDS = 10.0
-#: Of the status and of each condition: sent as null where they have no value, so that an earlier one goes away.
+#: How often others may be faster in a row.
+_TRIES = 5
+#: Of the status and of each condition: where they have no value, an earlier one goes away.
 _CLEARED = ("reason", "message")
 
 
@@ -42,6 +46,7 @@ class StatusWriter:
         self._may_be_renewed = uid is not None
         self._wanted: PodStatus | None = None
         self._written: PodStatus | None = pod.status
+        self._known = pod  # what the API has, as far as was seen
         self._version = _version_of(pod)  # of the object as this writer wrote it last
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
@@ -68,6 +73,8 @@ class StatusWriter:
     def observe(self, pod: Pod) -> None:
         """What the API has now: where somebody else has set what is the node's (a node that was taken for lost), the
         node says again what it knows."""
+        if _version_of(pod) > _version_of(self._known):
+            self._known = pod
         status, written = pod.status, self._written
         if self._wanted is not None or written is None or status is None or _version_of(pod) < self._version:
             return
@@ -101,7 +108,7 @@ class StatusWriter:
                 await self._write(status, uid)
                 backoff_seconds = _BACKOFF_FIRST_SECONDS
             except (ApiError, OSError) as error:
-                if isinstance(error, ApiError) and (error.code == 404 or _is_another_pod(error)):
+                if isinstance(error, ApiError) and error.code == 404:
                     self._settled.set()
                     if self._may_be_renewed:
                         continue
@@ -117,11 +124,23 @@ class StatusWriter:
                 self._settled.set()
 
     async def _write(self, status: PodStatus, uid: str) -> None:
-        patch = {"metadata": {"uid": uid}, "status": _as_patch(status, self._written)}
-        written = await self._client.patch(
-            Pod, self._name, self._namespace, patch, patch_type=PatchType.STRATEGIC, subresource="status"
-        )
-        self._version = _version_of(written)
+        for remaining in reversed(range(_TRIES)):
+            if uid_of(self._known) != uid:
+                self._known = await self._client.get(Pod, self._name, self._namespace)
+                if uid_of(self._known) != uid:
+                    raise not_found("pods", self._name)
+            seen = self._known
+            try:
+                self._known = await self._client.update(
+                    replace(seen, status=merged_status(seen.status, status)), "status"
+                )
+            except ApiError as error:
+                if error.code != 409 or not remaining:
+                    raise
+                self._known = await self._client.get(Pod, self._name, self._namespace)
+            else:
+                self._version = _version_of(self._known)
+                return
 
 
 def _version_of(pod: Pod) -> int:
@@ -130,27 +149,19 @@ def _version_of(pod: Pod) -> int:
     return int(version) if version.isdigit() else 0
 
 
-def _is_another_pod(error: ApiError) -> bool:
-    """A pod of the same name and another uid has taken this one's place."""
-    return error.code in (409, 422) and "uid" in error.message.lower()
+def merged_status(seen: PodStatus | None, own: PodStatus) -> PodStatus:
+    """What the API has, with all that the node knows: a condition of the node's own that it names no more is gone."""
+    if seen is None:
+        return own
+    wanted = {condition.type: condition for condition in own.conditions or ()}
+    kept = [
+        _merged(condition, wanted.pop(condition.type, condition))
+        for condition in seen.conditions or ()
+        if condition.type in wanted or condition.type not in OWN_CONDITIONS
+    ]
+    return replace(_merged(seen, own), conditions=[*kept, *wanted.values()] or None)
 
 
-def _as_patch(status: PodStatus, written: PodStatus | None) -> dict[str, Any]:
-    fields: dict[str, Any] = _without_none(msgspec.to_builtins(status))
-    # Conditions are merged by their type: without a null a ready pod would still say why it once was not.
-    for part in (fields, *fields.get("conditions", ())):
-        for name in _CLEARED:
-            part.setdefault(name, None)
-    kept = {condition.type for condition in status.conditions or ()}
-    for condition in (written.conditions if written is not None else None) or ():
-        if condition.type in OWN_CONDITIONS and condition.type not in kept:
-            fields.setdefault("conditions", []).append({"type": condition.type, "$patch": "delete"})
-    return fields
-
-
-def _without_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_none(v) if isinstance(v, dict | list) else v for k, v in value.items() if v is not None}
-    if isinstance(value, list):
-        return [_without_none(v) for v in value]
-    return value
+def _merged(seen: T, own: T) -> T:
+    fields = ((name, getattr(own, name)) for name in own.__struct_fields__)
+    return replace(seen, **{name: value for name, value in fields if value is not None or name in _CLEARED})

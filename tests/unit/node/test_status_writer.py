@@ -5,34 +5,45 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import msgspec
+import pytest
 from lightkube.models.core_v1 import PodCondition, PodStatus
 from lightkube.resources.core_v1 import Pod
 
 from antei.api.errors import ApiError, conflict, internal_error, not_found
-from antei.node.status_writer import StatusWriter
+from antei.api.objects import meta, replace, replace_meta
+from antei.control.pod_state import status_of
+from antei.node.status_writer import StatusWriter, merged_status
 from antei.simulate.loop import run_virtual
 
 POD = msgspec.convert({"metadata": {"name": "web", "namespace": "default", "uid": "u", "resourceVersion": "5"}}, Pod)
 
 
 class Api:
-    """Answers each patch after a second, with the errors it is told first."""
+    """Has one pod, and answers each write after a second, with the errors it is told first."""
 
     def __init__(self, *errors: ApiError) -> None:
         self.errors = list(errors)
-        self.patches: list[dict[str, Any]] = []
+        self.pod = POD
+        self.writes: list[Pod] = []
+        self.gets = 0
         self.under_way = 0
         self.most_at_once = 0
 
-    async def patch(self, kind: type[Pod], name: str, namespace: str, patch: dict[str, Any], **_: Any) -> Pod:
+    async def get(self, kind: type[Pod], name: str, namespace: str) -> Pod:
+        self.gets += 1
+        return self.pod
+
+    async def update(self, pod: Pod, subresource: str) -> Pod:
+        assert subresource == "status"
         self.under_way += 1
         self.most_at_once = max(self.most_at_once, self.under_way)
         await asyncio.sleep(1)
         self.under_way -= 1
-        self.patches.append(patch)
+        self.writes.append(pod)
         if self.errors:
             raise self.errors.pop(0)
-        return msgspec.convert({"metadata": {"resourceVersion": str(10 + len(self.patches))}}, Pod)
+        self.pod = replace_meta(pod, resourceVersion=str(10 + len(self.writes)))
+        return self.pod
 
 
 def write(api: Any, main: Callable[[StatusWriter], Coroutine[Any, Any, None]]) -> None:
@@ -45,7 +56,7 @@ def write(api: Any, main: Callable[[StatusWriter], Coroutine[Any, Any, None]]) -
     run_virtual(session())
 
 
-def test_the_latest_state_wins_and_one_patch_is_under_way() -> None:
+def test_the_latest_state_wins_and_one_write_is_under_way() -> None:
     api = Api()
 
     async def main(writer: StatusWriter) -> None:
@@ -55,21 +66,35 @@ def test_the_latest_state_wins_and_one_patch_is_under_way() -> None:
         await writer.flush()
 
     write(api, main)
-    assert [patch["status"]["phase"] for patch in api.patches] == ["Pending", "Failed"]
+    assert [status_of(pod).phase for pod in api.writes] == ["Pending", "Failed"]
     assert api.most_at_once == 1
 
 
-def test_what_has_no_value_any_more_is_cleared_and_the_uid_is_a_precondition() -> None:
-    api = Api()
+def test_what_others_say_stays_and_what_has_no_value_any_more_goes() -> None:
+    old = PodCondition(type="Ready", status="False", reason="ContainersNotReady", observedGeneration=2)
+    gate, pending = PodCondition(type="gate", status="True"), PodCondition(type="PodResizePending", status="True")
+    seen = PodStatus(phase="Pending", reason="Evicted", nominatedNodeName="node-1", conditions=[gate, pending, old])
+    ready, told = PodCondition(type="Ready", status="True"), PodCondition(type="DisruptionTarget", status="True")
+    assert merged_status(seen, PodStatus(phase="Running", conditions=[told, ready])) == PodStatus(
+        phase="Running",
+        nominatedNodeName="node-1",
+        conditions=[gate, PodCondition(type="Ready", status="True", observedGeneration=2), told],
+    )
+    assert merged_status(None, seen) is seen
+
+
+def test_who_was_slower_looks_again_and_writes_over_what_others_wrote() -> None:
+    api = Api(conflict("pods", "web", "the object has been modified"))
+    theirs = PodStatus(conditions=[PodCondition(type="gate", status="True")])
+    api.pod = replace_meta(replace(POD, status=theirs), resourceVersion="6")
 
     async def main(writer: StatusWriter) -> None:
-        writer.publish(PodStatus(phase="Running", conditions=[PodCondition(type="Ready", status="True")]))
+        writer.publish(PodStatus(phase="Running"))
         await writer.flush()
 
     write(api, main)
-    ready = {"type": "Ready", "status": "True", "reason": None, "message": None}
-    status = {"phase": "Running", "conditions": [ready], "reason": None, "message": None}
-    assert api.patches == [{"metadata": {"uid": "u"}, "status": status}]
+    assert [meta(pod).resourceVersion for pod in api.writes] == ["5", "6"]
+    assert api.pod.status == PodStatus(phase="Running", conditions=theirs.conditions)
 
 
 def test_an_equal_status_is_not_written_again() -> None:
@@ -81,37 +106,48 @@ def test_an_equal_status_is_not_written_again() -> None:
             await writer.flush()
 
     write(api, main)
-    assert len(api.patches) == 1
+    assert len(api.writes) == 1
 
 
-def test_a_failed_patch_is_tried_again_after_a_pause() -> None:
+def test_a_failed_write_is_tried_again_after_a_pause() -> None:
     api = Api(internal_error("no"), internal_error("no"))
 
     async def main(writer: StatusWriter) -> None:
         writer.publish(PodStatus(phase="Running"))
         await writer.flush()
-        assert round(asyncio.get_running_loop().time(), 3) == 3.6  # three seconds of patches, 0.2 s and 0.4 s of pause
+        assert round(asyncio.get_running_loop().time(), 3) == 3.6  # three seconds of writes, 0.2 s and 0.4 s of pause
 
     write(api, main)
 
 
-def test_a_pod_that_is_gone_or_another_needs_no_status() -> None:
-    for error in (not_found("pods", "web"), conflict("pods", "web", "Precondition failed: UID in precondition: u")):
-        api = Api(error)
+@pytest.mark.parametrize("error", [not_found("pods", "web"), conflict("pods", "web", "modified")], ids=["404", "409"])
+def test_a_pod_that_is_gone_or_another_needs_no_status(error: ApiError) -> None:
+    api = Api(error)
+    api.pod = replace_meta(POD, uid="of another", resourceVersion="9")
 
-        async def main(writer: StatusWriter) -> None:
-            writer.publish(PodStatus(phase="Running"))
-            await writer.flush()
+    async def main(writer: StatusWriter) -> None:
+        writer.publish(PodStatus(phase="Running"))
+        await writer.flush()
 
-        write(api, main)
-        assert len(api.patches) == 1
+    write(api, main)
+    assert len(api.writes) == 1
+
+
+def test_one_who_is_always_slower_pauses_before_it_tries_again() -> None:
+    api = Api(*(conflict("pods", "web", "modified") for _ in range(5)))
+
+    async def main(writer: StatusWriter) -> None:
+        writer.publish(PodStatus(phase="Running"))
+        await writer.flush()
+        assert round(asyncio.get_running_loop().time(), 3) == 6.2
+
+    write(api, main)
 
 
 def test_what_others_overwrote_is_said_again_but_not_for_an_older_state() -> None:
     def seen(version: int, ready: str) -> Pod:
         status = PodStatus(phase="Running", conditions=[PodCondition(type="Ready", status=ready)])
-        metadata = msgspec.structs.replace(POD.metadata, resourceVersion=str(version))
-        return msgspec.structs.replace(POD, status=status, metadata=metadata)
+        return replace(replace_meta(POD, resourceVersion=str(version)), status=status)
 
     api = Api()
 
@@ -121,9 +157,9 @@ def test_what_others_overwrote_is_said_again_but_not_for_an_older_state() -> Non
         for pod in (seen(7, "False"), seen(11, "True")):
             writer.observe(pod)
             await writer.flush()
-        assert len(api.patches) == 1
+        assert len(api.writes) == 1
         writer.observe(seen(12, "False"))
         await writer.flush()
-        assert len(api.patches) == 2
+        assert len(api.writes) == 2
 
     write(api, main)
