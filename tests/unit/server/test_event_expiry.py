@@ -11,6 +11,7 @@ from lightkube.models.core_v1 import ObjectReference
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Event
 
+from antei.api.objects import replace
 from antei.server.expiry import EVENT_BUCKET, EventExpiry
 from antei.simulate.loop import run_virtual
 from antei.store import Key, Stored, StoreError
@@ -56,14 +57,37 @@ async def test_events_of_more_than_an_hour_ago_are_removed_and_later_ones_kept()
     assert [stored.key.name for stored in store.list(EVENT_BUCKET).items] == ["late"]
 
 
+async def test_what_happened_again_has_another_hour() -> None:
+    store, clock = MemoryStore(), Clock()
+    expiry = EventExpiry(store, clock)
+    await expiry.sweep_when_due()
+    for name in ("once", "twice"):
+        await _write(store, name, START)
+        stored = store.get(Key(EVENT_BUCKET, "default", name))
+        assert stored is not None
+        await expiry.added(stored)
+    assert stored is not None
+    again = replace(stored.object, lastTimestamp=START + timedelta(minutes=30))
+    await store.update(stored.key, again, stored.revision)
+    left = []
+    for minutes in (59, 60, 61, 89, 91):
+        clock.moment = START + timedelta(minutes=minutes)
+        await expiry.sweep_when_due()
+        left.append([stored.key.name for stored in store.list(EVENT_BUCKET).items])
+    assert left == [["once", "twice"], ["twice"], ["twice"], ["twice"], []]
+
+
 async def test_what_cannot_be_removed_is_left_for_the_next_time(caplog: pytest.LogCaptureFixture) -> None:
     store, clock = Full(), Clock()
     await _write(store, "first", START)
     clock.moment = START + timedelta(hours=2)
+    expiry = EventExpiry(store, clock)
     with caplog.at_level(logging.WARNING):
-        await EventExpiry(store, clock).sweep_when_due()
+        for _ in range(2):
+            await expiry.sweep_when_due()
+            clock.moment += timedelta(minutes=1)
     assert [stored.key.name for stored in store.list(EVENT_BUCKET).items] == ["first"]
-    assert caplog.messages == ["event first has expired and could not be removed: the disk is full"]
+    assert caplog.messages == ["event first has expired and could not be removed: the disk is full"] * 2
 
 
 def test_events_go_also_while_nothing_happens() -> None:

@@ -107,7 +107,7 @@ class Creating(Reading):
             if resource.bucket == CRD_BUCKET:
                 await self._definitions.settle()
             if resource.bucket == EVENT_BUCKET:
-                await self.expiry.sweep_when_due()
+                await self.expiry.added(stored)
             return stored
         except Exists as error:
             raise already_exists(resource.plural, key.name, resource.group) from error
