@@ -77,6 +77,7 @@ class WorkQueue:
         self._failures: dict[Key, int] = {}
         self._timers: dict[Key, asyncio.TimerHandle] = {}
         self._waiters: deque[asyncio.Future[None]] = deque()
+        self.taken = 0  # keys so far
 
     def __len__(self) -> int:
         return len(self._ready)
@@ -103,10 +104,12 @@ class WorkQueue:
                 break
 
     def add_after(self, key: Key, delay_seconds: float) -> None:
-        """Adds the key after a delay; of several delays for one key the earliest counts."""
-        if delay_seconds <= 0:
-            self.add(key)
-            return
+        """Adds the key after a delay; of several delays for one key the earliest counts.
+
+        A delay of nothing is one of the least backoff: who asks to look again at once, each time anew and whatever it
+        sees, must not keep everybody else from running.
+        """
+        delay_seconds = max(delay_seconds, self.FIRST_BACKOFF_SECONDS)
         loop = asyncio.get_running_loop()
         timer = self._timers.get(key)
         if timer is not None:
@@ -141,6 +144,7 @@ class WorkQueue:
         key = self._ready.popleft()
         self._queued.discard(key)
         self._active.add(key)
+        self.taken += 1
         if self._measures is not None:
             self._measures.taken(key)
         return key

@@ -23,7 +23,7 @@ __all__ = ["Deadlock", "Livelock", "VirtualLoop", "collect_runs", "run_virtual",
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 _NANOSECONDS = 1_000_000_000
-#: Steps without time moving after which a run is taken to spin for ever.
+#: Steps without time moving after which a run, however big, is taken to spin for ever.
 _STEPS_AT_ONE_INSTANT = 2_000_000
 
 
@@ -36,9 +36,10 @@ class Livelock(RuntimeError):
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
-    def __init__(self, most_seconds: float = math.inf) -> None:
-        """What still goes on after `most_seconds` is taken to go on for ever."""
+    def __init__(self, most_seconds: float = math.inf, most_steps: int = _STEPS_AT_ONE_INSTANT) -> None:
+        """What goes on after so many seconds, or at one instant after so many steps, is taken to do so for ever."""
         super().__init__()
+        self._most_steps = most_steps
         self._now_ns = 0
         self._most_ns = most_seconds * _NANOSECONDS
         self._sequence = 0
@@ -122,7 +123,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not handle.cancelled():
                 handle._run()
         self._steps_now += 1
-        if self._steps_now > _STEPS_AT_ONE_INSTANT:
+        if self._steps_now > self._most_steps:
             raise Livelock(f"the clock stands at {self.time()} s: {_describe_tasks(self)}")
 
     def _advance(self, ready: Any) -> None:
@@ -170,13 +171,15 @@ def collect_runs() -> None:
         gc.collect()
 
 
-def run_virtual(main: Coroutine[Any, Any, T], *, most_seconds: float = math.inf) -> T:
+def run_virtual(
+    main: Coroutine[Any, Any, T], *, most_seconds: float = math.inf, most_steps: int = _STEPS_AT_ONE_INSTANT
+) -> T:
     """Runs a coroutine on a fresh virtual loop, cancels what it leaves behind, and returns its result.
 
     Raises what `main` raises, Deadlock or Livelock; and an ExceptionGroup of what was told to the loop's exception
     handler meanwhile: somebody went on after a mistake, but what came of it is worth nothing.
     """
-    loop = VirtualLoop(most_seconds)
+    loop = VirtualLoop(most_seconds, most_steps)
     mistakes: list[Exception] = []
 
     def remember(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

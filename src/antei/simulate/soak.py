@@ -49,6 +49,8 @@ _PEACE_SECONDS = 1500.0
 _LOOK_SECONDS = 5.0
 #: What is not over by then never is.
 _MOST_SECONDS = 7200.0
+#: At one instant; some two hundred are usual.
+_MOST_STEPS = 20_000
 _PODS = resource_of(Pod).bucket
 
 
@@ -170,7 +172,7 @@ def soak_seed(soak: Soak, seed: int, *, tell: Callable[[str], None] | None = Non
     """A mistake of antei's own, or a cluster that can never go on, is a broken rule too."""
     run = _Run(soak, seed, tell)
     try:
-        return run_virtual(run.play(), most_seconds=_MOST_SECONDS)
+        return run_virtual(run.play(), most_seconds=_MOST_SECONDS, most_steps=_MOST_STEPS)
     except (Deadlock, Livelock) as error:
         broken = run.ground.broken or Broken("no-deadlock", 0.0, str(error))
     except ExceptionGroup as group:

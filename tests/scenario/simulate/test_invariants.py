@@ -11,6 +11,7 @@ from lightkube.resources.core_v1 import Pod
 
 import antei.control.deployment.plan
 import antei.control.deployment.scaling
+import antei.control.deployment.status
 import antei.control.disruption
 import antei.control.endpointslice
 import antei.control.replicaset.controller
@@ -151,6 +152,11 @@ def queues_without_memory(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(WorkQueue, "add", wrong)
 
 
+def deadlines_that_are_over(patch: pytest.MonkeyPatch) -> None:
+    deadline_in = antei.control.deployment.status.deadline_in
+    patch.setattr(antei.control.deployment.status, "deadline_in", lambda *given: deadline_in(*given) or 0.0)
+
+
 def caches_that_keep_the_dead(patch: pytest.MonkeyPatch) -> None:
     def wrong(self: Any, items: Any) -> None:
         for obj in items:
@@ -267,6 +273,7 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     overwriting: ("no-lost-update", 0),
     forgetful_watches: ("watches-complete", 0),
     queues_without_memory: ("queues-bounded", 121),
+    deadlines_that_are_over: ("queues-bounded", 0),
     caches_that_keep_the_dead: ("declared-state", 23),
 }
 

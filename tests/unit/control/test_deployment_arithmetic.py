@@ -182,6 +182,21 @@ def test_one_step_scales_up_and_only_the_next_scales_down() -> None:
     assert (name_of(grow.replica_set), grow.replica_set.spec.replicas) == ("web-new", 2)
 
 
+def test_progress_is_judged_again_at_its_deadline_unless_the_deployment_goes_or_is_scaled() -> None:
+    """Once it is over, whoever does not judge progress would ask for the next look at once, and again, for ever."""
+    sets = (replica_set("new", 4, 0, annotations={history.DESIRED_REPLICAS: "4", history.MAX_REPLICAS: "5"}),)
+    begun = deployment(4, progressDeadlineSeconds=60)
+    begun = replace(begun, status=plan(Snapshot(begun, sets, {}), NOW).status)
+    later, too_late = NOW + timedelta(seconds=40), NOW + timedelta(seconds=100)
+    assert plan(Snapshot(begun, sets, {}), later).requeue_seconds == 20
+    timed_out = plan(Snapshot(begun, sets, {}), too_late)
+    assert [c.reason for c in timed_out.status.conditions or ()][-1] == "ProgressDeadlineExceeded"
+    going = replace(begun, metadata=replace(meta(begun), deletionTimestamp=NOW))
+    scaled = replace(begun, spec=replace(begun.spec, replicas=6))
+    for one in (timed_out, plan(Snapshot(going, sets, {}), too_late), plan(Snapshot(scaled, sets, {}), too_late)):
+        assert one.requeue_seconds is None
+
+
 def test_a_rolled_out_deployment_drops_history_beyond_its_limit_lowest_revision_first() -> None:
     sets = [replica_set(f"v{n}", 0, age=100 - n, annotations={history.REVISION: str(n)}) for n in (3, 1, 2)]
     new = replica_set("new", 4, 4, annotations={history.REVISION: "4"})

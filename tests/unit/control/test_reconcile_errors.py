@@ -39,6 +39,14 @@ async def _run(controller: Failing) -> None:
     await asyncio.gather(running, return_exceptions=not running.done())
 
 
+class Impatient(Failing):
+    """Asks to look again at once, whatever it sees."""
+
+    async def reconcile(self, key: Key) -> Requeue | None:
+        await super().reconcile(key)
+        return Requeue(0)
+
+
 class Mistaken(Failing):
     """Never gets one of its keys right; notes the others."""
 
@@ -71,6 +79,13 @@ def test_a_request_that_fails_is_made_again_also_where_several_were_under_way(
     with caplog.at_level(logging.ERROR):
         run_virtual(_run(controller))
     assert controller.tried_at == [0, 0.005, 0.015, 0.035]
+
+
+def test_who_wants_to_look_again_at_once_lets_others_run_meanwhile() -> None:
+    controller = Impatient()
+    run_virtual(_run(controller))
+    assert controller.tried_at[:3] == [0, 0.005, 0.01]
+    assert len(controller.tried_at) in (2000, 2001)  # as the last of them falls on the end
 
 
 @pytest.mark.parametrize("mistake", [KeyError("x"), ExceptionGroup("tasks", [_refused(), KeyError("x")])])

@@ -183,16 +183,18 @@ class _Step:
             self._deleted.append(replica_set)
 
     def _counted(self) -> Plan:
+        """Progress is not judged, so there is no moment at which it would have to be again."""
         return self._plan(
             statuses.counted_status(self._deployment, self._status, self._new, list(self._sets.values()), self._now)
         )
 
     def _rolled_out(self) -> Plan:
-        return self._plan(
-            statuses.rollout_status(self._deployment, self._status, self._new, list(self._sets.values()), self._now)
+        status = statuses.rollout_status(
+            self._deployment, self._status, self._new, list(self._sets.values()), self._now
         )
+        return self._plan(status, statuses.deadline_in(self._deployment, status, self._now))
 
-    def _plan(self, status: DeploymentStatus) -> Plan:
+    def _plan(self, status: DeploymentStatus, requeue_seconds: float | None = None) -> Plan:
         actions: list[Action] = []
         for name, replica_set in self._sets.items():
             original = self._original.get(name)
@@ -204,4 +206,4 @@ class _Step:
         revision = history.revision_of(self._new) if self._new is not None else None
         if revision == history.revision_of(self._deployment):
             revision = None
-        return Plan(tuple(actions), revision, status, statuses.deadline_in(self._deployment, status, self._now))
+        return Plan(tuple(actions), revision, status, requeue_seconds)

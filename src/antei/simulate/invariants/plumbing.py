@@ -13,6 +13,7 @@ from lightkube.resources.discovery_v1 import EndpointSlice
 
 from antei.api.objects import meta, name_of
 from antei.api.resources import resource_of
+from antei.control.controller import WorkQueue
 from antei.network.services import ServiceTable
 from antei.simulate.invariants.base import Quiet
 from antei.simulate.invariants.ground import RETRY_SECONDS, Ground
@@ -161,15 +162,26 @@ class WatchesComplete(Quiet):
 
 
 class QueuesBounded(Quiet):
-    """A work queue holds each key once, and no more keys than there are objects."""
+    """A work queue holds each key once, no more keys than there are objects, and comes to rest."""
 
     name: ClassVar[str] = "queues-bounded"
+    #: By one controller in a few seconds: ten times what a small cluster's worst of them take.
+    MOST_TAKEN = 700
+    SECONDS = 5
+
+    def __init__(self, ground: Ground, population: Population) -> None:
+        super().__init__(ground, population)
+        self._taken: dict[WorkQueue, deque[int]] = {}  # how many keys so far, by second
 
     def sampled(self) -> None:
         cluster = self._ground.cluster
         for manager in (cluster.controllers, cluster.scheduler):
             for controller, queue in manager.queues.items():
                 waiting = queue.waiting
+                taken = self._taken.setdefault(queue, deque(maxlen=self.SECONDS + 1))
+                taken.append(queue.taken)
+                if taken[-1] - taken[0] > self.MOST_TAKEN:
+                    self._fail(f"the {controller} took {taken[-1] - taken[0]} keys in {self.SECONDS} s")
                 if len(set(waiting)) != len(waiting):
                     self._fail(f"the queue of {controller} holds a key twice")
                 if len(waiting) > 1000:
