@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from lightkube.models.apps_v1 import DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment
-from lightkube.models.core_v1 import Container, PodSpec, PodTemplateSpec
+from lightkube.models.core_v1 import Container, HTTPGetAction, PodSpec, PodTemplateSpec, Probe
 from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
 from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from lightkube.resources.apps_v1 import Deployment, ReplicaSet
@@ -18,6 +18,7 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.conditions import is_true
 from antei.api.errors import ApiError
+from antei.api.objects import name_of, uid_of
 from antei.api.pods import is_ready
 from antei.client import Client, PatchType
 from antei.control.deployment.rolling import size_of
@@ -133,12 +134,13 @@ class _HalfBlind(WeatheredClient):
 class _Watched:
     """A cluster with the rules looking on, whose controllers can be kept from seeing one kind."""
 
-    def __init__(self, unseen: type[Any]) -> None:
+    def __init__(self, unseen: type[Any], profile: ContainerProfile | None = None) -> None:
         self.weather = Weather()
         self.controllers_see = asyncio.Event()
         self.controllers_see.set()
         self._unseen = unseen
-        self.cluster = SimulatedCluster(nodes=3, wrap_client=self._wrap)
+        profiles = {"web:1": profile or ContainerProfile()}
+        self.cluster = SimulatedCluster(nodes=3, profiles=profiles, wrap_client=self._wrap)
         faults = Faults(self.cluster, self.weather, lambda text: None)
         self.ground = Ground(self.cluster, faults, self.weather, 0.0)
         self.watchman = Watchman(self.ground)
@@ -154,8 +156,8 @@ class _Watched:
         self.watchman.updated(sent, written)
 
 
-def _web(replicas: int, *, surge: int = 1, unavailable: int = 0) -> Deployment:
-    labels = {"app": "web"}
+def _web(replicas: int, *, surge: int = 1, unavailable: int = 0, probe: Probe | None = None) -> Deployment:
+    labels, container = {"app": "web"}, Container(name="main", image="web:1", readinessProbe=probe)
     return Deployment(
         apiVersion="apps/v1",
         kind="Deployment",
@@ -166,9 +168,7 @@ def _web(replicas: int, *, surge: int = 1, unavailable: int = 0) -> Deployment:
             strategy=DeploymentStrategy(
                 rollingUpdate=RollingUpdateDeployment(maxSurge=surge, maxUnavailable=unavailable)
             ),
-            template=PodTemplateSpec(
-                metadata=ObjectMeta(labels=labels), spec=PodSpec(containers=[Container(name="main", image="web:1")])
-            ),
+            template=PodTemplateSpec(metadata=ObjectMeta(labels=labels), spec=PodSpec(containers=[container])),
         ),
     )
 
@@ -218,9 +218,39 @@ def test_a_surge_that_is_lowered_takes_nothing_back_from_a_rollout_that_is_stuck
             await asyncio.sleep(60)
             assert await _ready_and_all(cluster) == (2, 5)
             ready = next(pod for pod in (await cluster.client.list(Pod, "default")).items if is_ready(pod))
-            await cluster.client.delete(Pod, str(ready.metadata and ready.metadata.name), "default")
+            await cluster.client.delete(Pod, name_of(ready), "default")
             await asyncio.sleep(60)
             assert await _ready_and_all(cluster) == (2, 5)
+            assert watched.ground.broken is None
+            for task in tasks:
+                task.cancel()
+
+    SimulatedCluster(nodes=1)
+    run_virtual(main())
+
+
+def test_a_pod_that_is_not_known_to_be_ready_by_now_goes_as_one_that_is_not() -> None:
+    """Of two that a ReplicaSet takes for unready the younger goes, though it has become ready meanwhile."""
+
+    async def main() -> None:
+        watched = _Watched(Pod, ContainerProfile(listens_after_seconds=10))
+        cluster = watched.cluster
+        async with cluster.running(), asyncio.TaskGroup() as group:
+            tasks = watched.watchman.start(group)
+            probe = Probe(httpGet=HTTPGetAction(port=8080), periodSeconds=1, failureThreshold=1)
+            await cluster.client.create(_web(2, probe=probe))
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            elder, other = (await cluster.client.list(Pod, "default")).items
+            for record in cluster.runtime.running_of(uid_of(elder)):
+                cluster.runtime.hang(record.id)
+            await cluster.client.delete(Pod, name_of(other), "default")
+            await asyncio.sleep(5)
+            watched.controllers_see.clear()
+            await asyncio.sleep(15)
+            assert await _ready_and_all(cluster) == (1, 2)
+            await cluster.client.patch(Deployment, "web", "default", {"spec": {"replicas": 1}})
+            await asyncio.sleep(5)
+            assert [name_of(pod) for pod in (await cluster.client.list(Pod, "default")).items] == [name_of(elder)]
             assert watched.ground.broken is None
             for task in tasks:
                 task.cancel()

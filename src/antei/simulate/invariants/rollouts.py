@@ -95,6 +95,8 @@ class NoMoreUnavailable(Quiet):
         if owner is None or not is_ready(pod) or life is None:
             return
         since = self._ground.known_since(Pod)
+        if life.ready_since >= since:
+            return  # nobody need have known
         unready = [
             other
             for other in self._population.of_owner(owner.uid)
