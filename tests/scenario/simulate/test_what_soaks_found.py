@@ -264,6 +264,36 @@ async def _ready_and_all(cluster: SimulatedCluster) -> tuple[int, int]:
     return sum(is_ready(pod) for pod in pods), len(pods)
 
 
+def test_a_grace_period_that_is_shortened_late_counts_from_then() -> None:
+    """Its node was away at first, and has begun anew with the whole of the longer one."""
+
+    async def main() -> None:
+        watched = _Watched(Pod, ContainerProfile(stops_after_seconds=None))
+        cluster = watched.cluster
+        async with cluster.running(), asyncio.TaskGroup() as group:
+            tasks, pods = watched.watchman.start(group), cluster.informers.of(Pod)
+            await cluster.client.create(_web(1))
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            (pod,) = pods.items()
+            node, name = pod.spec.nodeName if pod.spec is not None else "", name_of(pod)
+            began = cluster.seconds
+            await cluster.stop_node(str(node))
+            await cluster.client.delete(Pod, name, "default", grace_period_seconds=20)
+            await asyncio.sleep(36)
+            await cluster.start_node(str(node))
+            await asyncio.sleep(8)
+            await cluster.client.delete(Pod, name, "default", grace_period_seconds=4)
+            await cluster.until(lambda: pods.get("default", name) is None)
+            assert cluster.seconds - began == pytest.approx(48, abs=0.1)
+            await asyncio.sleep(10)
+            assert watched.ground.broken is None
+            for task in tasks:
+                task.cancel()
+
+    SimulatedCluster(nodes=1)
+    run_virtual(main())
+
+
 def test_an_eviction_that_is_not_seen_counts_for_two_minutes_by_the_clock_on_the_wall() -> None:
     """A clock that is set forward ends them early, in Kubernetes as here: and the budget is given away once more."""
 

@@ -83,8 +83,8 @@ class GraceKept(Quiet):
         if change.stored.key.bucket != PODS or change.type is ChangeType.DELETED:
             return
         life = self._population.pods[uid_of(change.stored.object)]
-        if life.deleted_at is not None and change.previous is not None and life.deleted_at == self._ground.now:
-            seconds = life.grace_seconds + self.LATE_SECONDS
+        if life.deletions and change.previous is not None and life.deletions[-1][0] == self._ground.now:
+            seconds = life.due_at() - self._ground.now + self.LATE_SECONDS
             self._ground.later(seconds, lambda: self._is_over(life.uid))
 
     def happened(self, happening: Happening, pod_uid: str) -> None:
@@ -102,7 +102,7 @@ class GraceKept(Quiet):
         if life is None or pod_uid in self._ground.faults.forced:
             return
         stop = self._stops.get(key)
-        least = life.deleted_at + life.grace_seconds if life.deleted_at is not None else float("inf")
+        least = life.due_at()
         if stop is not None:
             # SIGTERM comes after the hook; a probe may have begun all this, with a grace period of its own.
             began = stop.began - self._hook_seconds(life.pod, happening.container)
@@ -148,15 +148,15 @@ class GraceKept(Quiet):
             self._ground.later(_LOOK_AGAIN_SECONDS, lambda: self._is_over(uid))
             return
         # A node that starts anew begins the stop again; one whose watch is late or broken begins it late.
-        began = max(life.deleted_at, faults.node_started_at(node), faults.unsettled_until)
-        due = began + life.grace_seconds + self.LATE_SECONDS
+        began = max(faults.node_started_at(node), faults.unsettled_until)
+        due = life.due_at(began) + self.LATE_SECONDS
         if now < due - _ROUNDING:
             self._ground.later(due - now, lambda: self._is_over(uid))
             return
         running = self._ground.cluster.runtime.running_of(uid)
         if running:
             self._fail(
-                f"pod {life.name} was deleted {now - life.deleted_at:.1f} s ago with {life.grace_seconds:g} s of"
+                f"pod {life.name} was deleted {now - life.deleted_at:.1f} s ago with {life.deletions[-1][1]:g} s of"
                 f" grace, and {', '.join(r.name for r in running)} runs",
                 life.name,
             )

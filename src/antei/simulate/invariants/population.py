@@ -56,8 +56,17 @@ class Life:
     unready_since: float = 0.0
     ready_since: float = 0.0
     ready_at: float = 0.0  # seconds since the epoch, by its condition: when it became what `is_ready` says
-    deleted_at: float | None = None  # when deletionTimestamp was set
-    grace_seconds: float = 30.0  # the shortest that was asked for
+    #: Each deletion that was asked for: when, and within how many seconds; those after the first are shorter ones.
+    deletions: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def deleted_at(self) -> float | None:
+        return self.deletions[0][0] if self.deletions else None
+
+    def due_at(self, begun_at: float = 0.0) -> float:
+        """When its grace period is over, for a node that could not begin before a moment: a shorter one counts from
+        when it was asked for (kubelet: a worker that is told of one cancels what it does and stops the pod anew)."""
+        return min((max(at, begun_at) + seconds for at, seconds in self.deletions), default=math.inf)
 
 
 @dataclass(slots=True)
@@ -167,10 +176,9 @@ class Population:
             life.is_active = not is_terminating(pod) and not is_terminal(pod)
             life.pod = pod
             if is_terminating(pod):
-                if life.deleted_at is None:
-                    life.deleted_at = now
-                    life.grace_seconds = float(pod.metadata.deletionGracePeriodSeconds or 0)
-                life.grace_seconds = min(life.grace_seconds, float(pod.metadata.deletionGracePeriodSeconds or 0))
+                seconds = float(pod.metadata.deletionGracePeriodSeconds or 0)
+                if not life.deletions or seconds < life.deletions[-1][1]:
+                    life.deletions.append((now, seconds))
         if owner_uid in self.groups:
             self._count_group(owner_uid, now)
 
