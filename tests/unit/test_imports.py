@@ -44,7 +44,13 @@ _OF_THE_API = {
             id="help",
         ),
         pytest.param("antei check", "import antei.cli.check", _RARE | _OF_CLUSTERS | {"cryptography"}, id="check"),
-        pytest.param("antei up", "import antei.cli.up", _RARE, id="up"),
+        pytest.param("antei up", "import antei.cli.up, antei.cluster", _RARE, id="up"),
+        pytest.param(
+            "antei up --detach", "import antei.cli.up", _RARE | {"antei.cluster", "antei.node", "pyroute2"}, id="detach"
+        ),
+        pytest.param(
+            "antei down", "import antei.cli.down", _RARE | _OF_CLUSTERS | _OF_THE_API - {"asyncio", "ssl"}, id="down"
+        ),
         pytest.param(
             "the fixtures", "import antei.pytest_plugin", {"antei.cluster", "antei.api", "lightkube"}, id="plugin"
         ),

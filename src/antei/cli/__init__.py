@@ -6,13 +6,13 @@ no cluster where one was needed, or one already where none may be.
 
 from __future__ import annotations
 
-import gc
 from importlib import import_module
 from typing import Any
 
 import click
 
 from antei import KUBERNETES_MINOR, __version__
+from antei.cli.imports import lasting_imports
 
 __all__ = ["main"]
 
@@ -37,14 +37,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        # What is imported stays: the collector would find nothing while it is, and, had it to look through all of it
-        # later, would stop the cluster for a tenth of a second each time.
-        gc.disable()
-        try:
+        with lasting_imports():
             command: Any = getattr(import_module(f"antei.cli.{cmd_name}"), cmd_name)
-        finally:
-            gc.freeze()
-            gc.enable()
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -19,7 +19,7 @@ import click
 import msgspec
 import psutil
 
-__all__ = ["Instance", "data_option", "default_directory", "fail", "runtime_option", "until"]
+__all__ = ["Instance", "data_option", "default_directory", "fail", "has_ended", "runtime_option", "until"]
 
 
 class _PidFile(msgspec.Struct):
@@ -73,6 +73,14 @@ async def until(condition: Callable[[], bool], at_most_seconds: float) -> bool:
             return False
         await asyncio.sleep(0.02)
     return True
+
+
+def has_ended(pid: int) -> bool:
+    """Whether nothing of the process runs any more; one that nobody has reaped counts as ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def fail(exit_code: int, message: str) -> NoReturn:

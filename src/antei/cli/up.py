@@ -23,13 +23,13 @@ from rich.console import Console
 
 from antei.api.kubernetes_yaml import KubernetesLoader
 from antei.cli.durations import DURATION
+from antei.cli.imports import lasting_imports
 from antei.cli.instance import Instance, data_option, default_directory, fail, runtime_option, until
 from antei.cli.lines import new_console, say
 from antei.cli.privileges import own_namespaces
 from antei.cli.progress import wait_ready
 from antei.client.apply import Applied, Applier
 from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents
-from antei.cluster import Cluster, Settings
 from antei.runtime.image_map import ImageMapError, load_maps
 from antei.server.audit_policy import METADATA, AuditPolicy, PolicyError, parse_policy
 from antei.store import StoreError
@@ -37,6 +37,7 @@ from antei.world.system import SystemClock
 
 if TYPE_CHECKING:
     from antei.client.http import HttpClient
+    from antei.cluster import Cluster, Settings
 
 __all__ = ["up"]
 
@@ -137,6 +138,10 @@ def up(
             code = asyncio.run(_deploy(instance, documents, wait, console))
             say(console, "stop it with: antei down" + _data_option_of(directory))
             sys.exit(code)
+        # Whoever starts another process, or asks one, does without all that a cluster is made of: 0.6 s of processor.
+        with lasting_imports():
+            from antei.cluster import Settings
+
         settings = Settings(
             directory=directory,
             nodes=nodes,
@@ -166,6 +171,8 @@ def _run(main: object) -> int:
 async def _serve(
     settings: Settings, instance: Instance, documents: Sequence[Document], wait_seconds: float, console: Console
 ) -> int:
+    from antei.cluster import Cluster
+
     loop = asyncio.get_running_loop()
     began = loop.time()
     cluster = Cluster(settings)
