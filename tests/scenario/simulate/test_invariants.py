@@ -93,6 +93,16 @@ def serving_whoever_is_there(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(antei.control.endpointslice, "endpoint_of", wrong)
 
 
+def serving_those_that_go(patch: pytest.MonkeyPatch) -> None:
+    endpoint_of = antei.control.endpointslice.endpoint_of
+
+    def wrong(service: Any, pod: Any, zone: Any) -> Any:
+        endpoint = endpoint_of(service, pod, zone)
+        return replace(endpoint, conditions=replace(endpoint.conditions, ready=endpoint.conditions.serving))
+
+    patch.setattr(antei.control.endpointslice, "endpoint_of", wrong)
+
+
 def adopting_nothing(patch: pytest.MonkeyPatch) -> None:
     async def wrong(self: Any) -> dict[str, Any]:
         return {}
@@ -264,6 +274,7 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     two_ordinals_at_once: ("stable-identity", 117),
     the_first_ordinal_first: ("stable-identity", 13),
     serving_whoever_is_there: ("only-ready-served", 0),
+    serving_those_that_go: ("only-ready-served", 0),
     adopting_nothing: ("once-at-a-time", 0),
     deleting_without_grace: ("nothing-left", 0),
     half_the_grace: ("grace-kept", 0),

@@ -26,7 +26,8 @@ _WATCHED: tuple[type[Any], ...] = (Pod, ReplicaSet, Deployment, EndpointSlice, N
 
 
 class OnlyReadyServed(Quiet):
-    """No connection goes to a pod that has not been ready for longer than the lag."""
+    """No connection goes to a pod that has not been ready for longer than the lag; nor to one that is being deleted,
+    unless all that the Service has are."""
 
     name: ClassVar[str] = "only-ready-served"
     #: The proxy, on top of the lag.
@@ -35,7 +36,7 @@ class OnlyReadyServed(Quiet):
     def __init__(self, ground: Ground, population: Population) -> None:
         super().__init__(ground, population)
         self._last = ServiceTable()
-        self._known_at: dict[str, float] = {}  # uid of a pod that is not ready -> when the controllers knew
+        self._known_at: dict[str, float] = {}  # uid of a pod that is not ready, or goes -> when the controllers knew
 
     def table_changed(self, table: ServiceTable) -> None:
         self._last = table
@@ -45,36 +46,41 @@ class OnlyReadyServed(Quiet):
         ground, lives = self._ground, self._population.pods.values()
         limit = ground.lag_seconds + self.SLACK_SECONDS + self._writing_seconds()
         unready: dict[str, Life] = {}
+        going: dict[str, Life] = {}
         ready: set[str] = set()
         for life in lives:
             address = life.pod.status.podIP if life.pod.status is not None else None
-            if address and life.is_ready:
+            if address and life.is_ready and life.deleted_at is None:
                 ready.add(address)
             elif address:
-                unready[address] = life
-        self._note_known(unready.values())
+                (going if life.is_ready else unready)[address] = life
+        self._note_known((*unready.values(), *going.values()))
         for entry in self._last.ports:
+            has_ready = any(endpoint.ip in ready for endpoint in entry.endpoints)
             for endpoint in entry.endpoints:
-                found = unready.get(endpoint.ip)
+                found = unready.get(endpoint.ip) or (going.get(endpoint.ip) if has_ready else None)
                 if found is None or endpoint.ip in ready or found.uid not in self._known_at:
                     continue
                 since = ground.now - self._known_at[found.uid]
                 if since > limit:
-                    text = f"Service {entry.name} sends to {found.name}, known not to be ready for {since:.1f} s"
-                    self._fail(text, found.name)
+                    what = "to be going" if found.is_ready else "not to be ready"
+                    self._fail(
+                        f"Service {entry.name} sends to {found.name}, known {what} for {since:.1f} s", found.name
+                    )
 
-    def _note_known(self, unready: Iterable[Life]) -> None:
-        """Since when the controllers, these ones, know that a pod is not ready."""
+    def _note_known(self, unwanted: Iterable[Life]) -> None:
+        """Since when the controllers, these ones, know that a pod is not ready, or is going."""
         ground, known_at = self._ground, {}
         if not ground.cluster.controllers.is_running:
             self._known_at = {}
             return
         told = ground.knowledge.since((Pod, Service), ground.now)
-        for life in unready:
+        for life in unwanted:
+            since = life.unready_since if life.deleted_at is None or not life.is_ready else life.deleted_at
             before = self._known_at.get(life.uid)
-            if before is not None and before >= max(life.unready_since, ground.knowledge.started_at):
+            if before is not None and before >= max(since, ground.knowledge.started_at):
                 known_at[life.uid] = before
-            elif life.unready_since < told and ground.knowledge.is_synced:
+            elif since < told and ground.knowledge.is_synced:
                 known_at[life.uid] = ground.now
         self._known_at = known_at
 
