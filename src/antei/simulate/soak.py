@@ -153,7 +153,12 @@ class _Run:
             return
         await self.faults.play(self.schedule)
         await asyncio.sleep(30)
-        await self.faults.cease()
+        try:
+            async with asyncio.timeout(_PEACE_SECONDS):
+                await self.faults.cease()
+        except TimeoutError:
+            self.ground.fail(LIVENESS, f"{_PEACE_SECONDS:g} s after its removal something is in its own way still")
+            return
         if not await self._settles(_PEACE_SECONDS):
             left = self.watchman.unsettled()
             names = [word.rstrip(":") for clause in left for word in clause.split() if "-" in word]

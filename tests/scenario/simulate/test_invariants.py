@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lightkube.resources.core_v1 import Pod
 
+import antei.control.daemonset.plan
 import antei.control.deployment.plan
 import antei.control.deployment.scaling
 import antei.control.deployment.status
@@ -24,15 +25,19 @@ from antei.api.objects import replace, replace_meta
 from antei.client.informer import Informer
 from antei.client.local import LocalClient
 from antei.control.controller import WorkQueue
+from antei.control.daemonset.placement import Fit
 from antei.control.deployment.rolling import Bounds
+from antei.control.garbagecollector import GarbageCollectorController
 from antei.control.statefulset.plan import _Step
 from antei.node.agent import NodeAgent
+from antei.node.pod_worker import PodWorker
 from antei.server.deletion import Step
 from antei.simulate.fault_schedule import schedule
 from antei.simulate.invariants import RULES
 from antei.simulate.invariants.watchman import LIVENESS
 from antei.simulate.soak import Soak, shrink, soak_seed
-from antei.store.state import Reader
+from antei.store import ChangeType
+from antei.store.state import Reader, State
 
 SEEDS_IN_CI = 20
 MOST_SEEDS = 200
@@ -152,6 +157,29 @@ def forgetful_watches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Reader, "offer", wrong)
 
 
+def watches_that_stammer(patch: pytest.MonkeyPatch) -> None:
+    offer, offered = Reader.offer, [0]
+
+    def wrong(self: Any, change: Any) -> None:
+        offered[0] += 1
+        offer(self, change)
+        if offered[0] % 97 == 0:
+            offer(self, change)
+
+    patch.setattr(Reader, "offer", wrong)
+
+
+def pods_that_are_not_seen_to_leave(patch: pytest.MonkeyPatch) -> None:
+    """Watches that are narrowed by a field go by what an object was, too; these do not go by what it is."""
+    offer = State._offer
+
+    def wrong(self: Any, change: Any, readers: Any) -> None:
+        if readers is self._readers.get(change.stored.key.bucket) or change.type is not ChangeType.DELETED:
+            offer(self, change, readers)
+
+    patch.setattr(State, "_offer", wrong)
+
+
 def queues_without_memory(patch: pytest.MonkeyPatch) -> None:
     add = WorkQueue.add
 
@@ -165,6 +193,26 @@ def queues_without_memory(patch: pytest.MonkeyPatch) -> None:
 def deadlines_that_are_over(patch: pytest.MonkeyPatch) -> None:
     deadline_in = antei.control.deployment.status.deadline_in
     patch.setattr(antei.control.deployment.status, "deadline_in", lambda *given: deadline_in(*given) or 0.0)
+
+
+def garbage_that_stays(patch: pytest.MonkeyPatch) -> None:
+    async def wrong(self: Any, key: Any) -> None:
+        return None
+
+    patch.setattr(GarbageCollectorController, "reconcile", wrong)
+
+
+def daemons_that_spare_a_node(patch: pytest.MonkeyPatch) -> None:
+    fit_of = antei.control.daemonset.plan.fit_of
+
+    def wrong(daemon_set: Any, node: Any) -> Any:
+        return Fit(False, False) if node.metadata.name == "node-3" else fit_of(daemon_set, node)
+
+    patch.setattr(antei.control.daemonset.plan, "fit_of", wrong)
+
+
+def the_forced_live_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(PodWorker, "removed", lambda self: None)
 
 
 def caches_that_keep_the_dead(patch: pytest.MonkeyPatch) -> None:
@@ -283,9 +331,14 @@ MUTANTS: dict[Callable[[pytest.MonkeyPatch], None], tuple[str, int]] = {
     restarts_that_dawdle: ("restarts-back-off", 0),
     overwriting: ("no-lost-update", 0),
     forgetful_watches: ("watches-complete", 0),
+    watches_that_stammer: ("watches-complete", 0),
+    pods_that_are_not_seen_to_leave: ("watches-complete", 0),
     queues_without_memory: ("queues-bounded", 121),
     deadlines_that_are_over: ("queues-bounded", 0),
     caches_that_keep_the_dead: ("declared-state", 23),
+    garbage_that_stays: ("declared-state", 1),
+    daemons_that_spare_a_node: ("declared-state", 2),
+    the_forced_live_on: ("declared-state", 23),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from lightkube.resources.apps_v1 import Deployment, ReplicaSet
@@ -18,7 +19,7 @@ from antei.network.services import ServiceTable
 from antei.simulate.invariants.base import Quiet
 from antei.simulate.invariants.ground import RETRY_SECONDS, Ground
 from antei.simulate.invariants.population import Life, Population
-from antei.store import Change
+from antei.store import Change, ChangeType
 
 __all__ = ["NoLostUpdate", "OnlyReadyServed", "QueuesBounded", "WatchesComplete"]
 
@@ -123,6 +124,33 @@ class NoLostUpdate(Quiet):
             )
 
 
+@dataclass(slots=True)
+class _Watch:
+    """One that is read to its end; what it has yet to tell: type and revision."""
+
+    kind: type[Any]
+    node: str = ""  # of pods: those of this node alone, as its agent watches them
+    waiting: deque[tuple[str, str]] = field(default_factory=deque)
+
+    def __str__(self) -> str:
+        return self.kind.__name__ + (f" on {self.node}" if self.node else "")
+
+    @property
+    def field_selector(self) -> str:
+        return f"spec.nodeName={self.node}" if self.node else ""
+
+    def wrote(self, change: Change) -> None:
+        """An object that comes to be of those that are watched is added, one that is so no more is deleted."""
+        was = change.previous is not None and self._is_of(change.previous.object)
+        is_there = change.type is not ChangeType.DELETED and self._is_of(change.stored.object)
+        if was or is_there:
+            told = ChangeType.DELETED if not is_there else ChangeType.MODIFIED if was else ChangeType.ADDED
+            self.waiting.append((told.value, str(change.revision)))
+
+    def _is_of(self, obj: Any) -> bool:
+        return not self.node or obj.spec.nodeName == self.node
+
+
 class WatchesComplete(Quiet):
     """A watch tells every change once, and in order."""
 
@@ -130,41 +158,41 @@ class WatchesComplete(Quiet):
 
     def __init__(self, ground: Ground, population: Population) -> None:
         super().__init__(ground, population)
-        self._expected: dict[str, deque[tuple[str, str]]] = {resource_of(kind).bucket: deque() for kind in _WATCHED}
+        self._watches = [*map(_Watch, _WATCHED), *(_Watch(Pod, node) for node in ground.cluster.node_names[:1])]
+        self._by_bucket = {
+            resource_of(kind).bucket: [watch for watch in self._watches if watch.kind is kind] for kind in _WATCHED
+        }
 
     def wrote(self, change: Change) -> None:
-        expected = self._expected.get(change.stored.key.bucket)
-        if expected is not None:
-            expected.append((change.type.value, str(change.revision)))
+        for watch in self._by_bucket.get(change.stored.key.bucket, ()):
+            watch.wrote(change)
 
-    async def follow(self, kind: type[Any]) -> None:
+    async def _follow(self, watch: _Watch) -> None:
         """Reads one watch until cancelled; before anything is written that it should tell."""
-        bucket = resource_of(kind).bucket
-        self._expected[bucket].clear()
-        client = self._ground.cluster.client
-        async for event in client.watch(kind, resource_version=str(self._ground.cluster.store.revision)):
+        watch.waiting.clear()
+        since = str(self._ground.cluster.store.revision)
+        async for event in self._ground.cluster.client.watch(
+            watch.kind, resource_version=since, field_selector=watch.field_selector
+        ):
             told = (event.type.value, meta(event.object).resourceVersion or "")
-            expected = self._expected[bucket]
-            wanted = expected.popleft() if expected else ("nothing", "")
+            wanted = watch.waiting.popleft() if watch.waiting else ("nothing", "")
             if told != wanted:
-                self._fail(f"a watch of {kind.__name__} told {' '.join(told)} where {' '.join(wanted)} was next")
+                self._fail(f"a watch of {watch} told {' '.join(told)} where {' '.join(wanted)} was next")
                 return
 
     def sampled(self) -> None:
         """Nothing may be waiting: the last write was at least an instant ago."""
-        for kind in _WATCHED:
-            expected = self._expected[resource_of(kind).bucket]
-            if expected:
-                first = expected[0]
-                self._ground.later(0.001, lambda kind=kind, first=first: self._still(kind, first))  # type: ignore[misc]
+        for watch in self._watches:
+            if watch.waiting:
+                first = watch.waiting[0]
+                self._ground.later(0.001, lambda watch=watch, first=first: self._still(watch, first))  # type: ignore[misc]
 
-    def _still(self, kind: type[Any], first: tuple[str, str]) -> None:
-        expected = self._expected[resource_of(kind).bucket]
-        if expected and expected[0] == first:
-            self._fail(f"a watch of {kind.__name__} did not tell {' '.join(first)}")
+    def _still(self, watch: _Watch, first: tuple[str, str]) -> None:
+        if watch.waiting and watch.waiting[0] == first:
+            self._fail(f"a watch of {watch} did not tell {' '.join(first)}")
 
     def start(self, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        return [group.create_task(self.follow(kind), name=f"watch of {kind.__name__}, checked") for kind in _WATCHED]
+        return [group.create_task(self._follow(watch), name=f"watch of {watch}, checked") for watch in self._watches]
 
 
 class QueuesBounded(Quiet):

@@ -9,10 +9,11 @@ from typing import Any
 from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Node, Pod, Service
+from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.conditions import is_true
-from antei.api.objects import is_terminating, labels_of, meta, name_of, namespace_of, uid_of
+from antei.api.objects import controller_of, is_terminating, labels_of, meta, name_of, namespace_of, uid_of
 from antei.api.pods import is_ready, is_terminal
 from antei.api.resources import resource_of
 from antei.api.rollout_status import RolloutState, rollout_status
@@ -48,6 +49,7 @@ RULES: tuple[type[Quiet], ...] = (
 #: What is broken when the cluster does not get to what is declared once it is left alone.
 LIVENESS = "declared-state"
 _SAMPLE_SECONDS = 1.0
+_OWNED: tuple[type[Any], ...] = (ReplicaSet, Pod, EndpointSlice)
 _OWNERS: tuple[type[Any], ...] = (Deployment, StatefulSet, DaemonSet, ReplicaSet, Job)
 
 
@@ -109,7 +111,15 @@ class Watchman:
 
     def unsettled(self) -> list[str]:
         """What is not as declared, a clause each; empty when all is."""
-        return [*self._objects(), *self._pods(), *self._nodes(), *self._leftovers(), *self._endpoints()]
+        return [
+            *self._objects(),
+            *self._numbers(),
+            *self._orphans(),
+            *self._pods(),
+            *self._nodes(),
+            *self._leftovers(),
+            *self._endpoints(),
+        ]
 
     def _all(self, kind: type[Any]) -> Sequence[Any]:
         return [stored.object for stored in self.ground.cluster.store.list(resource_of(kind).bucket).items]
@@ -128,6 +138,38 @@ class Watchman:
             elif budget.status.currentHealthy != self.population.healthy[uid_of(budget)].now:
                 found.append(f"budget {name_of(budget)}: currentHealthy is {budget.status.currentHealthy}")
         return found
+
+    def _numbers(self) -> list[str]:
+        """As many pods as were declared, whatever a status says; those of a Deployment all of its newest ReplicaSet."""
+        found = []
+        for kind in (Deployment, StatefulSet, DaemonSet):
+            for owner in self._all(kind):
+                wanted = len(self.ground.cluster.node_names) if kind is DaemonSet else owner.spec.replicas
+                uids = self._newest_of(owner) if kind is Deployment else [uid_of(owner)]
+                there = sum(life.is_active for uid in uids for life in self.population.of_owner(uid))
+                if there != wanted:
+                    found.append(f"{kind.__name__} {name_of(owner)} has {there} pods, {wanted} wanted")
+        return found
+
+    def _newest_of(self, deployment: Any) -> list[str]:
+        """The uid of the ReplicaSet that has the Deployment's template."""
+        return [
+            uid_of(replica_set)
+            for replica_set in self._all(ReplicaSet)
+            if (owner := controller_of(replica_set)) is not None
+            and owner.uid == uid_of(deployment)
+            and _identity(replica_set.spec.template) == _identity(deployment.spec.template)
+        ]
+
+    def _orphans(self) -> list[str]:
+        """What was made for an owner that is gone."""
+        owners = {uid_of(owner) for kind in (*_OWNERS, Service) for owner in self._all(kind)}
+        return [
+            f"{kind.__name__} {name_of(obj)} is there still, and its owner {owner.kind} {owner.name} is gone"
+            for kind in _OWNED
+            for obj in self._all(kind)
+            if (owner := controller_of(obj)) is not None and owner.uid not in owners
+        ]
 
     def _pods(self) -> list[str]:
         found = []
@@ -178,3 +220,8 @@ class Watchman:
                     f"Service {entry.name} sends to {len(entry.endpoints)} addresses, {len(wanted)} pods are ready"
                 )
         return found
+
+
+def _identity(template: Any) -> tuple[Any, Any]:
+    """What tells a revision from another: labels are given a hash, in a ReplicaSet."""
+    return template.spec, template.metadata.annotations if template.metadata is not None else None
