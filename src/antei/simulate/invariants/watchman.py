@@ -49,8 +49,10 @@ RULES: tuple[type[Quiet], ...] = (
 #: What is broken when the cluster does not get to what is declared once it is left alone.
 LIVENESS = "declared-state"
 _SAMPLE_SECONDS = 1.0
-_OWNED: tuple[type[Any], ...] = (ReplicaSet, Pod, EndpointSlice)
 _OWNERS: tuple[type[Any], ...] = (Deployment, StatefulSet, DaemonSet, ReplicaSet, Job)
+#: Whose owners are gone must go, and who may own them.
+_OWNED: tuple[type[Any], ...] = (ReplicaSet, Pod, EndpointSlice)
+_MAKERS: tuple[type[Any], ...] = (*_OWNERS, Service)
 
 
 class Watchman:
@@ -163,7 +165,7 @@ class Watchman:
 
     def _orphans(self) -> list[str]:
         """What was made for an owner that is gone."""
-        owners = {uid_of(owner) for kind in (*_OWNERS, Service) for owner in self._all(kind)}
+        owners = {uid_of(owner) for kind in _MAKERS for owner in self._all(kind)}
         return [
             f"{kind.__name__} {name_of(obj)} is there still, and its owner {owner.kind} {owner.name} is gone"
             for kind in _OWNED
