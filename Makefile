@@ -11,8 +11,9 @@ TEST_PACKAGES := runc conmon skopeo umoci golang-github-containers-common busybo
 # To build the example's images without a registry of Debian's.
 IMAGE_PACKAGES := $(TEST_PACKAGES) buildah mmdebstrap
 TEST_OPTIONS ?=
-# Two at a time: most of what takes long waits. Tests of one file share clusters, so they stay together.
-PARALLEL := -n 2 --dist loadfile
+# Tests of one file share clusters, so they stay together. tests/conftest.py says which files begin first, not how many
+# tests they have.
+PARALLEL := --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo images test test-images check bench soak fuzz clean
@@ -50,7 +51,7 @@ demo: setup
 	@scripts/sandboxed $(BIN)/antei rehearse examples/mattermost --report antei-demo.html
 
 test: check $(VENV)/.ready-for-tests
-	scripts/sandboxed $(BIN)/pytest tests/scenario tests/conformance tests/live $(PARALLEL) $(TEST_OPTIONS)
+	scripts/sandboxed $(BIN)/pytest tests/live tests/conformance tests/scenario -n 2 $(PARALLEL) $(TEST_OPTIONS)
 
 images: setup
 	@scripts/system-packages $(IMAGE_PACKAGES)
@@ -67,7 +68,7 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tests/unit $(PARALLEL) $(TEST_OPTIONS)
+	$(BIN)/pytest tests/unit -n 2 $(PARALLEL) $(TEST_OPTIONS)
 
 bench: setup $(VENV)/.ready-for-tests
 	@# For comparison. Without it, and without root, the measurements beside it are skipped, with a sentence.

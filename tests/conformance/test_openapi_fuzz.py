@@ -31,7 +31,10 @@ from antei.store import Key
 from antei.store.memory import MemoryStore
 from antei.world.system import system_world
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # Schemathesis' own, about what it makes up
+pytestmark = [
+    pytest.mark.lasts(15),
+    pytest.mark.filterwarnings("ignore"),  # Schemathesis' own, about what it makes up
+]
 
 _REQUESTS = int(os.environ.get("ANTEI_REQUESTS", "600"))
 _ABOUT = os.environ.get("ANTEI_ABOUT", "")  # a part of the paths to ask

@@ -63,7 +63,7 @@ def test_every_test_has_a_cluster_of_its_own_and_nothing_is_left_of_it(pytester:
 import pytest
 from lightkube.resources.core_v1 import Node, Pod
 
-pytestmark = pytest.mark.antei(images=BOX, manifests=POD)
+pytestmark = [pytest.mark.lasts(30), pytest.mark.antei(images=BOX, manifests=POD)]
 
 @pytest.mark.antei(nodes=2)
 def test_one(antei_cluster, kube_client):

@@ -25,7 +25,7 @@ import yaml
 from antei_process import Antei, needs_namespaces, write_map
 from rehearsed import rehearse, service, workload
 
-pytestmark = [pytest.mark.live, needs_namespaces()]
+pytestmark = [pytest.mark.lasts(35), pytest.mark.live, needs_namespaces()]
 
 CONTEXT = os.environ.get("ANTEI_TEST_CONTEXT", "")
 IMAGE = os.environ.get("ANTEI_TEST_IMAGE", "registry.k8s.io/e2e-test-images/agnhost:2.53")

@@ -14,6 +14,7 @@ from helm import helm_binary
 from real_images import missing
 
 pytestmark = [
+    pytest.mark.lasts(25),
     pytest.mark.live,
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("nft") is None, reason="needs root and nft on Linux"),
 ]

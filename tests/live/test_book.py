@@ -26,6 +26,7 @@ BOOK = Path(os.environ.get("ANTEI_BOOK") or ROOT.parent / "shared" / "manifests"
 MARIADB = all(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") for program in ("mariadbd", "mysqldump"))
 
 pytestmark = [
+    pytest.mark.lasts(70),
     pytest.mark.live,
     needs_namespaces(),
     pytest.mark.skipif(not BOOK.is_dir(), reason=f"the book's manifests are not at {BOOK}"),

@@ -30,7 +30,7 @@ from antei_process import (
     write_map,
 )
 
-pytestmark = [pytest.mark.live, needs_namespaces()]
+pytestmark = [pytest.mark.lasts(60), pytest.mark.live, needs_namespaces()]
 
 
 @pytest.fixture(scope="module")

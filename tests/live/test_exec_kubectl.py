@@ -19,7 +19,7 @@ import pytest
 from antei_process import IMAGES, Antei, Kubectl, following, needs_namespaces, old_kubectl_binary, pod, until, write_map
 from terminal import Terminal
 
-pytestmark = [pytest.mark.live, needs_namespaces()]
+pytestmark = [pytest.mark.lasts(30), pytest.mark.live, needs_namespaces()]
 
 MORE_IMAGES = {
     "bash": {"command": ["/bin/bash"]},

@@ -25,6 +25,7 @@ from real_images import busybox_layer, missing, write_layout
 from antei.runtime.process.cgroups import find_cgroups
 
 pytestmark = [
+    pytest.mark.lasts(25),
     pytest.mark.live,
     needs_namespaces(),
     pytest.mark.skipif(bool(missing()), reason=missing()),

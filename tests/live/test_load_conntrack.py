@@ -11,6 +11,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,12 @@ async def sockets() -> AsyncIterator[tuple[str, NamespaceSockets]]:
         await asyncio.to_thread(namespaces.remove, name)
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _answer(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tell: Callable[[], object] = lambda: None
+) -> None:
     try:
         while await reader.readuntil(b"\r\n\r\n"):
+            tell()
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     except (asyncio.IncompleteReadError, ConnectionError):
         writer.close()
@@ -73,11 +77,12 @@ async def test_each_request_names_the_pod_that_its_connection_went_to(
     sockets: tuple[str, NamespaceSockets], kind: Kind
 ) -> None:
     name, opener = sockets
-    servers = []
-    for ip in _PODS:
+    servers, answered = [], Counter[str | None]()
+    for ip, pod in _PODS.items():
         listener = opener.open(socket.AF_INET, socket.SOCK_STREAM)
         listener.bind((ip, 8080))
-        servers.append(await asyncio.start_server(_answer, sock=listener))
+        answer = partial(_answer, tell=partial(answered.update, [pod]))
+        servers.append(await asyncio.start_server(answer, sock=listener))
     attribution = await ConntrackAttribution.open(name, lambda ip: _PODS.get(ip, ""))
     scheme = "tcp" if kind is Kind.TCP else "http"
     spec = LoadSpec(name="service", kind=kind, url=f"{scheme}://10.96.0.7:80", rate=500.0, connections=4)
@@ -89,7 +94,12 @@ async def test_each_request_names_the_pod_that_its_connection_went_to(
     for server in servers:
         server.close()
     assert Counter(request.outcome for request in client.requests) == {Outcome.OK: 200}
-    assert Counter(request.pod for request in client.requests) == {"chat-a": 100, "chat-b": 100}
+    named = Counter(request.pod for request in client.requests)
+    if kind is Kind.HTTP_KEEP_ALIVE:  # a connection that is slow to answer is passed over: the halves are not exact
+        assert named == answered
+        assert named.keys() == {"chat-a", "chat-b"}
+    else:
+        assert named == {"chat-a": 100, "chat-b": 100}
 
 
 async def _do(name: str, act: Callable[[], None]) -> None:

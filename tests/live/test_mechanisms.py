@@ -26,6 +26,7 @@ MARIADB = all(shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") for 
 LIMIT_SECONDS = 900
 
 pytestmark = [
+    pytest.mark.lasts(150),
     pytest.mark.live,
     needs_namespaces(),
     pytest.mark.skipif(not MARIADB, reason="needs MariaDB's server and client"),

@@ -15,6 +15,7 @@ from leftovers import Traces, known_ids, traces
 from real_images import busybox_layer, missing, write_layout
 
 pytestmark = [
+    pytest.mark.lasts(50),
     pytest.mark.live,
     needs_namespaces(),
     pytest.mark.skipif(bool(missing()), reason=missing()),

@@ -18,6 +18,7 @@ from real_images import BUSYBOX, busybox_layer, layer, missing, write_layout
 from registry import HTPASSWD, going_away, needs_registry, push, registry, spoiling
 
 pytestmark = [
+    pytest.mark.lasts(35),
     pytest.mark.live,
     needs_namespaces(),
     needs_registry(),

@@ -29,6 +29,7 @@ from real_images import busybox_layer, missing, write_layout
 from antei.world import namespaces
 
 pytestmark = [
+    pytest.mark.lasts(35),
     pytest.mark.live,
     needs_namespaces(),
     pytest.mark.skipif(
@@ -160,6 +161,8 @@ def antei(machine: Machine) -> Iterator[Antei]:
         yield cluster
     finally:
         cluster.close()
+        with suppress(AssertionError):  # what has been told to end may take a moment to be gone
+            until("nothing of the user runs", lambda: not users_processes(machine), 20)
         left = users_processes(machine)
         for process in left:
             with suppress(psutil.NoSuchProcess):

@@ -10,7 +10,7 @@ import pytest
 from antei_process import Antei, Kubectl, needs_namespaces, until, write_map
 from rehearsed import rehearse, rehearsing, service, workload
 
-pytestmark = [pytest.mark.live, needs_namespaces()]
+pytestmark = [pytest.mark.lasts(70), pytest.mark.live, needs_namespaces()]
 
 
 @pytest.fixture(scope="module")

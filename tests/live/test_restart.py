@@ -32,7 +32,7 @@ from antei_process import (
 
 from antei.cluster import Settings
 
-pytestmark = [pytest.mark.live, needs_namespaces()]
+pytestmark = [pytest.mark.lasts(110), pytest.mark.live, needs_namespaces()]
 
 
 @pytest.fixture

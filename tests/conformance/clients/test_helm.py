@@ -17,6 +17,8 @@ from helm import helm_binary
 from antei.runtime.simulated import ContainerProfile, ScheduledExit
 from antei.testing import AnteiCluster
 
+pytestmark = pytest.mark.lasts(25)
+
 CHART = Path(__file__).parent / "charts" / "shop"
 PROFILES = {
     "shop/job": ContainerProfile(ends=ScheduledExit(after_seconds=0.05)),

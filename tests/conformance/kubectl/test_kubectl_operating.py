@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import pytest
 from antei_process import PATIENCE_SECONDS, Antei, Kubectl, deployment, following, needs_namespaces, pod, until
 
-pytestmark = [pytest.mark.live, needs_namespaces()]
+pytestmark = [pytest.mark.lasts(20), pytest.mark.live, needs_namespaces()]
 
 
 @pytest.fixture
@@ -241,17 +242,31 @@ def test_a_budget_is_respected_while_a_drain_moves_pods_one_after_the_other(
     everything_there["spec"]["paused"] = True
     kubectl.apply(everything_there)
     watch = kubectl.start("get", "pdb", "web", "-w", "-o", "jsonpath={.status.currentHealthy} ")
+    patience = threading.Timer(PATIENCE_SECONDS, watch.kill)
+    patience.daemon = True
+    patience.start()
     with following(watch):
         blocked = antei.kubectl("drain", node, "--timeout=3s", check=False)
         # The paused Deployment puts its replacements on the cordoned node only, so the budget of one is used up.
         assert blocked.code == 1
+        assert watch.stdout is not None
+        told = read_up_to("2 ", watch.stdout)
         watch.terminate()
-        out, _ = watch.communicate(timeout=PATIENCE_SECONDS)
-    assert min(int(number) for number in out.split()) == 2
+        told += watch.stdout.read()
+    patience.cancel()
+    assert min(int(number) for number in told.split()) == 2, (told, kubectl.get("pdb", "web"))
     kubectl("rollout", "resume", "deployment/web")
     antei.kubectl("drain", node)
     assert pods_on(kubectl, node) == []
     kubectl.rolled_out("deployment/web")
+
+
+def read_up_to(words: str, output: IO[str]) -> str:
+    """Or to the end, if they are never said."""
+    said = ""
+    while not said.endswith(words) and (more := output.read(1)):
+        said += more
+    return said
 
 
 def test_an_eviction_without_room_answers_429_and_says_why(antei: Antei, kubectl: Kubectl) -> None:

@@ -21,6 +21,8 @@ from antei.api.pods import is_ready
 from antei.runtime.simulated import ContainerProfile
 from antei.simulate.cluster import SimulatedCluster
 
+pytestmark = pytest.mark.lasts(25)
+
 WORKLOADS = """
     apiVersion: v1
     kind: Service

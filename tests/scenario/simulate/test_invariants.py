@@ -39,6 +39,8 @@ from antei.simulate.soak import Soak, shrink, soak_seed
 from antei.store import ChangeType
 from antei.store.state import Reader, State
 
+pytestmark = pytest.mark.lasts(25)
+
 SEEDS_IN_CI = 20
 MOST_SEEDS = 200
 

@@ -22,6 +22,8 @@ from antei.simulate.settings import Settings
 from antei.simulate.soak import Soak, soak, soak_seed
 from antei.simulate.sweep import sweep
 
+pytestmark = pytest.mark.lasts(25)
+
 MANIFEST = """
 apiVersion: apps/v1
 kind: Deployment

@@ -10,6 +10,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.lasts(6)
+
 RUN = Path(__file__).parents[3] / "bench/run.py"
 NAMES = ("probes", "simulated", "fleet")
 

@@ -18,6 +18,8 @@ from antei.check.report import Report, check
 from antei.check.sources import Source, items_of
 from antei.check.workload import graph_of
 
+pytestmark = pytest.mark.lasts(15)
+
 _SOUND: list[Any] = list(yaml.safe_load_all((Path(__file__).parent / "pairs/sound.yaml").read_text()))
 _RETIRED: list[Any] = list(
     yaml.safe_load_all(

@@ -8,6 +8,8 @@ import pytest
 
 from antei.simulate.loop import Deadlock, Livelock, VirtualLoop, run_virtual
 
+pytestmark = pytest.mark.lasts(10)
+
 
 async def _now() -> float:
     return asyncio.get_running_loop().time()
