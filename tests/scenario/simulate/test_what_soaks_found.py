@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from lightkube.models.apps_v1 import DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment
 from lightkube.models.core_v1 import Container, HTTPGetAction, PodSpec, PodTemplateSpec, Probe
-from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
+from lightkube.models.meta_v1 import LabelSelector, ObjectMeta, OwnerReference
 from lightkube.models.policy_v1 import PodDisruptionBudgetSpec
 from lightkube.resources.apps_v1 import Deployment, ReplicaSet
 from lightkube.resources.core_v1 import Node, Pod
@@ -294,6 +294,62 @@ def test_a_grace_period_that_is_shortened_late_counts_from_then() -> None:
     run_virtual(main())
 
 
+def test_a_budget_that_cannot_be_counted_goes_by_what_was_counted_last_for_pods_that_are_not_ready() -> None:
+    """As Kubernetes' does: a pod whose controller is gone stops the count, and it takes no heed of how old that is."""
+
+    async def main() -> None:
+        watched = _Watched(Pod)
+        cluster = watched.cluster
+        async with cluster.running(), asyncio.TaskGroup() as group:
+            tasks = watched.watchman.start(group)
+            probe = Probe(httpGet=HTTPGetAction(port=8080), periodSeconds=1, failureThreshold=1)
+            await cluster.client.create(_web(3, probe=probe))
+            await cluster.client.create(_budget(maxUnavailable=1))
+            await cluster.until(lambda: not watched.watchman.unsettled())
+            first, second, _ = (await cluster.client.list(Pod, "default")).items
+            await cluster.client.create(_stray())
+            await asyncio.sleep(5)
+            for pod in (first, second):
+                for record in cluster.runtime.running_of(uid_of(pod)):
+                    cluster.runtime.hang(record.id)
+            await asyncio.sleep(10)
+            status = (await cluster.client.get(PodDisruptionBudget, "web", "default")).status
+            assert status is not None
+            assert [condition.reason for condition in status.conditions or ()] == ["SyncFailed"]
+            assert (status.currentHealthy, status.desiredHealthy) == (3, 2)
+            await cluster.evict(first)
+            await asyncio.sleep(1)
+            assert watched.ground.broken is None
+            for task in tasks:
+                task.cancel()
+
+    SimulatedCluster(nodes=1)
+    run_virtual(main())
+
+
+def _stray() -> Pod:
+    """A pod like those of `_web` whose ReplicaSet is gone, and that stays while it is being deleted for that."""
+    owner = OwnerReference(apiVersion="apps/v1", kind="ReplicaSet", name="gone", uid="gone", controller=True)
+    metadata = ObjectMeta(
+        name="stray",
+        namespace="default",
+        labels={"app": "web"},
+        ownerReferences=[owner],
+        finalizers=["example.com/stay"],
+    )
+    spec = PodSpec(containers=[Container(name="main", image="web:1")])
+    return Pod(apiVersion="v1", kind="Pod", metadata=metadata, spec=spec)
+
+
+def _budget(**spec: Any) -> PodDisruptionBudget:
+    return PodDisruptionBudget(
+        apiVersion="policy/v1",
+        kind="PodDisruptionBudget",
+        metadata=ObjectMeta(name="web", namespace="default"),
+        spec=PodDisruptionBudgetSpec(selector=LabelSelector(matchLabels={"app": "web"}), **spec),
+    )
+
+
 def test_an_eviction_that_is_not_seen_counts_for_two_minutes_by_the_clock_on_the_wall() -> None:
     """A clock that is set forward ends them early, in Kubernetes as here: and the budget is given away once more."""
 
@@ -303,14 +359,7 @@ def test_an_eviction_that_is_not_seen_counts_for_two_minutes_by_the_clock_on_the
         async with cluster.running(), asyncio.TaskGroup() as group:
             tasks = watched.watchman.start(group)
             await cluster.client.create(_web(3))
-            await cluster.client.create(
-                PodDisruptionBudget(
-                    apiVersion="policy/v1",
-                    kind="PodDisruptionBudget",
-                    metadata=ObjectMeta(name="web", namespace="default"),
-                    spec=PodDisruptionBudgetSpec(minAvailable=2, selector=LabelSelector(matchLabels={"app": "web"})),
-                )
-            )
+            await cluster.client.create(_budget(minAvailable=2))
             await cluster.until(lambda: not watched.watchman.unsettled())
             first, second, third = (await cluster.client.list(Pod, "default")).items
             watched.controllers_see.clear()

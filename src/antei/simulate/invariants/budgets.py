@@ -16,7 +16,7 @@ from antei.api.objects import labels_of, name_of, namespace_of, uid_of
 from antei.api.selectors import selector_of
 from antei.simulate.invariants.base import Quiet
 from antei.simulate.invariants.ground import RETRY_SECONDS, Ground, Trail
-from antei.simulate.invariants.population import BUDGETS, PODS, Population, part
+from antei.simulate.invariants.population import BUDGETS, PODS, Life, Population, part
 from antei.store import Change, ChangeType
 
 __all__ = ["BudgetKept"]
@@ -82,7 +82,7 @@ class BudgetKept(Quiet):
                     *sorted(gained),
                 )
             return
-        if any(condition.reason == "SyncFailed" for condition in after.conditions or ()):
+        if _is_uncounted(new):
             if allowed:
                 self._fail(f"budget {name_of(new)} allows {allowed} and cannot be counted", name_of(new))
             return  # the rest is of when it could be counted last
@@ -139,12 +139,7 @@ class BudgetKept(Quiet):
                 since -= RETRY_SECONDS
             desired, healthy = self._least_desired(budget, since), self._population.healthy[uid]
             if not life.is_ready:
-                if budget.spec.unhealthyPodEvictionPolicy != "AlwaysAllow" and healthy.most(since) < desired:
-                    self._fail(
-                        f"pod {life.name}, which is not ready, was evicted: {healthy.most(since)} are healthy,"
-                        f" {desired} wanted",
-                        life.name,
-                    )
+                self._granted_unready(life, budget, healthy.most(since), desired)
                 continue
             noted = (budget.status.disruptedPods if budget.status is not None else None) or {}
             if life.name not in noted:
@@ -157,6 +152,26 @@ class BudgetKept(Quiet):
                     f"pod {life.name} was evicted: {left} of budget {name_of(budget)} stay healthy, {desired} must",
                     life.name,
                 )
+
+    def _granted_unready(self, life: Life, budget: Any, healthy: int, desired: int) -> None:
+        """It goes while the others are enough; and while they cannot be counted, if they were when they last could.
+
+        (EvictionREST in Kubernetes' pkg/registry/core/pod/storage/eviction.go looks at these two numbers only.)
+        """
+        if budget.spec.unhealthyPodEvictionPolicy == "AlwaysAllow":
+            return
+        if _is_uncounted(budget):
+            healthy, desired = budget.status.currentHealthy or 0, budget.status.desiredHealthy or 0
+        if healthy < desired:
+            self._fail(
+                f"pod {life.name}, which is not ready, was evicted: {healthy} are healthy, {desired} wanted", life.name
+            )
+
+
+def _is_uncounted(budget: Any) -> bool:
+    """Whether its controller said that it cannot be counted: its numbers are of when it could be last."""
+    conditions = budget.status.conditions if budget.status is not None else None
+    return any(condition.reason == "SyncFailed" for condition in conditions or ())
 
 
 def _is_evicted(pod: Any) -> bool:
