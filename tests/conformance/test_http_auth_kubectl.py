@@ -51,7 +51,7 @@ async def robot(registry: Registry, api_server: ApiServer) -> ServiceAccount:
 async def controllers(registry: Registry, api_server: ApiServer) -> AsyncIterator[None]:
     client, world = LocalClient(registry), registry.world
     informers, recorder = Informers(client), EventRecorder(client, world, "test")
-    chosen = [
+    chosen: list[Any] = [
         CertificateController(client, informers, world, api_server.authority),
         ClusterRoleAggregationController(client, informers, recorder, world),
     ]

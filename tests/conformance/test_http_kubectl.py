@@ -7,7 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -157,7 +157,7 @@ async def test_drain_evicts_and_respects_the_budget(kubectl: Kubectl) -> None:
     budget = "apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: b}\n"
     budget += "spec: {minAvailable: 1, selector: {matchLabels: {app: p}}}\n"
     await kubectl("apply", "-f", "-", stdin=f"{node}---\n{budget}---{POD}")
-    status = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    status: dict[str, Any] = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
     await kubectl("patch", "pod", "p", "--subresource=status", "--type=merge", "-p", json.dumps(status))
     # What the disruption controller would say; a budget that it has not seen yet is a 429 that clients wait for.
     counts = {"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": 1, "desiredHealthy": 1}

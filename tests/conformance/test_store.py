@@ -171,7 +171,7 @@ async def test_a_watch_tells_every_change_of_its_bucket_and_namespace_in_order(s
 
 async def test_a_watch_waits_for_the_next_change(store: Store) -> None:
     changes = store.watch(BUCKET, None, 0)
-    waiting = asyncio.ensure_future(anext(changes))  # type: ignore[arg-type]
+    waiting = asyncio.ensure_future(anext(changes))
     await asyncio.sleep(0)
     assert not waiting.done()
     await store.create(key("a"), config_map("a"))
@@ -586,9 +586,9 @@ class DurableStoreMachine(StoreMachine):
         return self.opened_at
 
 
-class TestMemoryStoreAgainstAModel(StoreMachine.TestCase):  # type: ignore[misc, name-defined]
+class TestMemoryStoreAgainstAModel(StoreMachine.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
-class TestSqliteStoreAgainstAModel(DurableStoreMachine.TestCase):  # type: ignore[misc, name-defined]
+class TestSqliteStoreAgainstAModel(DurableStoreMachine.TestCase):  # type: ignore[misc, valid-type]
     settings = settings(max_examples=15, stateful_step_count=30, deadline=None)

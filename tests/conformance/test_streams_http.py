@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import aiohttp.web
 import pytest
+import yarl
 from aiohttp import WSMsgType
 from lightkube.models.core_v1 import Container, ContainerPort, PodSpec, PodStatus
 from lightkube.models.meta_v1 import ObjectMeta
@@ -601,7 +602,7 @@ async def test_a_request_goes_through_with_its_path_query_and_body(http_api: Any
     body = bytes(5_000_000)  # more than an object may have
     headers = {"X-Client": "1", "Connection": "keep-alive, X-Hop", "X-Hop": "1"}
     path = f"{POD}:echo/proxy/a%2Fb/../c?d=e%20f"
-    url = aiohttp.client.URL(http_api.server.url + path, encoded=True)
+    url = yarl.URL(http_api.server.url + path, encoded=True)
     async with http_api.session.post(url, data=io.BytesIO(body), headers=headers) as response:
         assert (response.status, await response.read(), response.headers["X-Mine"]) == (218, b"got 5000000", "1")
         assert len(response.headers.getall("Date")) == 1
@@ -640,7 +641,7 @@ UNREACHABLE = {
 async def test_what_cannot_be_reached_is_a_status(
     http_api: Any, web: list[Any], path: str, code: int, message: str
 ) -> None:
-    async with http_api.session.get(aiohttp.client.URL(http_api.server.url + path, encoded=True)) as response:
+    async with http_api.session.get(yarl.URL(http_api.server.url + path, encoded=True)) as response:
         status = await response.json()
         assert (response.status, status["kind"]) == (code, "Status")
         assert message in status["message"]

@@ -315,7 +315,7 @@ async def test_nothing_is_left_open(make: Make, tmp_path: Path) -> None:
 def test_a_simulated_command_answers_when_it_ends() -> None:
     async def scenario() -> None:
         runtime = SimulatedRuntime(virtual_world(7))
-        answers = {("a",): ExecAnswer(3, b"out", 5), ("b",): ExecAnswer(0, b"", 60)}
+        answers: dict[tuple[str, ...], ExecAnswer] = {("a",): ExecAnswer(3, b"out", 5), ("b",): ExecAnswer(0, b"", 60)}
         runtime.set_profile("i", ContainerProfile(exec=answers))
         sandbox = await runtime.create_sandbox(SandboxSpec("uid-1", "default", "web-0", "web-0", Path()))
         record = await runtime.start(ContainerSpec(sandbox.id, "main", 0, "i"))

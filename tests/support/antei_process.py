@@ -72,7 +72,7 @@ def old_kubectl_binary() -> str:
     return found
 
 
-def until(what: str, look: Callable[[], T], limit_seconds: float = PATIENCE_SECONDS) -> T:
+def until(what: str, look: Callable[[], T | None], limit_seconds: float = PATIENCE_SECONDS) -> T:
     """Polls until `look` finds something that is true, and returns it; its AssertionErrors mean "not yet"."""
     deadline = time.monotonic() + limit_seconds
     while True:

@@ -23,6 +23,7 @@ from schemathesis.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from schemathesis.core.result import Err, Ok
 
 __all__ = ["CHECKS", "SAMPLES", "Asked", "ask", "operations", "requests_of"]
 
@@ -116,7 +117,9 @@ def operations(documents: Mapping[str, Mapping[str, Any]]) -> list[Asked]:
     found = []
     for document in documents.values():
         loaded = schemathesis.openapi.from_dict(dict(document))
-        mine = [result.ok() for result in loaded.get_all_operations()]
+        results = list(loaded.get_all_operations())
+        assert not [result.err() for result in results if isinstance(result, Err)]
+        mine = [result.ok() for result in results if isinstance(result, Ok)]
         by_place = {(operation.path, operation.method.lower()): operation for operation in mine}
         for operation in mine:
             if operation.path.rstrip("/").rpartition("/")[2] in _STREAMS or "/proxy/" in operation.path:
@@ -149,7 +152,7 @@ def _cases(draw: st.DrawFn, asked: Asked, mode: GenerationMode) -> Any:
     _adjust_query(draw, case)
     if isinstance(case.body, dict) and draw(_MOSTLY):
         body = {**case.body, **_identity(draw, operation, case.body, parameters)}
-        valid = SAMPLES.get((body.get("apiVersion"), body.get("kind")))
+        valid = SAMPLES.get((str(body.get("apiVersion")), str(body.get("kind"))))
         case.body = _mixed(draw, valid, body) if valid is not None and draw(_MOSTLY) else body
     return case
 
@@ -215,7 +218,8 @@ async def ask(application: Any, case: Any, token: str) -> Any:
     ).prepare()
     prepared.headers["Authorization"] = f"Bearer {token}"
     body = prepared.body or b""
-    body = body.encode() if isinstance(body, str) else bytes(body)
+    assert isinstance(body, str | bytes)
+    body = body.encode() if isinstance(body, str) else body
     parts = urlsplit(str(prepared.url))
     scope = {
         "type": "http",

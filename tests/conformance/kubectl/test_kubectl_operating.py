@@ -221,7 +221,8 @@ def test_a_drain_waits_for_the_budget(antei: Antei, kubectl: Kubectl, node: str)
     assert pods_on(kubectl, node) == [before]
     with following(antei.kubectl_started("drain", node)) as drain:
         assert drain.stderr is not None
-        until("the drain is refused", lambda: "disruption budget" in drain.stderr.readline())
+        told = drain.stderr
+        until("the drain is refused", lambda: "disruption budget" in told.readline())
         # Another replica elsewhere makes room: the same drain then goes through.
         kubectl("patch", "deployment", "web", "-p", '{"spec": {"template": {"spec": {"nodeSelector": null}}}}')
         out, err = drain.communicate(timeout=PATIENCE_SECONDS)

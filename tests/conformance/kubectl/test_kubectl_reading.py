@@ -6,7 +6,7 @@ import json
 import re
 import select
 from itertools import count
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import yaml
@@ -107,7 +107,8 @@ def test_get_watches(kubectl: Kubectl) -> None:
     assert statuses[-1][1] in ("Terminating", "Completed")
     with following(kubectl.start("get", "configmaps", "--watch-only", "--output-watch-events")) as process:
         assert process.stdout is not None
-        until("the watch is there", lambda: kubectl.apply(_stamped("late")) and _readable(process.stdout))
+        told = process.stdout
+        until("the watch is there", lambda: kubectl.apply(_stamped("late")) and _readable(told))
         assert process.stdout.readline().split() == ["EVENT", "NAME", "DATA", "AGE"]
         assert process.stdout.readline().split()[:3] in (["ADDED", "late", "1"], ["MODIFIED", "late", "1"])
 
@@ -120,7 +121,7 @@ def _stamped(name: str) -> dict[str, Any]:
     return config_map(name, number=str(next(_NUMBERS)))
 
 
-def _readable(stream: object) -> bool:
+def _readable(stream: IO[str]) -> bool:
     return bool(select.select([stream], [], [], 0.2)[0])
 
 

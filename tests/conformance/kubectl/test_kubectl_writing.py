@@ -300,7 +300,7 @@ def test_delete_waits_for_a_graceful_end(kubectl: Kubectl) -> None:
 
 
 def test_delete_may_shorten_the_grace_period_and_skip_it(kubectl: Kubectl) -> None:
-    deaf = {"image": "sh", "args": ["trap '' TERM; while :; do sleep 0.05; done"]}
+    deaf: dict[str, Any] = {"image": "sh", "args": ["trap '' TERM; while :; do sleep 0.05; done"]}
     kubectl.apply(pod("deaf", **deaf, terminationGracePeriodSeconds=3600), pod("gone", **deaf))
     kubectl.wait("condition=Ready", "pod/deaf", "pod/gone")
     kubectl("delete", "pod", "deaf", "--wait=false")

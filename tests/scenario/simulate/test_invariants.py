@@ -71,7 +71,7 @@ def rounding_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def one_pod_too_many(patch: pytest.MonkeyPatch) -> None:
-    plan = antei.control.replicaset.controller.plan
+    plan = vars(antei.control.replicaset.controller)["plan"]
 
     def wrong(snapshot: Any, now: Any) -> Any:
         planned = plan(snapshot, now)
@@ -105,6 +105,7 @@ def serving_those_that_go(patch: pytest.MonkeyPatch) -> None:
 
     def wrong(service: Any, pod: Any, zone: Any) -> Any:
         endpoint = endpoint_of(service, pod, zone)
+        assert endpoint.conditions is not None
         return replace(endpoint, conditions=replace(endpoint.conditions, ready=endpoint.conditions.serving))
 
     patch.setattr(antei.control.endpointslice, "endpoint_of", wrong)
@@ -118,7 +119,7 @@ def adopting_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 def deleting_without_grace(patch: pytest.MonkeyPatch) -> None:
-    plan_deletion = antei.server.registry.deleting.plan_deletion
+    plan_deletion = vars(antei.server.registry.deleting)["plan_deletion"]
 
     def wrong(strategy: Any, current: Any, *rest: Any) -> Any:
         planned = plan_deletion(strategy, current, *rest)
@@ -128,14 +129,14 @@ def deleting_without_grace(patch: pytest.MonkeyPatch) -> None:
 
 
 def half_the_grace(patch: pytest.MonkeyPatch) -> None:
-    grace_for_deletion = antei.node.pod_worker.grace_for_deletion
+    grace_for_deletion = vars(antei.node.pod_worker)["grace_for_deletion"]
     patch.setattr(
         antei.node.pod_worker, "grace_for_deletion", lambda spec, seconds: grace_for_deletion(spec, seconds) / 2
     )
 
 
 def half_the_backoff(patch: pytest.MonkeyPatch) -> None:
-    restart_delay = antei.node.container.restart_delay
+    restart_delay = vars(antei.node.container)["restart_delay"]
     patch.setattr(antei.node.container, "restart_delay", lambda backoff, ended: restart_delay(backoff, ended) / 2)
 
 
@@ -205,7 +206,7 @@ def garbage_that_stays(patch: pytest.MonkeyPatch) -> None:
 
 
 def daemons_that_spare_a_node(patch: pytest.MonkeyPatch) -> None:
-    fit_of = antei.control.daemonset.plan.fit_of
+    fit_of = vars(antei.control.daemonset.plan)["fit_of"]
 
     def wrong(daemon_set: Any, node: Any) -> Any:
         return Fit(False, False) if node.metadata.name == "node-3" else fit_of(daemon_set, node)
@@ -235,12 +236,12 @@ def recreating_at_once(patch: pytest.MonkeyPatch) -> None:
 
 
 def deleting_the_ready_first(patch: pytest.MonkeyPatch) -> None:
-    in_order = antei.control.replicaset.plan.in_deletion_order
+    in_order = vars(antei.control.replicaset.plan)["in_deletion_order"]
     patch.setattr(antei.control.replicaset.plan, "in_deletion_order", lambda *given: in_order(*given)[::-1])
 
 
 def available_as_soon_as_ready(patch: pytest.MonkeyPatch) -> None:
-    count = antei.control.replicaset.controller.count_pods
+    count = vars(antei.control.replicaset.controller)["count_pods"]
     patch.setattr(
         antei.control.replicaset.controller,
         "count_pods",
@@ -267,7 +268,7 @@ def shares_of_too_much(patch: pytest.MonkeyPatch) -> None:
 
 
 def budgets_that_round_down(patch: pytest.MonkeyPatch) -> None:
-    count = antei.control.disruption.count
+    count = vars(antei.control.disruption)["count"]
 
     def wrong(*given: Any) -> Any:
         counted = count(*given)
@@ -296,12 +297,12 @@ def the_first_ordinal_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def restarts_that_dawdle(patch: pytest.MonkeyPatch) -> None:
-    restart_delay = antei.node.container.restart_delay
+    restart_delay = vars(antei.node.container)["restart_delay"]
     patch.setattr(antei.node.container, "restart_delay", lambda backoff, ended: restart_delay(backoff, ended) * 2)
 
 
 def twice_the_grace(patch: pytest.MonkeyPatch) -> None:
-    grace_for_deletion = antei.node.pod_worker.grace_for_deletion
+    grace_for_deletion = vars(antei.node.pod_worker)["grace_for_deletion"]
     patch.setattr(
         antei.node.pod_worker, "grace_for_deletion", lambda spec, seconds: grace_for_deletion(spec, seconds) * 2
     )

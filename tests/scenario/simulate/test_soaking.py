@@ -31,7 +31,7 @@ def test_seeds_that_hold_are_counted(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_broken_rule_is_told_with_its_last_events_and_the_fewest_faults(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    right = antei.node.pod_worker.grace_for_deletion
+    right = vars(antei.node.pod_worker)["grace_for_deletion"]
     monkeypatch.setattr(antei.node.pod_worker, "grace_for_deletion", lambda spec, seconds: right(spec, seconds) / 2)
     assert soaking.main(["--seeds", "1", "--workers", "1"]) == 1
     said = capsys.readouterr().err
