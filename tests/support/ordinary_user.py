@@ -1,8 +1,9 @@
-"""Run as root: `python ordinary_user.py [--netns NAME] [--file SHOWN=FILE]... [--user] COMMAND...`
+"""Run as root: `python ordinary_user.py [OPTION]... COMMAND...`
 
-Runs a command as a machine of its own would: with a network namespace as its network, files laid over the machine's,
-and with --user as a user whom the machine does not have, with subordinate ids, without any privilege. Nothing of the
-machine is changed: all of it is in a mount namespace that ends with the command and what it leaves running.
+Runs a command as a machine of its own would: with a network namespace as its network, files laid over the machine's, in
+control groups of its own, and with --user as a user whom the machine does not have, with subordinate ids, without any
+privilege. Nothing of the machine is changed: all of it is in a mount namespace that ends with the command and what it
+leaves running.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ UID = 54321
 SUBORDINATE = 3_000_000
 _NAME = "visitor"
 _MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_MNT_DETACH = 2
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -28,14 +30,21 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--netns")
     parser.add_argument("--file", action="append", default=[])
+    parser.add_argument("--group", action="append", default=[], type=Path, help="a control group to run in")
+    parser.add_argument("--unified", action="store_true", help="control groups of version 2 are all there are")
     parser.add_argument("--user", type=Path, help="their home")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     given = parser.parse_args()
     if given.netns:
         with open(f"/run/netns/{given.netns}") as namespace:
             checked(_LIBC.setns(namespace.fileno(), _CLONE_NEWNET), "setns")
+    for group in given.group:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
     checked(_LIBC.unshare(_CLONE_NEWNS), "unshare")
     mount("none", "/", _MS_REC | _MS_PRIVATE)
+    if given.unified:
+        checked(_LIBC.umount2(b"/sys/fs/cgroup", _MNT_DETACH), "umount")
+        checked(_LIBC.mount(b"none", b"/sys/fs/cgroup", b"cgroup2", 0, None), "mount cgroup2")
     for pair in given.file:
         shown, _, file = pair.partition("=")
         mount(file, os.path.realpath(shown), _MS_BIND)

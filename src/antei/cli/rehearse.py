@@ -210,7 +210,7 @@ def rehearse(
         _list(console)
         return
     is_remote = context is not None or kubeconfig is not None
-    notes = () if is_remote else own_namespaces()
+    notes = () if is_remote else own_namespaces(with_control_groups=True)
     journals = default_directory().absolute() / "rehearsals"
     if undo_only:
         sys.exit(_run(undo_interrupted(journals, console)))

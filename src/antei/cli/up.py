@@ -109,7 +109,7 @@ def up(
         raise click.UsageError("--audit-policy says what is written to --audit-log, which is missing")
     if ephemeral and detach:
         raise click.UsageError("--ephemeral ends with the command, --detach outlives it: choose one")
-    notes = own_namespaces()
+    notes = own_namespaces(with_control_groups=True)
     console = new_console()
     try:
         documents = _read(paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,21 @@ from antei.runtime.images import ImageStore, default_images_directory
 from antei.runtime.mixed import MixedRuntime
 from antei.runtime.oci import Machine, OciRuntime, detect_machine
 from antei.runtime.process import ProcessRuntime, detect
+from antei.runtime.process.cgroups import Cgroups
 from antei.world import World
+from antei.world.control_groups import Bases, find_bases
 from antei.world.own_namespaces import is_own
 
-__all__ = ["ChosenRuntime", "choose_runtime", "runtime_of_leftovers"]
+__all__ = ["ChosenRuntime", "choose_runtime", "not_limited", "runtime_of_leftovers"]
 
 _log = logging.getLogger(__name__)
-_NO_LIMITS = "limits of memory, CPU and processes are not enforced: no control groups are yours; run antei as root"
+_LIMITED = {"memory": "memory", "cpu": "CPU", "pids": "processes"}
+_SYSTEMD = Path("/run/systemd/system")
+_REMEDIES = {
+    "session": 'as root write "[Service]", "Delegate=cpu memory pids" to'
+    " /etc/systemd/system/user@.service.d/antei.conf, and log in anew",
+    "groups": "have root make groups that are yours and start antei in them (docs/limits.md), or run it as root",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ async def choose_runtime(
     notes: tuple[str, ...]
     if wanted == "oci":
         _log.info("runtime: oci (asked for)")
-        notes = (_NO_LIMITS,) if is_own() and not machine.controllers.names else ()
+        notes = not_limited(machine.controllers.names, await asyncio.to_thread(find_bases))
         return ChosenRuntime(oci, True, notes, store)
     process = ProcessRuntime(
         world,
@@ -63,14 +72,27 @@ async def choose_runtime(
     notes = ()
     if not capabilities.namespaces:
         notes = (f"containers are {capabilities.summary()}: {'; '.join(capabilities.refusals)}",)
+    groups = capabilities.cgroups or Cgroups(None, None)
+    of_mapped = {name for name, group in (("memory", groups.memory), ("cpu", groups.cpu), ("pids", True)) if group}
+    is_mixed = wanted == "auto" and not machine.refusal
+    notes += not_limited(machine.controllers.names if is_mixed else of_mapped, await asyncio.to_thread(find_bases))
     own = await asyncio.to_thread(is_own)
-    if own and capabilities.cgroups is None:
-        notes += (_NO_LIMITS,)
     if own and wanted == "auto" and machine.refusal:
         notes += (f"only images of an image map run: {machine.refusal}",)
-    if wanted == "auto" and not machine.refusal:
+    if is_mixed:
         return ChosenRuntime(MixedRuntime(world, process, oci, image_map), capabilities.namespaces, notes, store)
     return ChosenRuntime(process, capabilities.namespaces, notes)
+
+
+def not_limited(controllers: Collection[str], bases: Bases) -> tuple[str, ...]:
+    """What an ordinary user who has these controllers is told at the start: a sentence, or nothing."""
+    lost = [name for controller, name in _LIMITED.items() if controller not in controllers]
+    if not lost or not bases.is_delegated:
+        return ()
+    *most, last = lost
+    named = f"{', '.join(most)} and {last}" if most else last
+    remedy = _REMEDIES["session" if bases.is_unified and _SYSTEMD.is_dir() else "groups"]
+    return (f"limits of {named} are not enforced: no control groups for that are delegated to you; {remedy}",)
 
 
 async def runtime_of_leftovers(world: World, directory: Path, image_map: ImageMap) -> Runtime:

@@ -12,8 +12,9 @@ from antei.runtime import ContainerSpec, Device, Limits, Mount, Security, StartE
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig, machine_architecture
 from antei.runtime.images.inside import Identity
-from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
+from antei.runtime.oci.cgroups import Controllers, resources
 from antei.runtime.oci.config import Joined, block_device, container_config, environment, program
+from antei.runtime.oci.pod_groups import Place
 from antei.runtime.oci.seccomp import default_seccomp, seccomp_of
 from antei.runtime.oci.users import first_id, pod_users, remove_other_users, remove_pod_users
 
@@ -32,7 +33,7 @@ def config(spec: ContainerSpec, joined: Joined = JOINED, image: ImageConfig = IM
         joined,
         Identity(1000, 50, (7,)),
         rootfs=Path("/r"),
-        cgroup="/antei/x",
+        place=Place("/antei/x"),
         held=HELD,
         resources={},
         seccomp={"defaultAction": "SCMP_ACT_ERRNO"},
@@ -171,20 +172,6 @@ def test_only_what_the_machine_can_limit_is_limited(unified: bool) -> None:
     assert every["pids"] == {"limit": 9}
     assert every.get("unified") == ({"memory.oom.group": "1"} if unified else None)
     assert limits(Controllers(unified, frozenset())).keys() == {"devices"}
-
-
-def test_control_groups_of_either_version_are_found_by_trying(tmp_path: Path) -> None:
-    for name in ("memory", "cpu"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "cgroup.procs").touch()
-        (tmp_path / name / "antei").mkdir()
-        (tmp_path / name / "antei/cgroup.procs").touch()
-    (tmp_path / "memory/memory.memsw.limit_in_bytes").touch()
-    assert find_controllers(tmp_path) == Controllers(False, frozenset({"memory", "cpu"}), swap=True)
-    unified = tmp_path / "unified"
-    (unified / "antei").mkdir(parents=True)
-    (unified / "cgroup.controllers").write_text("cpu memory\n")
-    assert find_controllers(unified).is_unified
 
 
 def test_a_score_a_device_and_a_mount_that_runs_nothing() -> None:

@@ -10,6 +10,7 @@ from antei.runtime.process.cgroups import (
     oom_kills,
     remove_groups,
 )
+from antei.world.control_groups import top_bases
 
 
 def group_with(directory: Path, *files: str) -> Path:
@@ -40,7 +41,7 @@ def test_limits_are_written_in_the_words_of_version_2(tmp_path: Path) -> None:
 def test_without_limits_or_groups_nothing_is_made(tmp_path: Path) -> None:
     assert limit_container(None, "c1", 1, 1) == []
     assert limit_container(Cgroups(tmp_path, tmp_path), "c1", None, None) == []
-    assert limit_container(Cgroups(tmp_path / "none", None), "c1", 1, None) == []
+    assert limit_container(Cgroups(tmp_path / "no/antei", None), "c1", 1, None) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -54,13 +55,14 @@ def test_kills_for_want_of_memory_are_counted_in_both_versions(tmp_path: Path) -
 
 
 def test_groups_are_found_where_they_can_be_made(tmp_path: Path) -> None:
-    assert find_cgroups(tmp_path) is None
+    assert find_cgroups(top_bases(tmp_path)) is None
     group_with(tmp_path / "memory/antei", "cgroup.procs")
     (tmp_path / "memory/cgroup.procs").write_text("")
-    assert find_cgroups(tmp_path) == Cgroups(tmp_path / "memory/antei", None)
-    unified = group_with(tmp_path / "unified", "cgroup.controllers", "cgroup.procs")
-    group_with(unified / "antei", "cgroup.procs", "cgroup.subtree_control")
-    assert find_cgroups(unified) == Cgroups(unified / "antei", unified / "antei") or find_cgroups(unified) is None
+    assert find_cgroups(top_bases(tmp_path)) == Cgroups(tmp_path / "memory/antei", None)
+
+
+def test_a_group_that_another_antei_has_removed_is_made_again(tmp_path: Path) -> None:
+    assert limit_container(Cgroups(tmp_path / "antei", None), "c1", 1, None) == [tmp_path / "antei/c1"]
 
 
 def test_limits_are_changed_in_the_groups_that_a_container_is_in(tmp_path: Path) -> None:

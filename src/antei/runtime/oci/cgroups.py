@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,20 @@ from typing import Any
 from antei.runtime import Limits
 from antei.runtime.process.processes import Process, identify
 from antei.runtime.usage import Usage
+from antei.world.control_groups import GROUP, Bases, find_bases, hierarchies_of, own_groups
 
 __all__ = [
     "Controllers",
     "find_controllers",
     "groups_of",
     "members",
+    "not_enforced",
     "resources",
-    "unlimited",
     "update_options",
     "usage_of",
 ]
 
-_ROOT = Path("/sys/fs/cgroup")
-_PARENT = "antei"
+_UNIFIED = Path("/sys/fs/cgroup")
 _WANTED = ("memory", "cpu", "pids", "freezer", "devices")
 _PERIOD_MICROSECONDS = 100_000  # the kubelet's default cpu-cfs-quota-period
 _LEAST_QUOTA_MICROSECONDS = 1_000
@@ -34,24 +34,43 @@ _LEAST_SHARES, _MOST_SHARES = 2, 262_144
 
 @dataclass(frozen=True, slots=True)
 class Controllers:
-    """Those that containers can be limited by; `swap`: memory limits include swap."""
+    """Those that containers can be limited by; `swap`: memory limits include swap.
+
+    own: antei's group in each hierarchy, those of pods and containers are in them. path: how runc is told of them,
+    which is relative to those that it is started in, or not; None: it is not told, and makes its own below those.
+    """
 
     is_unified: bool
     names: frozenset[str]
     swap: bool = False
+    own: tuple[Path, ...] = ()
+    path: str | None = f"/{GROUP}"
 
 
-def find_controllers(root: Path = _ROOT) -> Controllers:
-    """Tries each by making antei's own group, in which runc makes one for each container."""
-    if (root / "cgroup.controllers").exists():
-        own = root / _PARENT
-        with contextlib.suppress(OSError):
-            own.mkdir(exist_ok=True)
-        enabled = [name for name in _WANTED if _enable(root, name)]
-        return Controllers(True, frozenset(enabled), swap=(own / "memory.swap.max").exists())
-    usable = [name for name in _WANTED if _can_make(root / name)]
-    swap = (root / "memory" / "memory.memsw.limit_in_bytes").exists()
-    return Controllers(False, frozenset(usable), swap)
+def find_controllers(bases: Bases | None = None) -> Controllers:
+    """Tries each by making antei's own group.
+
+    Of several hierarchies an ordinary user may have some only: told of a path, runc insists on having a group in each
+    of them (libcontainer/cgroups/fs/fs.go, Apply). Without one it is started in antei's groups; not in those of pods,
+    for it would need more than many of them may have.
+    """
+    bases = find_bases() if bases is None else bases
+    groups = own_groups(bases)
+    memory = groups.get("memory")
+    limit_with_swap = "memory.swap.max" if bases.is_unified else "memory.memsw.limit_in_bytes"
+    where = memory if bases.is_unified else bases.directories.get("memory")
+    path: str | None = f"/{GROUP}"
+    if bases.is_delegated and bases.is_unified:
+        path = next(map(_path_of, groups.values()), None)
+    elif bases.is_delegated:
+        path = GROUP if bases.is_whole else None
+    return Controllers(
+        bases.is_unified,
+        frozenset(groups) & frozenset(_WANTED),
+        swap=where is not None and (where / limit_with_swap).exists(),
+        own=tuple(sorted(set(groups.values()))),
+        path=path,
+    )
 
 
 def resources(
@@ -91,21 +110,12 @@ def update_options(controllers: Controllers, limits: Limits) -> list[str]:
     return options
 
 
-def groups_of(pid: int, root: Path = _ROOT) -> tuple[str, ...]:
-    """The directories of the groups a process is in; the named hierarchies of version 1 are left out."""
-    try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
-    except OSError:
-        return ()
-    found = []
-    for line in lines:
-        _, names, path = line.split(":", 2)
-        if path == "/":
-            continue
-        directory = root / names if names else root
-        if (directory / path.lstrip("/")).is_dir() and not names.startswith("name="):
-            found.append(str(directory / path.lstrip("/")))
-    return tuple(found)
+def groups_of(pid: int, container_id: str) -> tuple[str, ...]:
+    """The directories of the container's groups, by any of its processes: runc calls them as it calls the container.
+
+    What else the process is in, may be antei's or anybody's.
+    """
+    return tuple(str(each.group) for each in hierarchies_of(pid) if each.group.name.startswith(container_id[:32]))
 
 
 def members(groups: Iterable[str]) -> list[Process]:
@@ -120,9 +130,17 @@ def members(groups: Iterable[str]) -> list[Process]:
     return [process for pid in pids if (process := identify(pid)) is not None]
 
 
-def unlimited(controllers: Controllers, limits: Mapping[str, bool]) -> Sequence[str]:
-    """Which of the limits that are asked for cannot be set."""
-    return [name for name, is_asked in limits.items() if is_asked and name not in controllers.names]
+def not_enforced(controllers: Controllers, limits: Limits, of_pod: Limits) -> list[str]:
+    """Which limits of a container, and of its pod as a whole, are asked for and cannot be set: a sentence each."""
+    messages = []
+    for field, asked in (("spec.resources", of_pod), ("resources", limits)):
+        for name, amount in (("memory", asked.memory_bytes), ("cpu", asked.cpu_millis)):
+            why = "" if name in controllers.names else f"antei has no {name} cgroup"
+            if not why and asked is of_pod and controllers.path is None:
+                why = "antei lacks a group in some hierarchy of version 1"
+            if amount is not None and why:
+                messages.append(f"{field}.limits.{name}: counted by the scheduler, not enforced: {why}")
+    return messages
 
 
 def usage_of(containers: Mapping[str, Iterable[str]]) -> dict[str, Usage]:
@@ -152,21 +170,6 @@ def _number(path: Path, factor: float, otherwise: float | None, key: str = "") -
         return otherwise
 
 
-def _enable(root: Path, controller: str) -> bool:
-    for group in (root, root / _PARENT):
-        with contextlib.suppress(OSError):
-            (group / "cgroup.subtree_control").write_text(f"+{controller}")
-    try:
-        return controller in (root / _PARENT / "cgroup.subtree_control").read_text().split()
-    except OSError:
-        return False
-
-
-def _can_make(controller: Path) -> bool:
-    if not (controller / "cgroup.procs").exists():
-        return False
-    try:
-        (controller / _PARENT).mkdir(exist_ok=True)
-    except OSError:
-        return False
-    return os.access(controller / _PARENT / "cgroup.procs", os.W_OK)
+def _path_of(group: Path) -> str:
+    """As runc has it: below where version 2 is mounted for sure."""
+    return f"/{group.relative_to(_UNIFIED)}"

@@ -17,6 +17,7 @@ from antei.runtime import ContainerSpec, Device, Mount, StartError
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig
 from antei.runtime.images.inside import Identity
+from antei.runtime.oci.pod_groups import Place
 from antei.runtime.oci.users import user_mappings
 
 __all__ = ["Joined", "allowed", "block_device", "container_config", "environment", "host_devices", "program"]
@@ -75,7 +76,7 @@ def container_config(
     identity: Identity,
     *,
     rootfs: Path,
-    cgroup: str | None,
+    place: Place,
     held: Sequence[str],
     resources: Mapping[str, Any],
     seccomp: Mapping[str, Any] | None,
@@ -83,7 +84,7 @@ def container_config(
     volumes: Sequence[Mount] = (),
     oom_score: int | None = None,
 ) -> dict[str, Any]:
-    """Raises StartError for what no container can be made of. `cgroup` None: it stays in the groups of antei."""
+    """Raises StartError for what no container can be made of."""
     argv = program(spec, image)
     if not argv:
         raise StartError("CreateContainerError", "no command specified: neither the container nor its image has one")
@@ -91,7 +92,7 @@ def container_config(
     groups = dict.fromkeys((identity.gid, *identity.groups, *spec.security.supplemental_groups))
     mounts = [*_file_systems(spec, joined), *_binds(spec, joined, volumes)]
     linux: dict[str, Any] = {
-        **({"cgroupsPath": cgroup} if cgroup is not None else {}),
+        **place.config,
         "namespaces": _namespaces(joined),
         "resources": resources,
         "devices": list(devices),

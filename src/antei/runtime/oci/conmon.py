@@ -50,12 +50,12 @@ class Runc:
     def command(self, *arguments: str) -> list[str]:
         return [self.program, "--root", str(self.state), *arguments]
 
-    def run(self, *arguments: str) -> str:
-        """What it complained of; empty when it succeeded."""
+    def run(self, *arguments: str, before: Sequence[str] = ()) -> str:
+        """What it complained of; empty when it succeeded. `before`: words before the command, that run it."""
         with tempfile.TemporaryFile() as said:  # no pipe: a container that is left running would hold it open
             try:
                 done = subprocess.run(
-                    self.command(*arguments),
+                    [*before, *self.command(*arguments)],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=said,
@@ -82,12 +82,16 @@ def run_bundle(
     container_id: str,
     bundle: Path,
     log_path: str,
+    before: Sequence[str] = (),
     *,
     tty: bool = False,
     stdin: bool = False,
     stdin_once: bool = False,
 ) -> Started:
-    """Creates and starts the container; raises StartError, and then runc and conmon have nothing of it left."""
+    """Creates and starts the container; raises StartError, and then runc and conmon have nothing of it left.
+
+    `before`: words before conmon's command, that run it.
+    """
     for name in ("exits", "persist"):
         (bundle / name).mkdir()
     reader, writer = os.pipe()
@@ -98,9 +102,8 @@ def run_bundle(
         try:
             # Times in the log are compared as text: UTC.
             env = {"_OCI_SYNCPIPE": "3", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)}
-            launcher = spawn(
-                _command(runc, container_id, bundle, log_path, tty=tty, stdin=stdin, stdin_once=stdin_once), env, files
-            )
+            command = _command(runc, container_id, bundle, log_path, tty=tty, stdin=stdin, stdin_once=stdin_once)
+            launcher = spawn([*before, *command], env, files)
         finally:
             os.close(writer)
         try:
@@ -112,7 +115,7 @@ def run_bundle(
     monitor = identified(bundle / "conmon.pid")
     if failure is None:
         main = identified(bundle / "pid")
-        groups = () if main is None else groups_of(main.pid)  # while it waits: it may end as soon as it has begun
+        groups = () if main is None else groups_of(main.pid, container_id)  # while it waits: it may soon end
         said = _begin(runc, container_id, main)
         if not said:
             return Started(monitor, main, groups)

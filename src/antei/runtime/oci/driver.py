@@ -27,7 +27,7 @@ from antei.runtime import (
 )
 from antei.runtime.images import FoundImage, ImageStore
 from antei.runtime.oci.attached import open_attached
-from antei.runtime.oci.cgroups import unlimited, update_options, usage_of
+from antei.runtime.oci.cgroups import not_enforced, update_options, usage_of
 from antei.runtime.oci.commands import exec_in, open_in
 from antei.runtime.oci.conmon import PATIENCE_SECONDS, Runc
 from antei.runtime.oci.ending import clear_away, signal_all, write_end
@@ -139,21 +139,11 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
 
     async def unsupported(self, spec: ContainerSpec) -> list[str]:
         machine, _ = await self._opened()
-        asked = {"memory": spec.memory_limit_bytes is not None, "cpu": spec.cpu_limit_millis is not None}
-        missing = unlimited(machine.controllers, asked)
         sandbox = self._sandboxes.get(spec.sandbox_id)
-        together = sandbox.limits if sandbox is not None else Limits()
-        asked = {"memory": together.memory_bytes is not None, "cpu": together.cpu_millis is not None}
-        messages = [
-            f"spec.resources.limits.{name}: counted by the scheduler, not enforced: this machine has no {name} cgroup"
-            for name in unlimited(machine.controllers, asked)
-        ]
+        limits = Limits(spec.memory_limit_bytes, spec.cpu_limit_millis)
+        messages = not_enforced(machine.controllers, limits, sandbox.limits if sandbox is not None else Limits())
         if spec.target and self._target_of(spec) is None:
             messages.append(f"targetContainerName: {spec.target} does not run as a real container")
-        messages += [
-            f"resources.limits.{name}: counted by the scheduler, not enforced: this machine has no {name} cgroup"
-            for name in missing
-        ]
         messages += [f"{field}: not there" for field in spec.security.others]
         if spec.security.seccomp == "RuntimeDefault" and not spec.privileged and not DEFAULT_PROFILE.exists():
             package = "package golang-github-containers-common"
@@ -219,8 +209,10 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
         await self._opened()
         running = [run.stored for run in self._runs.values() if not run.ended.is_set()]
         groups = {stored.record.id: stored.groups for stored in running if stored.groups}
-        roots = {stored.record.id: stored.main.pid for stored in running if not stored.groups and stored.main}
         of_groups = await asyncio.to_thread(usage_of, groups) if groups else {}
+        # Of a container without groups, or with some only, its processes tell.
+        without = [stored for stored in running if stored.record.id not in of_groups]
+        roots = {stored.record.id: stored.main.pid for stored in without if stored.main}
         return of_groups | (await asyncio.to_thread(usage_of_trees, roots) if roots else {})
 
     async def aclose(self) -> None:

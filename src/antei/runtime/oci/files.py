@@ -22,7 +22,7 @@ from antei.runtime.oci.conmon import Runc, run_bundle
 from antei.runtime.oci.kernel import MAPPED_IDS, make_namespaces
 from antei.runtime.oci.machine import Machine
 from antei.runtime.oci.pause import PauseFailure, start_pause
-from antei.runtime.oci.pod_groups import group_of, make_pod_group, remove_pod_group
+from antei.runtime.oci.pod_groups import Place, make_pod_group, place_of, remove_pod_group
 from antei.runtime.oci.seccomp import seccomp_of
 from antei.runtime.oci.state import StoredContainer, StoredSandbox, write
 from antei.runtime.oci.users import MappedView, pod_users, remove_view
@@ -72,8 +72,8 @@ def make_sandbox(directory: Path, sandbox: Sandbox, spec: SandboxSpec, users: Pa
 
 def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Runc) -> config.Joined:
     """What containers of the pod join; made where it is missing, as after a start of the machine. Raises OSError."""
-    if _pod_group(stored) and machine.controllers.names:
-        make_pod_group(stored.sandbox.id, stored.limits, machine.controllers)
+    if _pod_group(stored) and machine.controllers.names and machine.controllers.path is not None:
+        make_pod_group(directory, stored.limits, machine.controllers)
     wanted = [kind for kind in ("ipc", "uts") if kind == "uts" or not stored.host_ipc]
     missing = [kind for kind in wanted if not is_mounted(directory / kind)]
     users = pod_users(Path(stored.user_namespace).parents[1], stored.sandbox.pod_uid) if stored.user_namespace else None
@@ -87,7 +87,7 @@ def joined_by(directory: Path, stored: StoredSandbox, machine: Machine, runc: Ru
     if stored.host_pid:
         pid = None
     elif stored.share_process_namespace:
-        pid = start_pause(runc, directory, _group(stored.sandbox.id, stored, machine), users)
+        pid = start_pause(runc, directory, _place(stored.sandbox.id, stored, machine), users)
     network = stored.network_namespace
     shared = {kind for kind, is_ours in (("proc", pid is not None), ("sysfs", network is not None)) if not is_ours}
     return config.Joined(
@@ -112,7 +112,7 @@ def leave_sandbox(directory: Path, stored: StoredSandbox | None, runc: Runc) -> 
     if stored is not None and stored.share_process_namespace:
         runc.delete(stored.sandbox.id)
         remove_view(directory.name)
-    remove_pod_group(directory.name)
+    remove_pod_group(directory)
     for name in ("ipc", "uts", "shm"):
         unmount(directory / name)
 
@@ -134,9 +134,8 @@ def _pod_group(stored: StoredSandbox) -> str:
     return stored.sandbox.id if stored.limits != Limits() else ""
 
 
-def _group(identifier: str, stored: StoredSandbox, machine: Machine) -> str | None:
-    """None where no groups can be made: runc then does without."""
-    return group_of(identifier, _pod_group(stored)) if machine.controllers.names else None
+def _place(identifier: str, stored: StoredSandbox, machine: Machine) -> Place:
+    return place_of(identifier, machine.controllers, _pod_group(stored))
 
 
 def start_container(
@@ -169,7 +168,7 @@ def start_container(
         stdin=spec.stdin,
         has_own_pids=not (sandbox.host_pid or sandbox.share_process_namespace or target),
     )
-    cgroup = _group(record.id, sandbox, machine)
+    place = _place(record.id, sandbox, machine)
     try:
         joined = joined_by(sandbox_directory, sandbox, machine, runc)
         if target is not None:
@@ -198,7 +197,7 @@ def start_container(
             joined,
             identity,
             rootfs=rootfs,
-            cgroup=cgroup,
+            place=place,
             held=machine.capabilities,
             resources=_resources(spec, machine, pids_limit),
             seccomp=seccomp_of(spec.security.seccomp, seccomp_directory, capabilities_of(spec, machine.capabilities)),
@@ -209,7 +208,14 @@ def start_container(
         (bundle / "config.json").write_text(json.dumps(document))
         write(bundle / "container.json", stored)
         started = run_bundle(
-            runc, record.id, bundle, stored.log_path, tty=spec.tty, stdin=spec.stdin, stdin_once=spec.stdin_once
+            runc,
+            record.id,
+            bundle,
+            stored.log_path,
+            place.enter(),
+            tty=spec.tty,
+            stdin=spec.stdin,
+            stdin_once=spec.stdin_once,
         )
     except (OSError, PauseFailure, UnicodeEncodeError, subprocess.SubprocessError) as error:
         remove_container(bundle)
@@ -217,8 +223,7 @@ def start_container(
     except StartError:
         remove_container(bundle)
         raise
-    groups = started.groups if cgroup is not None else ()  # else they are those of antei
-    stored = msgspec.structs.replace(stored, monitor=started.monitor, main=started.main, groups=groups)
+    stored = msgspec.structs.replace(stored, monitor=started.monitor, main=started.main, groups=started.groups)
     write(bundle / "container.json", stored)
     return stored
 

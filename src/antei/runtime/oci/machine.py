@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from antei.runtime import Limits
 from antei.runtime.capability_set import own_capabilities
 from antei.runtime.images.tools import complaint, missing_tools
 from antei.runtime.oci.cgroups import Controllers, find_controllers, resources
+from antei.runtime.oci.pod_groups import Place, place_of
 from antei.world.mounts import mount_overlay, unmount
 
 __all__ = ["Machine", "detect_machine"]
 
+_log = logging.getLogger(__name__)
 _TOOLS = ("runc", "conmon", "skopeo", "umoci")
 _TRIAL_SECONDS = 30
 
@@ -55,7 +58,12 @@ def _detect(directory: Path) -> Machine:
     )
     directory.mkdir(parents=True, exist_ok=True)
     refusal = _try(machine, directory)
-    return machine if not refusal else Machine(refusal=refusal)
+    if refusal and controllers.names:
+        without = replace(machine, controllers=replace(controllers, names=frozenset()))
+        if not _try(without, directory):
+            _log.warning("no limits of real containers: %s", refusal)
+            return without
+    return Machine(refusal=refusal) if refusal else machine
 
 
 def _try(machine: Machine, directory: Path) -> str:
@@ -70,9 +78,10 @@ def _try(machine: Machine, directory: Path) -> str:
             return f"no overlay in {directory}: {error}"
         container = f"antei-{bundle.name}"
         try:
-            (bundle / "config.json").write_text(json.dumps(_config(machine, container)))
+            place = place_of(container, machine.controllers)
+            (bundle / "config.json").write_text(json.dumps(_config(machine, place)))
             done = subprocess.run(
-                [machine.runc, "--root", str(bundle / "state"), "run", "--bundle", trial, container],
+                [*place.enter(), machine.runc, "--root", str(bundle / "state"), "run", "--bundle", trial, container],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=_TRIAL_SECONDS,
@@ -86,8 +95,7 @@ def _try(machine: Machine, directory: Path) -> str:
     return "" if "no such file or directory" in said and "exec" in said else f"runc cannot make containers here: {said}"
 
 
-def _config(machine: Machine, container: str) -> dict[str, Any]:
-    cgroup = {"cgroupsPath": f"/antei/{container}"} if machine.controllers.names else {}
+def _config(machine: Machine, place: Place) -> dict[str, Any]:
     limits = resources(machine.controllers, Limits(64 * 1024 * 1024, 1000), pids_limit=64)
     return {
         "ociVersion": "1.0.2",
@@ -95,7 +103,7 @@ def _config(machine: Machine, container: str) -> dict[str, Any]:
         "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
         "process": {"user": {"uid": 0, "gid": 0}, "args": ["/nothing"], "env": ["PATH=/"], "cwd": "/"},
         "linux": {
-            **cgroup,
+            **place.config,
             "namespaces": [{"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")],
             "resources": limits,
         },

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from antei.runtime.oci.conmon import Runc
+from antei.runtime.oci.pod_groups import Place
 from antei.runtime.oci.state import identified
 from antei.runtime.oci.users import MappedView, remove_view, user_mappings
 from antei.runtime.process.processes import Process, alive
@@ -28,7 +29,7 @@ class PauseFailure(RuntimeError):
     """The message is runc's."""
 
 
-def start_pause(runc: Runc, sandbox: Path, cgroup: str | None, users: Path | None) -> str:
+def start_pause(runc: Runc, sandbox: Path, place: Place, users: Path | None) -> str:
     """The path of the pod's PID namespace; starts its first process where that does not run. Raises PauseFailure."""
     bundle, identifier = sandbox / "pause", sandbox.name
     known = bundle / "process.json"
@@ -47,9 +48,10 @@ def start_pause(runc: Runc, sandbox: Path, cgroup: str | None, users: Path | Non
         view = MappedView(identifier, users)
         view.make()
         rootfs = view.of(rootfs)
-    (bundle / "config.json").write_text(json.dumps(_config(rootfs, cgroup, users)))
+    (bundle / "config.json").write_text(json.dumps(_config(rootfs, place, users)))
     # Its streams are nobody's: runc's own are handed on, and nothing reads them.
-    said = runc.run("run", "--detach", "--pid-file", str(bundle / "pid"), "--bundle", str(bundle), identifier)
+    arguments = ("run", "--detach", "--pid-file", str(bundle / "pid"), "--bundle", str(bundle), identifier)
+    said = runc.run(*arguments, before=place.enter())
     process = identified(bundle / "pid")
     if said or process is None:
         raise PauseFailure(f"the pod's shared PID namespace could not be made: {said or 'its first process ended'}")
@@ -61,7 +63,7 @@ def _namespace_of(process: Process) -> str:
     return f"/proc/{process.pid}/ns/pid"
 
 
-def _config(rootfs: Path, cgroup: str | None, users: Path | None) -> dict[str, Any]:
+def _config(rootfs: Path, place: Place, users: Path | None) -> dict[str, Any]:
     shown = [Path("/usr"), *(Path("/") / name for name in _LINKS)]
     binds = [
         {"destination": str(path), "type": "bind", "source": str(path), "options": ["rbind", "ro", "nosuid", "nodev"]}
@@ -80,7 +82,7 @@ def _config(rootfs: Path, cgroup: str | None, users: Path | None) -> dict[str, A
             "noNewPrivileges": True,
         },
         "linux": {
-            **({"cgroupsPath": cgroup} if cgroup is not None else {}),
+            **place.config,
             "namespaces": [
                 *({"type": kind} for kind in ("mount", "pid", "ipc", "uts", "network")),
                 *([{"type": "user", "path": str(users)}] if users is not None else []),

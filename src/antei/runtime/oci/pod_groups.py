@@ -8,53 +8,77 @@ Kubernetes: pkg/kubelet/cm/pod_container_manager_linux.go, helpers_linux.go (Res
 from __future__ import annotations
 
 import contextlib
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from antei.runtime import Limits
 from antei.runtime.oci.cgroups import Controllers, resources
+from antei.runtime.process.cgroups import ENTER_SCRIPT
+from antei.world.control_groups import make_group
 
-__all__ = ["group_of", "make_pod_group", "remove_pod_group"]
+__all__ = ["Place", "make_pod_group", "place_of", "remove_pod_group"]
 
-_ROOT = Path("/sys/fs/cgroup")
 _SHORT = 32
+#: In the directory of a sandbox: which groups are its pod's, so that a later antei, with other groups, removes them.
+_LIST = "groups.json"
 
 
-def group_of(identifier: str, sandbox_id: str = "") -> str:
-    """Where runc makes the group of a container, or of a pod's first process; `sandbox_id`: in its pod's group."""
-    pod = f"/pod-{sandbox_id[:_SHORT]}" if sandbox_id else ""
-    return f"/antei{pod}/{identifier[:_SHORT]}"
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where runc makes a group: at `path` (`linux.cgroupsPath`), or below those that it is started in, `joined`.
+
+    Neither: nowhere, or where it likes.
+    """
+
+    path: str | None = None
+    joined: tuple[Path, ...] = ()
+
+    @property
+    def config(self) -> dict[str, str]:
+        return {} if self.path is None else {"cgroupsPath": self.path}
+
+    def enter(self) -> list[str]:
+        """What comes before a command of runc's or conmon's. Raises OSError."""
+        for group in self.joined:
+            make_group(group)  # another antei of the same user may have removed it as it ended
+        return ["/bin/sh", "-c", ENTER_SCRIPT, "sh", *map(str, self.joined), "--"] if self.joined else []
 
 
-def make_pod_group(sandbox_id: str, limits: Limits, controllers: Controllers, root: Path = _ROOT) -> None:
-    """Makes it, or finds it, and sets its limits. Raises OSError."""
-    wanted = resources(controllers, limits)
-    for group in _groups(sandbox_id, root):
-        if group.parent.is_dir():
-            group.mkdir(exist_ok=True)
-    for name, value in _settings(wanted).items():
-        for group in _groups(sandbox_id, root):
+def place_of(identifier: str, controllers: Controllers, sandbox_id: str = "") -> Place:
+    """Of a container, or of a pod's first process; `sandbox_id`: in its pod's group."""
+    if not controllers.names:
+        return Place()
+    if controllers.path is None:
+        return Place(joined=controllers.own)
+    pod = f"pod-{sandbox_id[:_SHORT]}" if sandbox_id else ""
+    return Place("/".join(filter(None, (controllers.path, pod, identifier[:_SHORT]))))
+
+
+def make_pod_group(sandbox: Path, limits: Limits, controllers: Controllers) -> None:
+    """Makes it, or finds it, and sets its limits; `sandbox`: the directory of the pod's. Raises OSError."""
+    groups = [own / f"pod-{sandbox.name[:_SHORT]}" for own in controllers.own]
+    (sandbox / _LIST).write_text(json.dumps([str(group) for group in groups]))
+    for group in groups:
+        make_group(group.parent)
+        make_group(group)
+    for name, value in _settings(resources(controllers, limits)).items():
+        for group in groups:
             if (group / name).exists():
                 (group / name).write_text(value)
     if controllers.is_unified:
         names = " ".join(f"+{name}" for name in ("memory", "cpu", "pids") if name in controllers.names)
-        [group] = _groups(sandbox_id, root)
-        (group / "cgroup.subtree_control").write_text(names)
+        for group in groups:
+            (group / "cgroup.subtree_control").write_text(names)
 
 
-def remove_pod_group(sandbox_id: str, root: Path = _ROOT) -> None:
+def remove_pod_group(sandbox: Path) -> None:
     """After its containers have ended; no error where there is none."""
-    for group in _groups(sandbox_id, root):
-        with contextlib.suppress(OSError):
-            group.rmdir()
-
-
-def _groups(sandbox_id: str, root: Path) -> list[Path]:
-    """Of version 2 one, of version 1 one of each hierarchy in which antei has its own."""
-    name = f"pod-{sandbox_id[:_SHORT]}"
-    if (root / "cgroup.controllers").exists():
-        return [root / "antei" / name]
-    return [own / name for own in sorted(root.glob("*/antei")) if not own.parent.is_symlink()]
+    with contextlib.suppress(OSError, ValueError):
+        for group in json.loads((sandbox / _LIST).read_text()):
+            with contextlib.suppress(OSError):
+                Path(group).rmdir()
 
 
 def _settings(wanted: dict[str, Any]) -> dict[str, str]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from antei.world.control_groups import Bases, find_bases, make_group, own_groups
+
 __all__ = ["ENTER_SCRIPT", "Cgroups", "change_limits", "find_cgroups", "limit_container", "oom_kills", "remove_groups"]
 
 _log = logging.getLogger(__name__)
-_ROOT = Path("/sys/fs/cgroup")
 _PERIOD_MICROSECONDS = 100_000  # the kubelet's default cpu-cfs-quota-period
 _LEAST_QUOTA_MICROSECONDS = 1_000
 #: As good as none: more than machines have.
@@ -30,12 +30,11 @@ class Cgroups:
     cpu: Path | None
 
 
-def find_cgroups(root: Path = _ROOT) -> Cgroups | None:
+def find_cgroups(bases: Bases | None = None) -> Cgroups | None:
     """Makes (or finds) antei's own groups; None when none can be written."""
-    if (root / "cgroup.controllers").exists():
-        return _unified(root)
-    memory, cpu = (_own(root / controller) for controller in ("memory", "cpu"))
-    return Cgroups(memory, cpu) if memory or cpu else None
+    own = own_groups(find_bases() if bases is None else bases)
+    found = Cgroups(own.get("memory"), own.get("cpu"))
+    return found if found.memory or found.cpu else None
 
 
 def limit_container(
@@ -51,7 +50,8 @@ def limit_container(
             continue
         group = parent / container_id[:32]
         try:
-            group.mkdir(exist_ok=True)
+            make_group(parent)  # another antei of the same user may have removed it as it ended
+            make_group(group)
             for name, value in settings:
                 if (group / name).exists():
                     (group / name).write_text(value)
@@ -99,31 +99,6 @@ def remove_groups(groups: Iterable[Path]) -> None:
     for group in groups:
         with contextlib.suppress(OSError):
             group.rmdir()
-
-
-def _own(controller: Path) -> Path | None:
-    if not (controller / "cgroup.procs").exists():
-        return None
-    try:
-        (controller / "antei").mkdir(exist_ok=True)
-    except OSError:
-        return None
-    return controller / "antei" if os.access(controller / "antei/cgroup.procs", os.W_OK) else None
-
-
-def _unified(root: Path) -> Cgroups | None:
-    own = _own(root)
-    if own is None:
-        return None
-    with contextlib.suppress(OSError):
-        for group in (root, own):
-            group.joinpath("cgroup.subtree_control").write_text("+memory +cpu")
-    try:
-        enabled = own.joinpath("cgroup.subtree_control").read_text().split()
-    except OSError:
-        return None
-    memory, cpu = (own if controller in enabled else None for controller in ("memory", "cpu"))
-    return Cgroups(memory, cpu) if memory or cpu else None
 
 
 def _memory_settings(limit_bytes: int | None) -> Sequence[tuple[str, str]]:
