@@ -26,7 +26,7 @@ from antei.cluster import Cluster, Settings
 from antei.runtime import ContainerSpec, ImageError, Mount, SandboxSpec, StartError
 from antei.runtime.chosen import ChosenRuntime
 from antei.runtime.image_map import ImageMap
-from antei.runtime.images import ImageStore
+from antei.runtime.images import ImageStore, collection
 from antei.runtime.images.collection import NoRoomError, make_room
 from antei.runtime.mixed import MixedRuntime
 from antei.runtime.oci import Machine, OciRuntime, detect_machine
@@ -265,6 +265,36 @@ async def test_on_a_full_disk_unused_images_make_room_and_none_that_is_in_use(
     assert await left_after_room_was_made() == set()
     assert not list(images.layout.blobs.iterdir())
     await runtime.aclose()
+
+
+async def test_nodes_tell_of_a_disk_that_stays_full_and_of_its_second_time(
+    small_disk: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what stands in the way, an image that has just come: it may be about to be used."""
+    monkeypatch.setattr(collection, "_COLLECT_SECONDS", 0.2)
+    await asyncio.to_thread(shrink, small_disk)
+    used = shutil.disk_usage(small_disk).used
+    await asyncio.to_thread((small_disk / "filler").write_bytes, bytes(DISK_BYTES * 97 // 100 - used))
+    cluster = Cluster(Settings(tmp_path / "data", nodes=2, images_directory=small_disk, has_way_out=False))
+    await cluster.start()
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while (told := await told_of_nodes(cluster)) != {
+                (reason, node) for reason in ("FreeDiskSpaceFailed", "ImageGCFailed") for node in ("node-1", "node-2")
+            }:
+                assert not told or "FreeDiskSpaceFailed" in {reason for reason, _ in told}, "the first time comes first"
+                await asyncio.sleep(0.05)
+        assert {name.rpartition("/")[2] for name, *_ in await ImageStore(system_world(), small_disk).images()} == {
+            "box:1"
+        }
+    finally:
+        await cluster.stop(end_workloads=True, grace_seconds=0)
+
+
+async def told_of_nodes(cluster: Cluster) -> set[tuple[str | None, str | None]]:
+    """(reason, node) of the warnings."""
+    events = (await cluster.client.list(Event)).items
+    return {(e.reason, e.involvedObject.name) for e in events if (e.type, e.involvedObject.kind) == ("Warning", "Node")}
 
 
 async def test_half_a_sandbox_that_antei_died_over_is_not_taken_for_a_whole_one(make: Make, tmp_path: Path) -> None:
