@@ -51,7 +51,8 @@ demo: setup
 	@scripts/sandboxed $(BIN)/antei rehearse examples/mattermost --report antei-demo.html
 
 test: check $(VENV)/.ready-for-tests
-	scripts/sandboxed $(BIN)/pytest tests/live tests/conformance tests/scenario -n 2 $(PARALLEL) $(TEST_OPTIONS)
+	@# Three at a time, though two processors may be all there are: what takes long mostly waits.
+	scripts/sandboxed $(BIN)/pytest tests/live tests/conformance tests/scenario -n 3 $(PARALLEL) $(TEST_OPTIONS)
 
 images: setup
 	@scripts/system-packages $(IMAGE_PACKAGES)

@@ -174,8 +174,8 @@ def _sleeps(seconds: str) -> list[int]:
 
 async def test_a_command_ends_with_its_container_and_cannot_begin_after(make: Make, tmp_path: Path) -> None:
     async with running(make, tmp_path) as (runtime, record):
-        async with aclosing(await opened(runtime, record, "sleep", "60")) as streams:
-            await asyncio.sleep(0.1)
+        async with aclosing(await opened(runtime, record, "sh", "-c", "echo begun; exec sleep 60")) as streams:
+            assert await until(streams.read_stdout, b"begun\n") == b"begun\n"
             await runtime.signal(record.id, "SIGKILL")
             assert await everything(streams.read_stdout) == b""
             assert await streams.wait() == 137
