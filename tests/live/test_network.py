@@ -339,6 +339,38 @@ async def test_udp_flows_leave_an_endpoint_that_is_gone(tmp_path: Path) -> None:
         one_source.close()
 
 
+async def test_a_udp_node_port_answers_on_the_hosts_loopback_from_an_endpoint_that_is_there(tmp_path: Path) -> None:
+    async with running(tmp_path) as cluster:
+        pods = [await cluster.pod(f"uid-{n}") for n in range(2)]
+        for pod in pods:
+            await pod.listen_udp(5353)
+        ports = [{"port": 53, "protocol": "UDP"}]
+        service = await cluster.service("names", {"type": "NodePort", "ports": ports})
+        assert service.spec is not None
+        assert service.spec.ports is not None
+        number = service.spec.ports[0].nodePort
+        await cluster.endpoints("names", [pod.ip for pod in pods], 5353, protocol="UDP")
+        await cluster.in_force("names", 2)
+        loop = asyncio.get_running_loop()
+        client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        client.setblocking(False)
+
+        async def ask() -> str:
+            await loop.sock_sendto(client, b"?", ("127.0.0.1", number))
+            return (await asyncio.wait_for(loop.sock_recv(client, 100), 60)).decode()
+
+        with client:
+            first = await ask()
+            assert first in {pod.ip for pod in pods}
+            assert {await ask() for _ in range(5)} == {first}
+            assert ("Service default/names:53", f"127.0.0.1:{number}") in cluster.network.published
+            other = next(pod.ip for pod in pods if pod.ip != first)
+            await cluster.endpoints("names", [other], 5353, protocol="UDP")
+            async with asyncio.timeout(60):
+                while await ask() != other:
+                    pass
+
+
 @pytest.mark.parametrize("mode", ["namespaces", "loopback"])
 async def test_a_node_port_answers_on_the_hosts_loopback(tmp_path: Path, mode: Mode) -> None:
     async with running(tmp_path, mode) as cluster:

@@ -25,12 +25,14 @@ from antei.api.pods import is_sidecar, is_terminal
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.network.addresses import ClusterAddresses
+from antei.network.datagrams import DatagramRelay
 from antei.network.publishing import LOOPBACK, connect
 from antei.network.relay import Address, Dial, Relay
 from antei.world.sockets import Sockets
 
 __all__ = ["Arrangement", "HostPorts", "PodPort", "PodPorts", "arrange", "ports_of"]
 
+_PROTOCOLS = ("TCP", "UDP")
 _ANY = ("", "0.0.0.0", "::")
 _FIRST = datetime.min.replace(tzinfo=UTC)
 
@@ -58,9 +60,9 @@ class PodPorts:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """What an address leads to, and (to whom, what) is to be said of those that are not to be had."""
+    """What an address leads to, by protocol, and (to whom, what) is to be said of those that are not to be had."""
 
-    places: Mapping[Address, tuple[PodPorts, PodPort]]
+    places: Mapping[str, Mapping[Address, tuple[PodPorts, PodPort]]]
     refused: tuple[tuple[PodPorts, str], ...]
 
 
@@ -84,18 +86,18 @@ def ports_of(pod: Pod) -> PodPorts | None:
 
 
 def arrange(asking: Iterable[PodPorts], addresses: ClusterAddresses) -> Arrangement:
-    places: dict[Address, tuple[PodPorts, PodPort]] = {}
+    places: dict[str, dict[Address, tuple[PodPorts, PodPort]]] = {protocol: {} for protocol in _PROTOCOLS}
     refused = []
     node_ips = addresses.nodes
     for pod in sorted(asking, key=lambda each: (each.created, each.name)):
         for port in pod.ports:
-            if port.protocol != "TCP":
+            if port.protocol not in places:
                 refused.append((pod, _not_published(port, "", f"{port.protocol} is not relayed")))
                 continue
             if addresses.loopback and port.number == port.target:
                 continue  # the pod listens in this machine's network itself
             for ip in _wanted_at(port, node_ips.get(pod.node, "")):
-                holder, _ = places.setdefault((ip, port.number), (pod, port))
+                holder, _ = places[port.protocol].setdefault((ip, port.number), (pod, port))
                 if holder is not pod:
                     refused.append((pod, _not_published(port, ip, f"it leads to pod {holder.name}")))
     return Arrangement(places, tuple(refused))
@@ -125,9 +127,11 @@ class HostPorts:
         self._addresses = addresses
         self._sockets = sockets
         self._recorder = recorder
-        self._relays = {False: Relay(), True: Relay(sockets)}  # by whether the address is a node's
+        # By whether the address is a node's.
+        self._relays = {False: Relay(), True: Relay(sockets)}
+        self._datagrams = {False: DatagramRelay(sockets), True: DatagramRelay(sockets, sockets)}
         self._asking: dict[str, tuple[PodPorts, Pod]] = {}
-        self._arrangement = Arrangement({}, ())
+        self._arrangement = arrange((), addresses)
         self._told: set[tuple[str, str]] = set()
         self._dirty = asyncio.Event()
         self._pods = informers.of(Pod)
@@ -137,8 +141,9 @@ class HostPorts:
     def published(self) -> list[tuple[str, str]]:
         """(pod, where) on this machine."""
         return [
-            (f"Pod {self._arrangement.places[ip, number][0].name}", f"{ip}:{number}")
-            for ip, number in self._relays[False].listening
+            (f"Pod {self._arrangement.places[protocol][ip, number][0].name}", f"{ip}:{number}{suffix}")
+            for protocol, relays, suffix in (("TCP", self._relays, ""), ("UDP", self._datagrams, "/UDP"))
+            for ip, number in relays[False].listening
         ]
 
     async def run(self) -> None:
@@ -151,18 +156,25 @@ class HostPorts:
             await asyncio.sleep(0)  # what the same turn of the loop still brings belongs to it
 
     async def aclose(self) -> None:
-        for relay in self._relays.values():
-            await relay.aclose()
+        for is_node in (False, True):
+            await self._relays[is_node].aclose()
+            await self._datagrams[is_node].aclose()
 
     def _publish(self) -> None:
         self._arrangement = arrange((ports for ports, _ in self._asking.values()), self._addresses)
         node_ips = set(self._addresses.nodes.values())
-        for is_node, relay in self._relays.items():
-            own = {at: to for at, to in self._arrangement.places.items() if (at[0] in node_ips) is is_node}
-            relay.publish({at: self._dial(pod.ip, port.target) for at, (pod, port) in own.items()})
-            for (ip, number), error in relay.failures.items():
-                pod, port = own[ip, number]
-                self._tell(pod, _not_published(port, ip, error.strerror or str(error)))
+        for is_node in (False, True):
+            own = {
+                protocol: {at: to for at, to in places.items() if (at[0] in node_ips) is is_node}
+                for protocol, places in self._arrangement.places.items()
+            }
+            streams, datagrams = self._relays[is_node], self._datagrams[is_node]
+            streams.publish({at: self._dial(pod.ip, port.target) for at, (pod, port) in own["TCP"].items()})
+            datagrams.publish({at: (pod.ip, port.target) for at, (pod, port) in own["UDP"].items()})
+            for protocol, failures in (("TCP", streams.failures), ("UDP", datagrams.failures)):
+                for (ip, number), error in failures.items():
+                    pod, port = own[protocol][ip, number]
+                    self._tell(pod, _not_published(port, ip, error.strerror or str(error)))
         for pod, message in self._arrangement.refused:
             self._tell(pod, message)
 

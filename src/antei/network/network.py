@@ -21,6 +21,7 @@ from antei.client import Client
 from antei.client.events import EventRecorder
 from antei.client.informer import Informers
 from antei.network.addresses import OWN_SERVICE_IPS, ClusterAddresses
+from antei.network.datagrams import DatagramRelay
 from antei.network.dns import DnsServer, InformerView
 from antei.network.host_ports import HostPorts
 from antei.network.ingress_controller import HTTP_PORTS, HTTPS_PORTS, IngressController
@@ -104,6 +105,7 @@ class ClusterNetwork:
         self._asked_mode = mode
         self._has_way_out = has_way_out
         self._relay = Relay()
+        self._datagrams: DatagramRelay | None = None
         self._nftables: NftablesBackend | None = None
         self._dns: DnsServer | None = None
         self.addresses = ClusterAddresses.of(node_names, loopback=mode == "loopback")
@@ -142,16 +144,18 @@ class ClusterNetwork:
     def published(self) -> list[tuple[str, str]]:
         """(what, where) on the host's loopback, and in words what could not be published."""
         found = self._ingress.published
-        failures = self._relay.failures
+        failures = {"TCP": self._relay.failures}
+        if self._datagrams is not None:
+            failures["UDP"] = self._datagrams.failures
         for entry in self._proxy.table.ports if self._proxy else ():
             if entry.node_port is None:
                 continue
             where = f"{LOOPBACK}:{entry.node_port}"
-            failure = failures.get((LOOPBACK, entry.node_port))
-            if failure is not None:
+            failure = failures.get(entry.protocol, {}).get((LOOPBACK, entry.node_port))
+            if entry.protocol not in failures:
+                where = f"{where} not published: {entry.protocol} is not served without network namespaces"
+            elif failure is not None:
                 where = f"{where} not published: {failure.strerror or failure}"
-            elif entry.protocol != "TCP":
-                where = f"{where} not published: {entry.protocol} is served inside the cluster only"
             found.append((f"Service {entry}", where))
         return [*found, *(self._host_ports.published if self._host_ports else ())]
 
@@ -164,9 +168,9 @@ class ClusterNetwork:
             if self._has_way_out:
                 opening = asyncio.to_thread(open_way_out, self._cluster_namespace, self._directory)
                 self._leaving = asyncio.create_task(opening, name="way out")
-            publisher = NodePortPublisher(
-                self._relay, self._sockets, next(iter(self.addresses.nodes.values()), self.addresses.api)
-            )
+            self._datagrams = DatagramRelay(self._sockets)
+            node_ip = next(iter(self.addresses.nodes.values()), self.addresses.api)
+            publisher = NodePortPublisher(self._relay, self._datagrams, self._sockets, node_ip)
             self._proxy = ServiceProxy(
                 self._informers, self._nftables, endpoint_lag=self._endpoint_lag, own_ips=OWN_SERVICE_IPS
             )
@@ -238,6 +242,8 @@ class ClusterNetwork:
     async def _stop(self) -> None:
         await asyncio.gather(*([self._leaving] if self._leaving is not None else []), return_exceptions=True)
         await self._relay.aclose()
+        if self._datagrams is not None:
+            await self._datagrams.aclose()
         if self._host_ports is not None:
             await self._host_ports.aclose()
         await self._ingress.aclose()

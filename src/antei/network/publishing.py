@@ -7,6 +7,7 @@ import logging
 import socket
 
 from antei.network.addresses import ClusterAddresses
+from antei.network.datagrams import DatagramRelay
 from antei.network.relay import Dial, Relay
 from antei.network.services import Endpoint, ServicePort, ServiceTable
 from antei.world import Chance
@@ -32,10 +33,11 @@ async def connect(sockets: Sockets, ip: str, port: int) -> socket.socket:
 
 
 class NodePortPublisher:
-    """With namespaces: each TCP NodePort on 127.0.0.1, leading to that port of a node, where nftables balances."""
+    """With namespaces: each NodePort on 127.0.0.1, leading to that port of a node, where nftables balances."""
 
-    def __init__(self, relay: Relay, sockets: Sockets, node_ip: str) -> None:
+    def __init__(self, relay: Relay, datagrams: DatagramRelay, sockets: Sockets, node_ip: str) -> None:
         self._relay = relay
+        self._datagrams = datagrams
         self._sockets = sockets
         self._node_ip = node_ip
 
@@ -47,6 +49,8 @@ class NodePortPublisher:
                 if entry.node_port is not None and entry.protocol == "TCP"
             }
         )
+        numbers = [entry.node_port for entry in table.ports if entry.protocol == "UDP"]
+        self._datagrams.publish({(LOOPBACK, number): (self._node_ip, number) for number in numbers if number})
 
     def _dial(self, port: int) -> Dial:
         async def dial(_client_ip: str) -> socket.socket:

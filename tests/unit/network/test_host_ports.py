@@ -72,15 +72,15 @@ def test_a_sidecar_has_ports_and_a_container_that_runs_first_has_none() -> None:
 )
 def test_where_a_port_is(host_ip: str, places: list[str]) -> None:
     found = arrange(asked(pod("web", {"hostPort": 8080, "hostIP": host_ip})), NODES)
-    assert list(found.places) == [(ip, 8080) for ip in places]
-    assert {(to.ip, port.target) for to, port in found.places.values()} == {("10.244.1.2", 80)}
+    assert list(found.places["TCP"]) == [(ip, 8080) for ip in places]
+    assert {(to.ip, port.target) for to, port in found.places["TCP"].values()} == {("10.244.1.2", 80)}
 
 
 def test_of_two_nodes_the_oldest_pod_has_the_loopback_and_each_its_own_node() -> None:
     young = pod("a-young", {"hostPort": 8080}, node="b", minute=5)
     old = pod("old", {"hostPort": 8080}, minute=1)
     found = arrange(asked(young, old), NODES)
-    assert {ip: to.name for (ip, _), (to, _) in found.places.items()} == {
+    assert {ip: to.name for (ip, _), (to, _) in found.places["TCP"].items()} == {
         "127.0.0.1": "ns/old",
         "10.128.0.1": "ns/old",
         "10.128.0.2": "ns/a-young",
@@ -93,16 +93,20 @@ def test_of_two_nodes_the_oldest_pod_has_the_loopback_and_each_its_own_node() ->
     ]
 
 
-def test_udp_is_said_not_to_be_published() -> None:
-    found = arrange(asked(pod("dns", {"hostPort": 53, "protocol": "UDP"})), NODES)
-    assert not found.places
-    assert [said for _, said in found.refused] == ["hostPort 53 of container main is not published: UDP is not relayed"]
+def test_one_port_of_two_protocols_is_two_and_others_are_refused() -> None:
+    ports = [{"hostPort": 53, "protocol": protocol} for protocol in ("UDP", "TCP", "SCTP")]
+    found = arrange(asked(pod("dns", *ports)), NODES)
+    assert found.places["UDP"].keys() == found.places["TCP"].keys()
+    assert ("127.0.0.1", 53) in found.places["UDP"]
+    assert [said for _, said in found.refused] == [
+        "hostPort 53 of container main is not published: SCTP is not relayed"
+    ]
 
 
 def test_in_the_machine_s_network_a_pod_listens_itself_unless_its_port_is_another() -> None:
     same, other = {"hostPort": 80}, {"hostPort": 8080, "containerPort": 81}
     found = arrange(asked(pod("web", same, other, ip="127.244.1.2")), ON_LOOPBACK)
-    assert list(found.places) == [("127.0.0.1", 8080), ("127.128.0.1", 8080)]
+    assert list(found.places["TCP"]) == [("127.0.0.1", 8080), ("127.128.0.1", 8080)]
 
 
 class Informer:
@@ -169,3 +173,34 @@ async def test_a_port_leads_to_the_pod_until_it_is_gone_and_a_taken_one_is_told_
     running.cancel()
     await ports.aclose()
     server.close()
+
+
+async def test_a_udp_port_leads_to_the_pod_until_it_is_gone() -> None:
+    informer, recorder = Informer(), Recorder()
+    sockets = HostSockets()
+    inside, client = (sockets.open(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2))
+    (free,) = free_ports(1)
+    informers: Any = SimpleNamespace(of=lambda _: informer)
+    recording: Any = recorder
+    ports = HostPorts(informers, ON_LOOPBACK, sockets, recording)
+    running = asyncio.create_task(ports.run())
+    loop = asyncio.get_running_loop()
+    with inside, client:
+        inside.bind(("127.0.0.1", 0))
+        target = inside.getsockname()[1]
+        wanted = {"hostPort": free, "containerPort": target, "hostIP": "127.0.0.1", "protocol": "UDP"}
+        names = pod("names", wanted, ip="127.0.0.1")
+        informer.handler(None, names)
+        await turns()
+        assert ports.published == [("Pod ns/names", f"127.0.0.1:{free}/UDP")]
+        async with asyncio.timeout(60):
+            await loop.sock_sendto(client, b"who?", ("127.0.0.1", free))
+            data, back = await loop.sock_recvfrom(inside, 100)
+            await loop.sock_sendto(inside, data + b" me", back)
+            assert await loop.sock_recv(client, 100) == b"who? me"
+        informer.handler(names, None)
+        await turns()
+        assert ports.published == []
+    assert recorder.said == []
+    running.cancel()
+    await ports.aclose()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from antei.network.addresses import ClusterAddresses
+from antei.network.datagrams import DatagramRelay
 from antei.network.publishing import LoopbackBackend, NodePortPublisher
 from antei.network.relay import Dial, Relay
 from antei.network.services import Endpoint, ServicePort, ServiceTable
@@ -27,13 +28,21 @@ def backend(relay: Relay) -> LoopbackBackend:
     return LoopbackBackend(relay, HostSockets(), ClusterAddresses.of(["a"], loopback=True), SeededChance(1))
 
 
-def test_with_namespaces_only_tcp_node_ports_are_on_the_loopback() -> None:
-    relay = RecordingRelay()
+class RecordingDatagrams(DatagramRelay):
+    wanted: dict[tuple[str, int], tuple[str, int]]
+
+    def publish(self, wanted: object) -> None:
+        self.wanted = dict(wanted)  # type: ignore[call-overload]
+
+
+def test_with_namespaces_node_ports_are_on_the_loopback() -> None:
+    relay, datagrams = RecordingRelay(), RecordingDatagrams(HostSockets())
     udp = replace(WEB, name="dns", protocol="UDP", node_port=30053)
-    NodePortPublisher(relay, HostSockets(), "10.128.0.1").publish(
+    NodePortPublisher(relay, datagrams, HostSockets(), "10.128.0.1").publish(
         ServiceTable((WEB, udp, replace(WEB, name="inner", node_port=None)))
     )
     assert sorted(relay.wanted) == [("127.0.0.1", 30080)]
+    assert datagrams.wanted == {("127.0.0.1", 30053): ("10.128.0.1", 30053)}
 
 
 async def test_without_namespaces_a_service_is_at_its_stand_in_address_and_udp_is_said_not_to_be(
