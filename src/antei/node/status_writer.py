@@ -121,7 +121,9 @@ class StatusWriter:
             self._written = status
             if self._wanted is status:
                 self._wanted = None
-                self._settled.set()
+                self.observe(self._known)  # others may have written while the answer was on its way
+                if self._wanted is None:
+                    self._settled.set()
 
     async def _write(self, status: PodStatus, uid: str) -> None:
         for remaining in reversed(range(_TRIES)):
@@ -131,15 +133,15 @@ class StatusWriter:
                     raise not_found("pods", self._name)
             seen = self._known
             try:
-                self._known = await self._client.update(
-                    replace(seen, status=merged_status(seen.status, status)), "status"
-                )
+                written = await self._client.update(replace(seen, status=merged_status(seen.status, status)), "status")
             except ApiError as error:
                 if error.code != 409 or not remaining:
                     raise
                 self._known = await self._client.get(Pod, self._name, self._namespace)
             else:
-                self._version = _version_of(self._known)
+                self._version = _version_of(written)
+                if self._version >= _version_of(self._known):
+                    self._known = written
                 return
 
 

@@ -144,11 +144,27 @@ def test_one_who_is_always_slower_pauses_before_it_tries_again() -> None:
     write(api, main)
 
 
-def test_what_others_overwrote_is_said_again_but_not_for_an_older_state() -> None:
-    def seen(version: int, ready: str) -> Pod:
-        status = PodStatus(phase="Running", conditions=[PodCondition(type="Ready", status=ready)])
-        return replace(replace_meta(POD, resourceVersion=str(version)), status=status)
+def seen(version: int, ready: str) -> Pod:
+    status = PodStatus(phase="Running", conditions=[PodCondition(type="Ready", status=ready)])
+    return replace(replace_meta(POD, resourceVersion=str(version)), status=status)
 
+
+def test_what_others_overwrite_before_an_answer_is_there_is_said_again() -> None:
+    api = Api()
+
+    async def main(writer: StatusWriter) -> None:
+        writer.publish(seen(0, "True").status or PodStatus())
+        await asyncio.sleep(0.9)
+        api.pod = seen(12, "False")  # the answer to come is of version 11
+        writer.observe(api.pod)
+        await writer.flush()
+        assert [meta(pod).resourceVersion for pod in api.writes] == ["5", "12"]
+        assert api.writes[1].status == seen(12, "True").status
+
+    write(api, main)
+
+
+def test_what_others_overwrote_is_said_again_but_not_for_an_older_state() -> None:
     api = Api()
 
     async def main(writer: StatusWriter) -> None:

@@ -156,6 +156,20 @@ def test_a_hung_container_answers_nothing_until_it_is_resumed() -> None:
     virtually(scenario)
 
 
+def test_a_container_that_was_killed_while_it_hung_does_not_begin_to_listen() -> None:
+    async def scenario() -> None:
+        happenings: list[str] = []
+        runtime, record = await started(ContainerProfile(listens_after_seconds=10))
+        runtime.listen(lambda happening, _: happenings.append(happening.what))
+        await runtime.pause(record.id)
+        await runtime.signal(record.id, "SIGKILL")
+        await runtime.resume(record.id)
+        await asyncio.sleep(100)
+        assert happenings == ["hung", "signalled", "exited"]
+
+    virtually(scenario)
+
+
 def test_a_request_in_flight_is_reset_when_the_container_ends() -> None:
     async def scenario() -> None:
         runtime, record = await started(ContainerProfile(http_otherwise=HttpAnswer(delay_seconds=9)))

@@ -131,7 +131,7 @@ class SimulatedContainer:
             self._report(self, "hung", "")
 
     def resume(self) -> None:
-        if not self._hung:
+        if not self._hung or not self.running:
             return
         self._hung = False
         self._hung_seconds += self._loop.time() - self._hung_at
