@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from antei.control.scheduler.filters import Filter, Rejection, filters_for
+from antei.control.scheduler.filters import Rejection, filters_for
 from antei.control.scheduler.node_state import NodeState
 from antei.control.scheduler.pod_facts import PodFacts, PodSet
 from antei.control.scheduler.preemption import Hopeless, Preemption, Sacrifice, preempt
@@ -81,7 +81,7 @@ def _look(
     with state.with_nominated(facts) as are_some_coming:
         filters = filters_for(facts, state, volumes)
         for node in nodes:
-            rejection = _rejection(filters, node)
+            rejection = filters.reject(node)
             if rejection is not None:
                 rejections[node.name] = rejection
                 continue
@@ -92,7 +92,7 @@ def _look(
         return feasible, rejections
     filters = filters_for(facts, state, volumes)
     for node in feasible:
-        rejection = _rejection(filters, node)
+        rejection = filters.reject(node)
         if rejection is not None:
             rejections[node.name] = rejection
     return [node for node in feasible if node.name not in rejections], rejections
@@ -104,14 +104,6 @@ def nodes_to_find(node_count: int) -> int:
         return node_count
     percentage = max(5, 50 - node_count // 125)
     return max(_LEAST_FEASIBLE_NODES, node_count * percentage // 100)
-
-
-def _rejection(filters: list[Filter], node: NodeState) -> Rejection | None:
-    for check in filters:
-        rejection = check(node)
-        if rejection is not None:
-            return rejection
-    return None
 
 
 def _histogram(rejections: dict[str, Rejection]) -> str:

@@ -21,7 +21,7 @@ from antei.control.scheduler.pod_facts import HostPort, PodFacts, PodSet, Term, 
 from antei.control.scheduler.state import ClusterState
 from antei.control.scheduler.volumes import PodVolumes
 
-__all__ = ["Filter", "Rejection", "filters_for", "spread_set"]
+__all__ = ["Filters", "Rejection", "filters_for", "spread_set"]
 
 _UNSCHEDULABLE = Taint(key="node.kubernetes.io/unschedulable", effect="NoSchedule")
 _ANY_ADDRESS = ("0.0.0.0", "::", "")
@@ -38,15 +38,38 @@ class Rejection:
 Filter = Callable[[NodeState], Rejection | None]
 
 
-def filters_for(facts: PodFacts, state: ClusterState, volumes: PodVolumes) -> list[Filter]:
-    """The filters that can refuse this pod at all, in Kubernetes' order."""
-    found: list[Filter] = [_unschedulable(facts)]
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """In Kubernetes' order: all, and without those that are about cordons and taints, which few nodes have."""
+
+    of_all: Sequence[Filter]
+    of_open: Sequence[Filter]
+
+    def reject(self, node: NodeState) -> Rejection | None:
+        for check in self.of_open if node.is_open else self.of_all:
+            rejection = check(node)
+            if rejection is not None:
+                return rejection
+        return None
+
+
+def filters_for(facts: PodFacts, state: ClusterState, volumes: PodVolumes) -> Filters:
+    """The filters that can refuse this pod at all."""
+    of_closed = (_unschedulable(facts), _taints(facts))
+    found = _filters_for(facts, state, volumes, *of_closed)
+    return Filters(found, [check for check in found if check not in of_closed])
+
+
+def _filters_for(
+    facts: PodFacts, state: ClusterState, volumes: PodVolumes, unschedulable: Filter, taints: Filter
+) -> list[Filter]:
+    found: list[Filter] = [unschedulable]
     spec = facts.pod.spec
     if spec is None:
         return found
     if spec.nodeName:
         found.append(_node_name(spec.nodeName))
-    found.append(_taints(facts))
+    found.append(taints)
     if spec.nodeSelector or (spec.affinity and spec.affinity.nodeAffinity):
         found.append(_node_affinity(facts))
     if facts.host_ports:

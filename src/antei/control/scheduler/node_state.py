@@ -19,13 +19,17 @@ __all__ = ["NodeState"]
 
 
 class NodeState:
-    """`position`: in order of appearance, breaks ties. Amounts are in units as those of `Requests`."""
+    """`position`: in order of appearance, breaks ties. `is_open`: neither cordoned nor tainted.
+
+    Amounts are in units as those of `Requests`.
+    """
 
     __slots__ = (
         "_asked",
         "_share",
         "allocatable",
         "host_ports",
+        "is_open",
         "is_unschedulable",
         "labels",
         "name",
@@ -60,6 +64,7 @@ class NodeState:
         self.allocatable = _allocatable_of(node)
         self.is_unschedulable = bool(node.spec and node.spec.unschedulable)
         self.taints: tuple[Taint, ...] = tuple(t for t in taints if t.effect in ("NoSchedule", "NoExecute"))
+        self.is_open = not self.is_unschedulable and not self.taints
         self.shunning_taints: tuple[Taint, ...] = tuple(t for t in taints if t.effect == "PreferNoSchedule")
         self._asked = None
 

@@ -125,7 +125,6 @@ def _spread(facts: PodFacts, nodes: Sequence[NodeState], state: ClusterState, si
     for key, max_skew, pod_set in soft:
         counts = state.counts(pod_set)
         values = [s.labels.get(key) for s in nodes]
-        by_domain: Mapping[str, int] = state.by_topology(counts, key)
         distinct = set(values)
         if None in distinct:
             distinct.discard(None)
@@ -133,22 +132,25 @@ def _spread(facts: PodFacts, nodes: Sequence[NodeState], state: ClusterState, si
                 found = zip(has_all_labels, values, strict=True)
                 has_all_labels = [has and value is not None for has, value in found]
         weight = math.log(len(distinct) + 2)
-        cost = {value: by_domain.get(value or "", 0) * weight + (max_skew - 1) for value in distinct}
-        raw = [so_far + cost.get(value, 0.0) for so_far, value in zip(raw, values, strict=True)]
+        empty = float(max_skew - 1)
+        # Of hundreds of domains few have any of these pods.
+        cost: dict[str | None, float] = {None: 0.0}
+        for value, count in state.by_topology(counts, key).items():
+            cost[value] = count * weight + empty
+        raw = [so_far + cost.get(value, empty) for so_far, value in zip(raw, values, strict=True)]
     return _least_is_best(raw, has_all_labels)
 
 
 def _least_is_best(raw: Sequence[float], is_scored: Sequence[bool]) -> list[float]:
-    rounded = [round(value) for value in raw]
-    scored = rounded if all(is_scored) else [value for value, counts in zip(rounded, is_scored, strict=True) if counts]
+    whole = {value: round(value) for value in set(raw)}  # far fewer than there are nodes
+    scored = [whole[value] for value, counts in zip(raw, is_scored, strict=True) if counts]
     if not scored:
         return []
     least, most = min(scored), max(scored)
     if most == 0:
         return [100.0 if counts else 0.0 for counts in is_scored]
-    return [
-        100 * (most + least - value) / most if counts else 0.0 for value, counts in zip(rounded, is_scored, strict=True)
-    ]
+    scores = {value: 100 * (most + least - rounded) / most for value, rounded in whole.items()}
+    return [scores[value] if counts else 0.0 for value, counts in zip(raw, is_scored, strict=True)]
 
 
 def _pod_affinity(facts: PodFacts, nodes: Sequence[NodeState], state: ClusterState) -> list[float]:
