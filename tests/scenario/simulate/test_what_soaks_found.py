@@ -24,9 +24,11 @@ from antei.client import Client, PatchType
 from antei.control.deployment.rolling import size_of
 from antei.runtime.simulated import ContainerProfile
 from antei.simulate.cluster import SimulatedCluster
+from antei.simulate.fault_schedule import Fault, FaultKind
 from antei.simulate.faults import Faults
 from antei.simulate.invariants import Ground, Watchman
 from antei.simulate.loop import run_virtual
+from antei.simulate.soak import Soak, soak_seed
 from antei.simulate.weather import Weather, WeatheredClient
 from antei.world.virtual import SeededChance, VirtualClock
 
@@ -385,3 +387,17 @@ def test_an_eviction_that_is_not_seen_counts_for_two_minutes_by_the_clock_on_the
 
     SimulatedCluster(nodes=1)
     run_virtual(main())
+
+
+def test_a_pod_that_was_ready_for_a_moment_nobody_had_heard_of_costs_an_update_nothing() -> None:
+    """Seed 310148: pod 1 of a StatefulSet became ready again while its update was on the way to the API: that pod 2 was
+    passed over, for one was away already, was right as far as the controller could know."""
+    faults = (
+        Fault(23.98, FaultKind.ROLLOUT, 0.998, 68.5, 0.33),
+        Fault(28.5, FaultKind.OOM, 0.081, 3.0, 0.91),
+        Fault(28.5, FaultKind.CRASH, 0.426, 38.0, 0.44),
+        Fault(30.43, FaultKind.SLOW_API, 0.0, 52.7, 0.23),
+        Fault(34.72, FaultKind.ROLLOUT, 0.675, 42.2, 0.48),
+    )
+    held = soak_seed(Soak(schedule=faults), 310148)
+    assert held.broken is None, str(held.broken)

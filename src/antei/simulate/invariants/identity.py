@@ -69,8 +69,8 @@ class StableIdentity(Quiet):
     def _replaced(self, pod: Any, owner: Any, others: list[Life], ordinals: range, since: float) -> None:
         """For one of a new revision: the highest ordinal first, and no more than maxUnavailable are not ready."""
         ordinal, life = _ordinal(name_of(pod)), self._population.pods.get(uid_of(pod))
-        if not is_ready(pod) or life is None:
-            return  # one that is not well costs nothing
+        if not is_ready(pod) or life is None or life.ready_since >= since:
+            return  # one that was not well, as far as anybody can have known, costs nothing
         away = [other for other in ordinals if other != ordinal and self._was_unready(life, other, since)]
         if len(away) >= _max_unavailable(owner, len(ordinals)):
             names = ", ".join(f"{name_of(owner)}-{number}" for number in away)
