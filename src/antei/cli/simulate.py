@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,21 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
-from rich.console import Console
+from click.core import ParameterSource
 
 from antei.cli.durations import DURATION
 from antei.cli.instance import fail
-from antei.cli.simulating import FAULTS, draw, print_comparison, print_many, print_one, watch_faults, write_page
+from antei.cli.simulating import (
+    FAULTS,
+    Written,
+    console_for_tables,
+    ended_by_ctrl_c,
+    page_of,
+    print_comparison,
+    print_many,
+    print_one,
+    watch_faults,
+)
 from antei.cli.up import _maps_beside, _read
 from antei.client.manifests import ManifestError
 from antei.simulate.behaviour import BehaviourError
@@ -25,10 +37,11 @@ from antei.simulate.distribution import Distribution, parse_distribution
 from antei.simulate.learn import learn
 from antei.simulate.loop import spare_collector
 from antei.simulate.outcome import Outcome
+from antei.simulate.picture import to_svg
 from antei.simulate.plan import BadPlan, Plan, read_scenario, with_replicas
-from antei.simulate.run import play
+from antei.simulate.run import Played, play
 from antei.simulate.scenarios import play_of
-from antei.simulate.settings import Settings, SettingsError, read_settings
+from antei.simulate.settings import MOST_LOAD, MOST_NODES, MOST_ZONES, Settings, SettingsError, read_settings
 from antei.simulate.summary import as_data, worst
 from antei.simulate.sweep import NoDask, sweep
 
@@ -51,10 +64,18 @@ def _replicas(ctx: click.Context, param: click.Parameter, values: Sequence[str])
     given = {}
     for value in values:
         name, _, count = value.rpartition("=")
-        if not name or not count.isdigit():
+        if not name or not re.fullmatch(r"[0-9]{1,9}", count):
             raise click.BadParameter(f"{value!r} is not NAME=COUNT")
         given[name] = int(count)
     return given
+
+
+class _Rate(click.FloatRange):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        rate = float(super().convert(value, param, ctx))
+        if math.isnan(rate):
+            self.fail(f"{value!r} is no number", param, ctx)
+        return rate
 
 
 _SPREAD = _Spread()
@@ -63,15 +84,15 @@ _SPREAD = _Spread()
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH]...", type=click.Path(path_type=Path))
 @click.option("--scenario", default="upgrade-nodes", show_default=True, help="Its name, or the path of a YAML file.")
-@click.option("--nodes", type=click.IntRange(1, 5000), help="How many nodes; 3 unless antei.yaml says otherwise.")
-@click.option("--zones", type=click.IntRange(1, 100), help="Over how many zones they are spread.")
+@click.option("--nodes", type=click.IntRange(1, MOST_NODES), help="How many nodes; 3 unless antei.yaml says otherwise.")
+@click.option("--zones", type=click.IntRange(1, MOST_ZONES), help="Over how many zones they are spread.")
 @click.option("--replicas", multiple=True, callback=_replicas, metavar="NAME=COUNT", help="In place of the manifest's.")
 @click.option("--duration", default="24h", show_default=True, type=DURATION, help="What the scenario may take.")
 @click.option("--seed", default=1, show_default=True, type=int, help="One run: this one.")
 @click.option("--seeds", type=click.IntRange(1), help="So many runs, from --seed on.")
 @click.option("--replay", type=int, metavar="SEED", help="Print this run step by step.")
 @click.option("--service", default="", help="Offer load to this Service only; by default to all.")
-@click.option("--rate", type=click.FloatRange(0), help="Requests a second, offered to each Service.")
+@click.option("--rate", type=_Rate(0, MOST_LOAD), help="Requests a second, offered to each Service.")
 @click.option("--timeout", type=DURATION, help="A request that takes longer is lost.")
 @click.option("--endpoint-lag", type=_SPREAD, help="How late endpoint changes take effect: 2s, or 1s..3s.")
 @click.option("--image-pull", type=_SPREAD, help="What an image takes that a node does not have.")
@@ -94,7 +115,7 @@ _SPREAD = _Spread()
 @click.option(
     "--compare", nargs=2, type=click.Path(path_type=Path), metavar="A B", help="Two sets of manifests, the same seeds."
 )
-@click.option("--workers", default=0, help="Processes; by default as many as there are cores.")
+@click.option("--workers", default=0, type=click.IntRange(0), help="Processes; by default as many as there are cores.")
 @click.option("--dask", default="", metavar="ADDRESS|local", help="Run the seeds on Dask.")
 @click.option("--json", "json_file", help="Write the outcomes as JSON; - for standard output.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the run, or the worst of them, as an HTML page.")
@@ -136,20 +157,22 @@ def simulate(
     Scenarios: upgrade-nodes, drain, rollout, zone-loss, crash-storm, slow-start, diurnal-load, faults,
     and those of antei rehearse.
 
-    Exit code 0 when every run came to its end, 1 when one did not, 2 when the command line or a manifest is wrong.
+    Exit code 0 when every run came to its end, 1 when one did not or a file could not be written, 2 when the command
+    line or a manifest is wrong, 3 when there is no Dask scheduler or a worker was killed, 130 after Ctrl-C.
 
     \b
     antei simulate app.yaml --scenario upgrade-nodes --nodes 200 --seeds 100
     antei simulate app.yaml --scenario rollout --replicas web=12 --endpoint-lag 5s..15s --report run.html
     antei simulate --compare today.yaml tomorrow.yaml --scenario drain --seeds 200 --json -
     """
-    console = Console(stderr=json_file == "-", highlight=False)
+    console = console_for_tables(stderr=json_file == "-")
     logging.basicConfig(
         level=logging.INFO if verbose else logging.CRITICAL, format="%(levelname)s %(name)s: %(message)s"
     )
     spare_collector()
     if not paths and compare is None:
         raise click.UsageError("PATH is missing")
+    _refuse_what_has_no_effect(click.get_current_context(), scenario, is_replayed=replay is not None)
     changes: dict[str, Any] = {
         "nodes": nodes,
         "zones": zones,
@@ -175,43 +198,43 @@ def simulate(
 
     chosen = range(seed, seed + (seeds or 1))
     if scenario == FAULTS:
-        if compare is not None:
-            raise click.UsageError("--scenario faults has a verdict, and nothing to compare")
         one = _or_fail(lambda: plan_of(()))
-        sys.exit(
-            watch_faults(console, one, range(replay, replay + 1) if replay is not None else chosen, workers, replay)
-        )
+        with ended_by_ctrl_c():
+            sys.exit(_or_fail(lambda: watch_faults(console, one, chosen, workers, replay)))
     plans = [
         _or_fail(partial(plan_of, more)) for more in ([[path] for path in compare] if compare is not None else [[]])
     ]
     if replay is not None:
-        _or_fail(lambda: play(plans[0], replay, tell=click.echo))
+        with ended_by_ctrl_c():
+            _or_fail(lambda: play(plans[0], replay, tell=click.echo))
         return
-    if seeds is None and len(plans) == 1 and picture is None:
-        played = _or_fail(lambda: play(plans[0], seed, with_results=True))
-        outcomes = [played.outcome]
-        print_one(console, plans[0], played)
-        _write_json(json_file, plans, scenario, chosen, [outcomes], console)
-        if report is not None:
-            write_page(console, report, plans[0], played)
-    else:
-        found = [_or_fail(lambda plan=plan: list(sweep(plan, chosen, workers=workers, dask=dask))) for plan in plans]  # type: ignore[misc]
-        outcomes = [outcome for part in found for outcome in part]
-        if len(found) == 2:
-            print_comparison(console, found[0], found[1])
+    with ended_by_ctrl_c():
+        played: Played | None = None
+        if seeds is None and len(plans) == 1 and picture is None:
+            played = _or_fail(lambda: play(plans[0], seed, with_results=True))
+            found = [[played.outcome]]
+            print_one(console, plans[0], played)
         else:
-            print_many(console, plans[0], found[0])
-        _write_json(json_file, plans, scenario, chosen, found, console)
+            found = [_swept(plan, chosen, workers, dask) for plan in plans]
+            if len(found) == 2:
+                print_comparison(console, found[0], found[1])
+            else:
+                print_many(console, plans[0], found[0])
+        written = Written(console)
+        if json_file is not None:
+            written.data(json_file, _as_json(plans[0], scenario, chosen, found))
         if picture is not None:
             names = [path.stem for path in compare] if compare is not None else [""]
             title = f"{scenario} on {plans[0].settings.nodes} nodes, {len(chosen)} runs"
-            draw(console, picture, title, list(zip(names, found, strict=True)))
+            written.data(picture, to_svg(title, list(zip(names, found, strict=True))).encode())
         if report is not None:
             for number, (plan, part) in enumerate(zip(plans, found, strict=True)):
                 at = report if len(plans) == 1 else report.with_stem(f"{report.stem}-{'ab'[number]}")
                 look = worst(part).seed
-                write_page(console, at, plan, _or_fail(partial(play, plan, look, with_results=True)))
-    sys.exit(0 if all(outcome.is_finished for outcome in outcomes) else 1)
+                page = played or _or_fail(partial(play, plan, look, with_results=True))
+                written.data(at, page_of(plan, page))
+    is_finished = all(outcome.is_finished for part in found for outcome in part)
+    sys.exit(0 if is_finished and not written.has_failed else 1)
 
 
 def _scenario(name: str) -> tuple[str, str]:
@@ -228,37 +251,50 @@ def _or_fail(work: Callable[[], T]) -> T:
         return work()
     except (BadPlan, ManifestError, SettingsError, BehaviourError) as error:
         fail(2, str(error))
+    except BrokenPipeError:
+        raise  # whoever read has seen enough
+    except BrokenProcessPool:
+        fail(3, "a worker was killed, perhaps for want of memory: fewer need less (--workers)")
     except (NoDask, OSError) as error:
         fail(3, str(error))
 
 
-def _write_json(
-    json_file: str | None,
-    plans: Sequence[Plan],
-    scenario: str,
-    seeds: range,
-    found: Sequence[Sequence[Outcome]],
-    console: Console,
-) -> None:
-    if json_file is None:
-        return
-    settings: Settings = plans[0].settings
+def _swept(plan: Plan, seeds: range, workers: int, dask: str) -> list[Outcome]:
+    return _or_fail(lambda: list(sweep(plan, seeds, workers=workers, dask=dask)))
+
+
+def _as_json(plan: Plan, scenario: str, seeds: range, found: Sequence[Sequence[Outcome]]) -> bytes:
+    settings: Settings = plan.settings
     meta = {
         "scenario": scenario,
         "nodes": settings.nodes,
         "zones": settings.zones,
-        "durationSeconds": plans[0].duration_seconds,
+        "durationSeconds": plan.duration_seconds,
         "seeds": [seeds.start, seeds.stop - 1],
         "endpointLag": str(settings.endpoint_lag),
         "load": settings.load,
     }
     data = as_data(meta, found[0], found[1] if len(found) > 1 else None)
-    encoded = msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
-    if json_file == "-":
-        sys.stdout.buffer.write(encoded)
-        return
-    try:
-        Path(json_file).write_bytes(encoded)
-    except OSError as error:
-        fail(1, f"{json_file}: {error}")
-    console.print(f"wrote {json_file}", soft_wrap=True, markup=False)
+    return msgspec.json.format(msgspec.json.encode(data), indent=2) + b"\n"
+
+
+#: What `--replay` prints a run without, and what faults by chance do not go by.
+_NOT_REPLAYED = ("seed", "seeds", "compare", "dask", "json_file", "report", "picture")
+_NOT_OF_FAULTS = (
+    *("nodes", "zones", "duration", "service", "rate", "timeout", "endpoint_lag", "image_pull", "kubelet_sync"),
+    *("upgrade_time", "profiles", "maps", "compare", "dask", "json_file", "report", "picture"),
+)
+
+
+def _refuse_what_has_no_effect(asked: click.Context, scenario: str, *, is_replayed: bool) -> None:
+    """Raises UsageError for an option that nothing would come of."""
+    for names, why in (
+        (_NOT_REPLAYED if is_replayed else (), "--replay prints one run, step by step"),
+        (
+            _NOT_OF_FAULTS if scenario == FAULTS else (),
+            "--scenario faults has clusters, clients and an end of its own, and a verdict only",
+        ),
+    ):
+        for param in asked.command.params:
+            if param.name in names and asked.get_parameter_source(param.name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"{param.opts[0]} has no effect here: {why}")

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing import active_children
 from pathlib import Path
+from types import FrameType
 
 import click
 from rich.console import Console
 from rich.table import Table
 
 from antei.simulate.outcome import Outcome
-from antei.simulate.picture import to_svg
 from antei.simulate.plan import Plan
 from antei.simulate.run import Played
 from antei.simulate.soak import Soak, shrink, soak, soak_seed
@@ -18,17 +23,21 @@ from antei.simulate.summary import MEASURES, Measure, compared, spreads, worst
 
 __all__ = [
     "FAULTS",
-    "draw",
+    "Written",
+    "console_for_tables",
     "duration_text",
+    "ended_by_ctrl_c",
+    "page_of",
     "print_comparison",
     "print_many",
     "print_one",
     "watch_faults",
-    "write_page",
 ]
 
 #: The scenario that is not played for its figures: faults by chance, under the eyes of every rule.
 FAULTS = "faults"
+_LEAST_COLUMNS = 80
+_STOPPED = b"antei: stopped\n"
 
 
 def print_one(console: Console, plan: Plan, played: Played) -> None:
@@ -131,9 +140,9 @@ def watch_faults(console: Console, plan: Plan, seeds: range, workers: int, repla
     return 0
 
 
-def write_page(console: Console, path: Path, plan: Plan, played: Played) -> None:
+def page_of(plan: Plan, played: Played) -> bytes:
     # jinja2 is loaded by those who want a page only.
-    from antei.rehearse.report.html import write_html
+    from antei.rehearse.report.html import to_html
 
     settings = plan.settings
     meta = {
@@ -146,21 +155,66 @@ def write_page(console: Console, path: Path, plan: Plan, played: Played) -> None
     }
     if played.outcome.reason:
         meta["not finished"] = played.outcome.reason
-    try:
-        write_html(played.results, path, title=f"Simulation of {plan.source or plan.scenario}", meta=meta)
-    except OSError as error:
-        click.echo(f"antei: {path}: {error}", err=True)
-        return
-    console.print(f"wrote {path}", soft_wrap=True, markup=False)
+    return to_html(played.results, title=f"Simulation of {plan.source or plan.scenario}", meta=meta).encode()
 
 
-def draw(console: Console, path: Path, title: str, sets: Sequence[tuple[str, Sequence[Outcome]]]) -> None:
+class Written:
+    """The files that were asked for. One that cannot be written is said, and fails the command after the others."""
+
+    def __init__(self, console: Console) -> None:
+        self.has_failed = False
+        self._console = console
+
+    def data(self, path: Path | str, content: bytes) -> None:
+        """To that file, or with "-" to standard output. Raises BrokenPipeError."""
+        try:
+            if path == "-":
+                sys.stdout.buffer.write(content)
+                sys.stdout.buffer.flush()
+                return
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_bytes(content)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            self.has_failed = True
+            click.echo(f"antei: {'standard output' if path == '-' else path}: {error}", err=True)
+        else:
+            self._console.print(f"wrote {path}", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """Within, Ctrl-C ends the command and its workers at once: a simulation leaves nothing behind that is to be undone.
+
+    A loop in virtual time that is broken off anywhere would complain of each of its tasks, so it is not; a pool is told
+    in the usual way, and has nothing to wait for.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        workers = active_children()
+        for worker in workers:
+            worker.kill()
+        if workers:
+            raise KeyboardInterrupt
+        os.write(2, _STOPPED)
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, end)
     try:
-        path.write_text(to_svg(title, sets), "utf-8")
-    except OSError as error:
-        click.echo(f"antei: {path}: {error}", err=True)
-        return
-    console.print(f"wrote {path}", soft_wrap=True, markup=False)
+        yield
+    except KeyboardInterrupt:
+        os.write(2, _STOPPED)
+        sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def console_for_tables(*, stderr: bool) -> Console:
+    """A narrow terminal wraps lines; tables that are squeezed into it cannot be read."""
+    console = Console(stderr=stderr, highlight=False)
+    console.width = max(console.width, _LEAST_COLUMNS)
+    return console
 
 
 def duration_text(seconds: float) -> str:

@@ -19,6 +19,7 @@ It comes from the pod template's annotation `antei.dev/simulate` (`antei.dev/sim
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -41,6 +42,12 @@ ANNOTATION = "antei.dev/simulate"
 _DAY = 86400.0
 _REACTIONS = ("finish", "serve", "exit", "ignore")
 Reaction = str
+#: Fields that are numbers, and what people call them.
+_CAMEL = {
+    "requests_per_second": "requestsPerSecond",
+    "crashes_per_day": "crashesPerDay",
+    "hangs_per_day": "hangsPerDay",
+}
 #: Init containers that nothing is said of.
 _INIT_SECONDS = 1.0
 _PLAIN = ContainerProfile()
@@ -110,10 +117,10 @@ def parse_behaviour(data: Any, where: str) -> Behaviour:
         except ValueError as error:
             raise BehaviourError(f"{where}.{name}: {error}") from error
 
-    for name in ("requests_per_second", "crashes_per_day", "hangs_per_day"):
+    for name in _CAMEL:
         value = getattr(fields, name)
-        if value is not None and (value < 0 or (value == 0 and name == "requests_per_second")):
-            raise BehaviourError(f"{where}.{name}: must be more than 0")
+        if value is not None and not (0 < value < math.inf or (value == 0 and name != "requests_per_second")):
+            raise BehaviourError(f"{where}.{_CAMEL[name]}: must be more than 0, and a number")
     if fields.on_sigterm is not None and fields.on_sigterm not in _REACTIONS:
         raise BehaviourError(f"{where}.onSigterm: {fields.on_sigterm!r} is none of {', '.join(_REACTIONS)}")
     memory = fields.memory if isinstance(fields.memory, _Memory) else _Memory(fields.memory or "0")

@@ -30,7 +30,11 @@ from antei.rehearse.durations import parse_seconds
 from antei.simulate.behaviour import Behaviour, BehaviourError, parse_behaviour
 from antei.simulate.distribution import Distribution, parse_distribution
 
-__all__ = ["Settings", "SettingsError", "read_settings"]
+__all__ = ["MOST_LOAD", "MOST_NODES", "MOST_ZONES", "Settings", "SettingsError", "read_settings"]
+
+#: What can be asked for. Requests that are lost are met one by one.
+MOST_NODES, MOST_ZONES, MOST_LOAD = 5000, 100, 100_000.0
+_MOST = {"nodes": MOST_NODES, "zones": MOST_ZONES}
 
 
 class SettingsError(ValueError):
@@ -69,7 +73,13 @@ class Settings:
 
     def with_workloads_below(self, learnt: Mapping[str, Behaviour]) -> Settings:
         """These, and what was learnt elsewhere where they say nothing."""
-        return replace(self, workloads={**self.workloads, **{f"{name}": b for name, b in learnt.items()}})
+        return replace(self, workloads=_merged(self.workloads, learnt))
+
+
+def _merged(first: Mapping[str, Behaviour], below: Mapping[str, Behaviour]) -> dict[str, Behaviour]:
+    """The patterns of both, in this order; one that is in both says what the first does, field by field."""
+    both = {name: behaviour.over(below.get(name, Behaviour())) for name, behaviour in first.items()}
+    return {**both, **{name: behaviour for name, behaviour in below.items() if name not in first}}
 
 
 def _matches(pattern: str, namespace: str, name: str) -> bool:
@@ -114,9 +124,13 @@ def _over(settings: Settings, data: Any, where: str) -> Settings:
     for name in ("nodes", "zones", "load"):
         value = getattr(fields, name)
         if value is not None:
-            if value < 1 and name != "load":
-                raise SettingsError(f"{where}.{name}: must be at least 1")
+            if name in _MOST and not 1 <= value <= _MOST[name]:
+                raise SettingsError(f"{where}.{name}: must be at least 1 and no more than {_MOST[name]}")
             changes[name] = value
+    loads = {"load": fields.load, **{f"services[{name!r}]": rate for name, rate in fields.services.items()}}
+    for name, rate in loads.items():
+        if rate is not None and not 0 <= rate <= MOST_LOAD:
+            raise SettingsError(f"{where}.{name}: must be at least 0 and no more than {MOST_LOAD:g} requests a second")
     for name in ("endpoint_lag", "image_pull", "kubelet_sync"):
         if getattr(fields, name) is not None:
             changes[name] = _parsed(parse_distribution, getattr(fields, name), f"{where}.{_camel(name)}")
@@ -131,8 +145,8 @@ def _over(settings: Settings, data: Any, where: str) -> Settings:
             raise SettingsError(str(error)) from error
     return replace(
         settings,
-        services={**fields.services, **settings.services},
-        workloads={**workloads, **settings.workloads},
+        services={**fields.services, **{n: r for n, r in settings.services.items() if n not in fields.services}},
+        workloads=_merged(workloads, settings.workloads),
         capacity={**settings.capacity, **fields.capacity},
         **changes,
     )

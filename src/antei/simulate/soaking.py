@@ -4,7 +4,8 @@
     python -m antei.simulate.soaking --replay 8731                   one, step by step
     python -m antei.simulate.soaking --replay 8731 --shrink          the fewest of its faults that break the same rule
 
-Exit code 0: every rule held. 1: one did not. 2: the command line is wrong. 130: stopped by Ctrl-C, and how to go on.
+Exit code 0: every rule held. 1: one did not. 2: the command line is wrong. 3: a worker was killed, for want of
+memory perhaps. 130: stopped by Ctrl-C. Both say how to go on.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 
 from antei.simulate.fault_schedule import schedule
@@ -63,10 +65,13 @@ def _soak(seeds: range, workers: int, *, keeps_going: bool) -> int:
                         return 1
                 if done % _TELL_EACH == 0:
                     _say(f"{done} of {len(seeds)} seeds, {faults} faults, {broken or 'none'} broken")
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, BrokenProcessPool) as end:
             rest = f"SEEDS={len(seeds) - done} FROM={seeds.start + done}"
-            _say(f"\nstopped after {done} seeds, {broken or 'none'} of them broken; the rest is: make soak {rest}")
-            return 130
+            why = (
+                "stopped" if isinstance(end, KeyboardInterrupt) else "a worker was killed, perhaps for want of memory,"
+            )
+            _say(f"\n{why} after {done} seeds, {broken or 'none'} of them broken; the rest is: make soak {rest}")
+            return 130 if isinstance(end, KeyboardInterrupt) else 3
     sys.stdout.write(f"{done - broken} of {done} seeds held every rule, with {faults} faults\n")
     return 1 if broken else 0
 

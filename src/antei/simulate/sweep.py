@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import CancelledError, ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from typing import Any
@@ -29,7 +30,8 @@ class NoDask(RuntimeError):
 def sweep(plan: Plan, seeds: Sequence[int], *, workers: int = 0, dask: str = "") -> Iterator[Outcome]:
     """`workers`: processes; 0 is as many as there are cores. `dask`: a scheduler's address, or "local".
 
-    Raises BadPlan, NoDask, and OSError when the scheduler cannot be reached.
+    Raises BadPlan; BrokenProcessPool when a process of the pool was killed; NoDask, and OSError when the scheduler
+    cannot be reached.
     """
     if dask:
         yield from _on_dask(plan, seeds, dask)
@@ -40,15 +42,19 @@ def sweep(plan: Plan, seeds: Sequence[int], *, workers: int = 0, dask: str = "")
             yield run_seed(plan, seed)
         return
     # Spawned, not forked: a fork would carry this process' loop and threads along.
-    with ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_quiet) as pool:
+    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_begin_work)
+    try:
         chunk = max(1, min(16, len(seeds) // (4 * count)))
         for found in pool.map(partial(_outcome, plan), seeds, chunksize=chunk):
             yield _raised(found)
+    finally:
+        # Whoever has seen enough waits for the seeds that are under way, and for no other.
+        pool.shutdown(cancel_futures=True)
 
 
 def _on_dask(plan: Plan, seeds: Sequence[int], address: str) -> Iterator[Outcome]:
     try:
-        from distributed import Client
+        from distributed import Client, KilledWorker
     except ImportError as error:
         raise NoDask("Dask is not installed: pip install 'antei[dask]'") from error
     options: dict[str, Any] = (
@@ -56,12 +62,24 @@ def _on_dask(plan: Plan, seeds: Sequence[int], address: str) -> Iterator[Outcome
         if address == "local"
         else {"address": address}
     )
+    logging.getLogger("distributed").setLevel(logging.ERROR)  # it tells of each of its workers
     with Client(**options) as client:  # type: ignore[no-untyped-call]
         if address == "local":
             client.run(_quiet)
         futures = client.map(partial(_outcome, plan), list(seeds), pure=False)
         for future in futures:
-            yield _raised(future.result())
+            try:
+                yield _raised(future.result())
+            except KilledWorker as error:
+                raise NoDask(f"Dask gave up: the workers that ran a seed were killed: {error}") from error
+            except CancelledError as error:
+                raise NoDask(f"Dask's scheduler went away: {error}") from error
+
+
+def _begin_work() -> None:
+    """Ctrl-C is for the process that was called; it ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _quiet()
 
 
 def _quiet() -> None:

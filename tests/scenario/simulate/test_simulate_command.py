@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -113,9 +118,23 @@ def test_faults_with_every_rule_watched(app: Path) -> None:
         (["--endpoint-lag", "3s..1s"], "the upper bound comes second"),
         (["--service", "nobody"], "there is no Service 'nobody'"),
         (["--scenario", "missing.yaml"], "missing.yaml"),
+        (["--replicas", "web=²"], "'web=²' is not NAME=COUNT"),
+        (["--rate", "nan"], "'nan' is no number"),
+        (["--rate", "inf"], "inf is not in the range"),
+        (["--workers", "-2"], "-2 is not in the range"),
+        (["--replay", "3", "--seeds", "5"], "--seeds has no effect here: --replay prints one run"),
+        (["--replay", "3", "--json", "-"], "--json has no effect here"),
+        (["--replay", "3", "--report", "run.html"], "--report has no effect here"),
+        (["--scenario", "faults", "--nodes", "20"], "--nodes has no effect here: --scenario faults has clusters"),
+        (["--scenario", "faults", "--json", "-"], "--json has no effect here"),
+        (["--scenario", "faults", "--dask", "local"], "--dask has no effect here"),
+        (["--scenario", "faults", "--profile-from", "app.yaml"], "--profile-from has no effect here"),
     ],
 )
-def test_a_wrong_command_line_is_exit_code_2(app: Path, arguments: list[str], said: str) -> None:
+def test_a_wrong_command_line_is_exit_code_2(
+    app: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(app.parent)
     done = simulate(app, *arguments)
     assert done.exit_code == 2
     assert said in done.output.replace("\n", " ")
@@ -126,6 +145,12 @@ def test_a_wrong_command_line_is_exit_code_2(app: Path, arguments: list[str], sa
     [
         ("simulate: {nodes: 0}", "simulate.nodes: must be at least 1"),
         ("simulate: {zone: 3}", "unknown field `zone`"),
+        ("simulate: {nodes: 5001}", "simulate.nodes: must be at least 1 and no more than 5000"),
+        ("simulate: {load: .nan}", "simulate.load: must be at least 0 and no more than 100000"),
+        ("simulate: {services: {web: -3}}", "simulate.services['web']: must be at least 0"),
+        ("simulate: {services: {web: .inf}}", "simulate.services['web']: must be at least 0"),
+        ("simulate: {workloads: {web: {crashesPerDay: .nan}}}", "workloads['web'].crashesPerDay: must be more than 0"),
+        ("simulate: {workloads: {web: {requestsPerSecond: 0}}}", "workloads['web'].requestsPerSecond: must be more"),
         ("simulate: {endpointLag: soon}", "simulate.endpointLag: 'soon' is not a duration"),
         ("simulate: {workloads: {web: {onSigterm: dance}}}", "'dance' is none of finish, serve, exit, ignore"),
         ("simulate: {workloads: {web: {startup: {median: 8s}}}}", "a distribution has median and p99"),
@@ -148,3 +173,43 @@ def test_an_annotation_that_makes_no_sense_is_told(app: Path) -> None:
     done = simulate(app, "--scenario", "drain")
     assert done.exit_code == 2
     assert "annotation antei.dev/simulate: Object contains unknown field `speed`" in done.output.replace("\n", " ")
+
+
+def test_a_file_that_cannot_be_written_fails_the_command_after_the_others_were(app: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no directory")
+    for option in ("--json", "--report", "--picture"):
+        more = ["--json", tmp_path / "new" / f"{option}.json"] if option != "--json" else []
+        done = simulate(app, "--scenario", "rollout", option, tmp_path / "file" / "out", *more)
+        assert done.exit_code == 1
+        assert f"antei: {tmp_path}/file/out: " in done.output
+        assert not more or (tmp_path / "new" / f"{option}.json").exists()
+
+
+def test_a_worker_that_is_killed_is_told_in_a_sentence(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object, **options: object) -> Iterator[object]:
+        raise BrokenProcessPool("A process in the process pool was terminated abruptly")
+
+    monkeypatch.setattr("antei.cli.simulate.sweep", broken)
+    done = simulate(app, "--scenario", "drain", "--seeds", 2)
+    assert done.exit_code == 3
+    assert "a worker was killed" in done.output
+
+
+def test_tables_are_not_squeezed_into_a_narrow_terminal(app: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert "workload     requests  lost    p99  lowest ready" in simulate(app, "--scenario", "drain").output
+
+
+def test_ctrl_c_ends_a_run_at_once_and_without_a_word_too_many(app: Path) -> None:
+    command = [sys.executable, "-m", "antei", "simulate", str(app), "--scenario", "diurnal-load", "--replay", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        assert running.stderr is not None
+        running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        running.stdout.read()
+        assert running.stderr.read() == b"antei: stopped\n"
+        assert running.wait() == 130
+    before = signal.getsignal(signal.SIGINT)
+    simulate(app, "--scenario", "rollout")
+    assert signal.getsignal(signal.SIGINT) is before
