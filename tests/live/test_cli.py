@@ -220,6 +220,9 @@ def test_an_unmapped_image_is_an_event_that_names_the_line_to_add(running: Antei
     output = running.up("--wait", "3s", str(file), check=False)
     assert output.code == 1
     assert re.search(rf"app: (ErrImagePull|ImagePullBackOff) .*add to antei.yaml: .*{re.escape(image)}", output.out)
+    status = running.cli("status", "--data", str(running.data), check=False)
+    assert status.code == 1, "a pod that nobody controls counts, too"
+    assert re.search(r"^unmapped +pod/app +app is not ready", status.out, re.MULTILINE)
     told = running.kubectl("-n", "unmapped", "events", "--for", "pod/app").out
     assert f'Failed to pull image "{image}"' in told
     line = re.search(r"add to antei.yaml: (.*)$", told, re.MULTILINE)
@@ -391,6 +394,14 @@ def read_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
     raise AssertionError(f"{wanted!r} was not said:\n{''.join(lines)}")
 
 
+def test_a_rehearsal_of_what_is_refused_has_the_exit_code_of_a_wrong_manifest(tmp_path: Path) -> None:
+    cluster = Antei(tmp_path / "data")
+    file = manifests(tmp_path, {**deployment("web"), "kind": "Deploymnt"})
+    output = cluster.cli("rehearse", "--nodes", "1", str(file), check=False, ANTEI_DATA=str(tmp_path / "data"))
+    assert output.code == 2
+    assert 'Deploymnt/web: no matches for kind "Deploymnt" in version "apps/v1"' in output.err
+
+
 def test_a_data_directory_that_cannot_be_one_is_said(tmp_path: Path) -> None:
     cluster = Antei(tmp_path / "data")
     cluster.data.mkdir()
@@ -400,6 +411,10 @@ def test_a_data_directory_that_cannot_be_one_is_said(tmp_path: Path) -> None:
     assert "the cluster did not start" in output.err
     assert "Traceback" not in output.err
     assert "antei.db" in output.err or "database" in output.err
+    below_a_file = Antei(cluster.data / "antei.db" / "below").up(check=False)
+    assert below_a_file.code == 1
+    assert below_a_file.err.startswith("antei: the cluster could not be started: [Errno 20] Not a directory: ")
+    assert len(below_a_file.err.splitlines()) == 1
 
 
 def test_the_commands_that_it_names_can_be_typed_whatever_the_directory(tmp_path: Path) -> None:
@@ -420,5 +435,7 @@ def test_the_commands_that_it_names_can_be_typed_whatever_the_directory(tmp_path
 
 def test_delete_data_leaves_no_directory(another: Antei) -> None:
     another.up("--nodes", "1")
-    assert another.down("--delete-data").out == f"stopped; {another.data} is deleted\n"
+    assert another.down().out == f"stopped; {another.data} keeps its data\n"
+    assert another.down().out == f"no cluster was running; {another.data} keeps its data\n"
+    assert another.down("--delete-data").out == f"no cluster was running; {another.data} is deleted\n"
     assert not another.data.exists()

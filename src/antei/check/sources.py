@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from antei.check.config import CONFIG_NAME
 from antei.check.positions import Ignore, ignores_in, positions_of
 from antei.check.workload import Item, item_of
 from antei.client.manifests import ManifestError, manifest_files, parse_documents
@@ -89,7 +88,7 @@ def _files(path: Path, recursive: bool) -> list[Path]:
     found: list[Path] = []
     for directory in directories:
         try:
-            found += [file for file in manifest_files([directory]) if file.name != CONFIG_NAME]
+            found += manifest_files([directory])
         except ManifestError:
             if not recursive:
                 raise ManifestError(_nothing_in(path)) from None
@@ -130,16 +129,10 @@ def items_of(sources: Iterable[Source], namespace: str = "default") -> tuple[lis
             documents = parse_documents(source.text, source.name)
             positions = positions_of(source.text)
         except ManifestError as error:
-            problems.append(_with_hint(source, str(error)))
+            problems.append(str(error))
             continue
         items += [item_of(d, p, namespace=namespace) for d, p in zip(documents, positions, strict=True)]
     return items, problems
-
-
-def _with_hint(source: Source, message: str) -> str:
-    if "{{" in source.text:
-        return f"{message} (a template? render it first: helm template … | antei check -)"
-    return message
 
 
 def ignores_of(sources: Iterable[Source]) -> dict[str, list[Ignore]]:

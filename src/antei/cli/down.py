@@ -33,6 +33,7 @@ def down(data: Path, delete_data: bool) -> None:
     if pid is None and not instance.kubeconfig.exists():
         fail(3, f"there is no cluster on {directory}")
     own_namespaces()
+    ended = "stopped"
     if pid is not None:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
@@ -46,10 +47,12 @@ def down(data: Path, delete_data: bool) -> None:
 
         left = asyncio.run(remove_leftovers(directory))
         instance.unregister()
-        if left:
+        if not left:
+            ended = "no cluster was running"
+        else:
             click.echo(f"ended {left} containers that a killed antei had left")
     if delete_data:
         shutil.rmtree(directory)
-        click.echo(f"stopped; {directory} is deleted")
+        click.echo(f"{ended}; {directory} is deleted")
     else:
-        click.echo(f"stopped; {directory} keeps its data")
+        click.echo(f"{ended}; {directory} keeps its data")

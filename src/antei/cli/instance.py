@@ -154,6 +154,6 @@ class Instance:
             state = msgspec.json.decode(self._pid_file.read_bytes(), type=_PidFile)
             process = psutil.Process(state.pid)
             alive = abs(process.create_time() - state.created) < 1 and process.status() != psutil.STATUS_ZOMBIE
-        except (FileNotFoundError, msgspec.DecodeError, psutil.NoSuchProcess):
+        except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError, psutil.NoSuchProcess):
             return None
         return state if alive else None

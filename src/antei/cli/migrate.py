@@ -8,11 +8,16 @@ import sys
 import click
 
 from antei.check.fix import migrate as migrate_source
+from antei.check.report import check
 from antei.check.rewriting import RewriteError
 from antei.check.sources import Source, items_of, read_sources
+from antei.check.workload import graph_of
 from antei.cli.instance import fail
 
 __all__ = ["migrate"]
+
+#: The rules of `antei check` that say that an API server, or kubectl's strict validation, would not take an object.
+_REFUSED = ("unknown-kind", "unknown-field", "invalid-object")
 
 
 @click.command()
@@ -64,4 +69,5 @@ def migrate(paths: tuple[str, ...], recursive: bool, diffs: bool) -> None:
 
 def _still_refused(source: Source) -> list[str]:
     items, _ = items_of([source])
-    return [f"{item.document.where}: {item.title}: {message}" for item in items for _, message in item.problems]
+    found = [finding.problem for finding in check(graph_of(items)).findings if finding.rule.id in _REFUSED]
+    return [f"{problem.item.document.where}: {problem.item.title}: {problem.message}" for problem in found]

@@ -15,10 +15,10 @@ import click
 import uvloop
 from rich.console import Console
 
+from antei.cli.inputs import maps_beside, read_documents
 from antei.cli.instance import default_directory, fail, runtime_option
 from antei.cli.privileges import own_namespaces
 from antei.cli.rehearsing import Rehearsed, Request, Unplayable, rehearse_context, rehearse_paths, undo_interrupted
-from antei.cli.up import _maps_beside, _read
 from antei.client.manifests import ManifestError
 from antei.rehearse.durations import Lag, parse_lag, parse_seconds
 from antei.rehearse.load import Via
@@ -193,8 +193,8 @@ def rehearse(
     With PATH a cluster is brought up for it and taken down afterwards. With --context, or --kubeconfig, the workload
     that runs there is rehearsed, through the API only: what it does not allow is skipped, and said.
 
-    Exit code 0 when all objectives are met, 1 when one is missed, 2 when the command line is wrong, 3 when there is
-    no cluster.
+    Exit code 0 when all objectives are met, 1 when one is missed, 2 when the command line or a manifest is wrong,
+    3 when there is no cluster.
 
     \b
     antei rehearse examples/mattermost
@@ -233,7 +233,7 @@ def rehearse(
             seed=seed,
             nodes=nodes,
             runtime=runtime,
-            maps=maps or tuple(_maps_beside(paths)),
+            maps=maps or tuple(maps_beside(paths)),
             wait_seconds=parse_seconds(wait),
             namespace=namespace,
             context=context,
@@ -245,7 +245,7 @@ def rehearse(
     except (ScenarioError, ValueError) as error:
         raise click.UsageError(str(error)) from error
     try:
-        documents = _read(paths)
+        documents = read_documents(paths)
         load_maps(request.maps)
     except (ManifestError, ImageMapError) as error:
         fail(2, str(error))

@@ -172,7 +172,7 @@ async def _bring_up(target: EmbeddedTarget, documents: Sequence[Document], reque
     results = await apply(target.cluster.kubeconfig_path, documents)
     for result in results:
         if result.error is not None:
-            raise Unplayable(result.line)
+            raise Unplayable(result.line, 2)
     progress = await wait_ready(
         target.client, SystemClock(), [result.object for result in results], request.wait_seconds, console
     )

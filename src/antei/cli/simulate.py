@@ -18,6 +18,7 @@ import msgspec
 from click.core import ParameterSource
 
 from antei.cli.durations import DURATION
+from antei.cli.inputs import maps_beside, read_documents
 from antei.cli.instance import fail
 from antei.cli.simulating import (
     FAULTS,
@@ -30,7 +31,6 @@ from antei.cli.simulating import (
     print_one,
     watch_faults,
 )
-from antei.cli.up import _maps_beside, _read
 from antei.client.manifests import ManifestError
 from antei.simulate.behaviour import BehaviourError
 from antei.simulate.distribution import Distribution, parse_distribution
@@ -186,12 +186,12 @@ def simulate(
 
     def plan_of(more: Sequence[Path]) -> Plan:
         every = [*paths, *more]
-        settings = read_settings(maps or _maps_beside(every))
+        settings = read_settings(maps or maps_beside(every))
         settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
         for path in profiles:
             settings = settings.with_workloads_below(learn(path))
         text, source = _scenario(scenario)
-        plan = Plan(tuple(_read(every)), settings, text, duration, source, service)
+        plan = Plan(tuple(read_documents(every)), settings, text, duration, source, service)
         if text != FAULTS:
             play_of(plan)
         return with_replicas(plan, replicas)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
-from lightkube.resources.apps_v1 import DaemonSet, Deployment, StatefulSet
+from lightkube.resources.apps_v1 import DaemonSet, Deployment, ReplicaSet, StatefulSet
+from lightkube.resources.batch_v1 import CronJob, Job
 from lightkube.resources.core_v1 import Node, Pod
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 from rich.console import Console
@@ -14,13 +17,15 @@ from rich.table import Table
 from rich.text import Text
 
 from antei.api.errors import ApiError
-from antei.api.objects import meta, name_of, namespace_of
+from antei.api.objects import controller_of, meta, name_of, namespace_of, uid_of
 from antei.api.rollout_status import RolloutState, rollout_status
 from antei.cli.instance import Instance, data_option, fail
 from antei.cli.lines import new_console, say
 from antei.client.http import HttpClient
 
-__all__ = ["status"]
+__all__ = ["status", "uncontrolled"]
+
+_WORKLOADS = (Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, Pod)
 
 
 @click.command()
@@ -47,18 +52,18 @@ async def _show(instance: Instance, pid: int, console: Console) -> bool:
     try:
         nodes = (await client.list(Node)).items
         budgets = (await client.list(PodDisruptionBudget)).items
-        workloads = [obj for kind in (Deployment, StatefulSet, DaemonSet) for obj in (await client.list(kind)).items]
-        pods = (await client.list(Pod)).items
+        objects = [obj for kind in (*_WORKLOADS, CronJob) for obj in (await client.list(kind)).items]
     finally:
         await client.aclose()
-    say(console, f"cluster on {instance.directory}: pid {pid}, {len(nodes)} nodes, {len(pods)} pods")
+    pods = sum(isinstance(obj, Pod) for obj in objects)
+    say(console, f"cluster on {instance.directory}: pid {pid}, {len(nodes)} nodes, {pods} pods")
     for note in instance.notes():
         say(console, f"note: {note}")
     all_ready = True
     table = Table(box=None, pad_edge=False)
     for column in ("NAMESPACE", "WORKLOAD", "STATE"):
         table.add_column(column)
-    for obj in workloads:
+    for obj in uncontrolled(objects):
         state = rollout_status(obj)
         all_ready = all_ready and state.state is RolloutState.DONE
         style = {RolloutState.DONE: "green", RolloutState.WAITING: "yellow", RolloutState.FAILED: "red"}[state.state]
@@ -74,3 +79,15 @@ async def _show(instance: Instance, pid: int, console: Console) -> bool:
         say(console, f"{what}: {where}")
     say(console, instance.export)
     return all_ready
+
+
+def uncontrolled(objects: Iterable[Any]) -> list[Any]:
+    """Those that no other of them controls, CronJobs aside: a Deployment speaks for its pods, a pod of nobody's (or
+    of an operator's object) for itself. A CronJob waits for nothing, and its Jobs come and go."""
+    every = list(objects)
+    controllers = {uid_of(obj) for obj in every}
+    return [
+        obj
+        for obj in every
+        if not isinstance(obj, CronJob) and ((owner := controller_of(obj)) is None or owner.uid not in controllers)
+    ]

@@ -24,12 +24,13 @@ from rich.console import Console
 from antei.api.kubernetes_yaml import KubernetesLoader
 from antei.cli.durations import DURATION
 from antei.cli.imports import lasting_imports
+from antei.cli.inputs import maps_beside, read_documents
 from antei.cli.instance import Instance, data_option, default_directory, fail, runtime_option, until
 from antei.cli.lines import new_console, say
 from antei.cli.privileges import own_namespaces
 from antei.cli.progress import wait_ready
 from antei.client.apply import Applied, Applier
-from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents
+from antei.client.manifests import Document, ManifestError
 from antei.runtime.image_map import ImageMapError, load_maps
 from antei.server.audit_policy import METADATA, AuditPolicy, PolicyError, parse_policy
 from antei.store import StoreError
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 __all__ = ["up"]
 
-_MAP_NAMES = ("antei.yaml", "antei.yml")
 _START_SECONDS = 30.0
 #: How often the process that runs the cluster says anew what is published where.
 _TELL_SECONDS = 0.2
@@ -112,8 +112,8 @@ def up(
     notes = own_namespaces(with_control_groups=True)
     console = new_console()
     try:
-        documents = _read(paths)
-        chosen_maps = maps or _maps_beside(paths)
+        documents = read_documents(paths)
+        chosen_maps = maps or maps_beside(paths)
         load_maps(chosen_maps)
         policy = METADATA if audit_policy is None else _policy(audit_policy)
     except (ManifestError, ImageMapError, PolicyError) as error:
@@ -287,33 +287,12 @@ def _print_applied(result: Applied, console: Console) -> None:
         say(console, result.line, style="dim")
 
 
-def _read(paths: Sequence[Path]) -> list[Document]:
-    documents: list[Document] = []
-    for path in manifest_files(path for path in paths if str(path) != "-"):
-        try:
-            documents += parse_documents(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ManifestError(f"{path}: {error}") from error
-    if any(str(path) == "-" for path in paths):
-        documents += parse_documents(sys.stdin.read(), "standard input")
-    return documents
-
-
 def _policy(file: Path) -> AuditPolicy:
     """Raises PolicyError, which names the file."""
     try:
         return parse_policy(yaml.load(file.read_text(encoding="utf-8"), Loader=KubernetesLoader))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, PolicyError) as error:
         raise PolicyError(f"{file}: {error}") from error
-
-
-def _maps_beside(paths: Sequence[Path]) -> list[Path]:
-    """antei.yaml in the directories of the manifests."""
-    found: list[Path] = []
-    for path in paths:
-        directory = path if path.is_dir() else path.parent
-        found += [m for name in _MAP_NAMES if (m := directory / name).exists() and m not in found]
-    return found
 
 
 def _detach(
@@ -326,7 +305,11 @@ def _detach(
     files: Mapping[str, Path | None],
 ) -> None:
     """Starts the cluster as a process of its own and returns when it is ready; fails the command when it is not."""
-    instance.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        instance.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        instance.log_file.touch()
+    except OSError as error:
+        fail(1, f"the cluster could not be started: {error}")
     command = [sys.executable, "-m", "antei", "up", "--data", str(instance.directory), "--nodes", str(nodes)]
     command += ["--runtime", runtime, "--endpoint-lag", f"{endpoint_lag}s", *(["--verbose"] if verbose else [])]
     for path in maps:

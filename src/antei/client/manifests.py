@@ -14,13 +14,13 @@ import yaml
 
 from antei.api.kubernetes_yaml import KubernetesLoader, check_depth, unfolded_bytes
 
-__all__ = ["Document", "ManifestError", "manifest_files", "parse_documents"]
+__all__ = ["Document", "ManifestError", "manifest_files", "parse_documents", "text_of"]
 
 #: Kubernetes takes no larger object (apiserver: 3 MiB).
 _LARGEST_BYTES = 3 * 1024 * 1024
 _SUFFIXES = (".yaml", ".yml", ".json")
-#: The image map lies beside the manifests it is for, and is none.
-_NOT_MANIFESTS = ("antei.yaml", "antei.yml", "kustomization.yaml", "kustomization.yml")
+#: The image map and what `antei check` is told lie beside the manifests they are for, and are none.
+_NOT_MANIFESTS = ("antei.yaml", "antei.yml", ".antei-check.yaml", "kustomization.yaml", "kustomization.yml")
 
 
 class ManifestError(Exception):
@@ -50,11 +50,13 @@ class Document:
 def manifest_files(paths: Iterable[Path]) -> list[Path]:
     """Files as given; of directories the manifests directly in them, sorted by name, as `kubectl apply -f` takes them.
 
-    Raises ManifestError for a path that is not there and for a directory without manifests.
+    Raises ManifestError for a path that is not there, a directory without manifests, and a Helm chart.
     """
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
+            if (path / "Chart.yaml").exists():
+                raise ManifestError(f"{path}: a Helm chart; render it first: helm template {path}")
             found = sorted(p for p in path.iterdir() if p.suffix in _SUFFIXES and p.name not in _NOT_MANIFESTS)
             if not found:
                 raise ManifestError(f"{path}: no manifests here (*.yaml, *.yml, *.json)")
@@ -64,6 +66,15 @@ def manifest_files(paths: Iterable[Path]) -> list[Path]:
         else:
             raise ManifestError(f"{path}: no such file or directory")
     return files
+
+
+def text_of(content: bytes, source: str) -> str:
+    """UTF-8, whatever the locale says; a byte order mark goes, and Windows' line ends are newlines. Raises
+    ManifestError."""
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{source}: not text in UTF-8 (byte {error.start})") from error
 
 
 def parse_documents(text: str, source: str) -> list[Document]:
@@ -88,7 +99,8 @@ def parse_documents(text: str, source: str) -> list[Document]:
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         at = f"{source}:{mark.line + 1}" if mark is not None else source
-        raise ManifestError(f"{at}: {getattr(error, 'problem', None) or error}") from error
+        hint = " (a template? render it first: helm template)" if "{{" in text else ""
+        raise ManifestError(f"{at}: {getattr(error, 'problem', None) or error}{hint}") from error
     return documents
 
 

@@ -69,7 +69,8 @@ async def apply_documents(registry: Registry, documents: Sequence[Document]) -> 
         data = dict(document.data)
         resource = registry.catalog.for_kind(str(data.get("apiVersion")), str(data.get("kind")))
         if resource is None:
-            raise BadPlan(f"{document.where}: {document.title}: no matches for kind {data.get('kind')!r}")
+            unknown = f'no matches for kind "{data.get("kind", "")}" in version "{data.get("apiVersion", "")}"'
+            raise BadPlan(f"{document.where}: {document.title}: {unknown}")
         try:
             decoded = decode_data(data, resource.type, field_validation="Strict")
             await registry.create(resource, namespace if resource.namespaced else "", decoded.object)

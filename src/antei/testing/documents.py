@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents
+from antei.client.manifests import Document, ManifestError, manifest_files, parse_documents, text_of
 from antei.testing.options import Manifest
 
 __all__ = ["read"]
@@ -22,8 +22,8 @@ def read(manifests: Iterable[Manifest], base: Path) -> list[Document]:
         else:
             for file in manifest_files([base / manifest]):
                 try:
-                    text = file.read_text()
-                except (OSError, UnicodeDecodeError) as error:
-                    raise ManifestError(f"{file}: {error}") from error
-                found += parse_documents(text, str(file))
+                    content = file.read_bytes()
+                except OSError as error:
+                    raise ManifestError(f"{file}: {error.strerror}") from error
+                found += parse_documents(text_of(content, str(file)), str(file))
     return found

@@ -248,5 +248,14 @@ def test_migrate_is_a_filter_and_says_what_would_still_be_refused() -> None:
     assert result.exit_code == 1
     assert result.stdout.startswith("apiVersion: policy/v1\n")
     assert "minAvailable and maxUnavailable cannot be both set" in result.stderr
+    misspelt = _run("migrate", "-", stdin="apiVersion: v1\nkind: ConfigMapp\nmetadata: {name: x}\n")
+    assert (misspelt.exit_code, misspelt.stderr) == (
+        1,
+        "<stdin>:1: ConfigMapp/x: no kind ConfigMapp in v1; did you mean ConfigMap?\n",
+    )
+    unknown = _run("migrate", "-", stdin="apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndatum: {}\n")
+    assert unknown.exit_code == 1
+    assert "ConfigMap has no field datum" in unknown.stderr
+    assert _run("migrate", "-", stdin="apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: x}\n").exit_code == 0
     assert _run("migrate", "absent.yaml").exit_code == 2
     assert _run("migrate", "-", stdin="a: [").exit_code == 2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from antei.client.manifests import ManifestError, manifest_files, parse_documents
+from antei.client.manifests import ManifestError, manifest_files, parse_documents, text_of
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,22 @@ def test_json_and_keys_that_are_no_strings() -> None:
 
 
 def test_a_directory_gives_its_manifests_sorted_and_without_the_image_map(tmp_path: Path) -> None:
-    for name in ("b.yaml", "a.yml", "c.json", "antei.yaml", "notes.txt"):
+    for name in ("b.yaml", "a.yml", "c.json", "antei.yaml", ".antei-check.yaml", "notes.txt"):
         (tmp_path / name).write_text("{}")
     assert [p.name for p in manifest_files([tmp_path])] == ["a.yml", "b.yaml", "c.json"]
     with pytest.raises(ManifestError, match="no such file"):
         manifest_files([tmp_path / "absent"])
+
+
+def test_a_chart_and_a_template_are_told_to_be_rendered_first(tmp_path: Path) -> None:
+    (tmp_path / "Chart.yaml").write_text("name: shop\n")
+    with pytest.raises(ManifestError, match="a Helm chart; render it first: helm template"):
+        manifest_files([tmp_path])
+    with pytest.raises(ManifestError, match=r"x.yaml:1: .*\(a template\? render it first: helm template\)"):
+        parse_documents("{{- if .Values.x }}\na: 1\n{{ end }}\n", "x.yaml")
+
+
+def test_a_text_is_utf_8_whatever_windows_has_added() -> None:
+    assert text_of(b"\xef\xbb\xbfa: caf\xc3\xa9\r\nb: 1\r\n", "x.yaml") == "a: caf\u00e9\nb: 1\n"
+    with pytest.raises(ManifestError, match=r"x.yaml: not text in UTF-8 \(byte 4\)"):
+        text_of(b"a: \x63\xe9", "x.yaml")
