@@ -48,6 +48,10 @@ class ClusterAddresses:
         return self._placed("10.96.0.0") + "/12"
 
     @property
+    def pod_cidr_of_all(self) -> str:
+        return self._placed("10.244.0.0") + "/16"
+
+    @property
     def api(self) -> str:
         return self._placed(_API)
 

@@ -104,6 +104,8 @@ def prepare_cluster(namespace: str, addresses: ClusterAddresses) -> None:
         netlink.route(
             "replace", dst=addresses.service_cidr, oif=loopback, prefsrc=next(iter(addresses.nodes.values()), None)
         )
+        # What is still sent to a pod that is gone must not take the pods' way out, to whoever has its address there.
+        netlink.route("replace", dst=addresses.pod_cidr_of_all, type="unreachable")
 
 
 def attach(link: PodLink, cluster_namespace: str, user_namespace: Path | None = None) -> None:
