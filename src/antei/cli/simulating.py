@@ -63,6 +63,8 @@ def print_one(console: Console, plan: Plan, played: Played) -> None:
             str(row.evictions_refused),
         )
     console.print(table)
+    if outcome.other_evictions_refused:
+        console.print(f"evictions refused of pods that no Service stands for: {outcome.other_evictions_refused:,}")
     for result in played.results:
         for cause in result.causes:
             console.print(f"• {cause.message}", markup=False, soft_wrap=True)

@@ -54,12 +54,12 @@ from antei.store.state import Limits
 from antei.world import World
 from antei.world.virtual import virtual_world
 
-__all__ = ["ACTOR", "ZONE_LABEL", "Manager", "SimulatedCluster"]
+__all__ = ["ACTOR", "CAPACITY", "ZONE_LABEL", "Manager", "SimulatedCluster"]
 
 #: The controller on whose behalf a write is made; empty for whoever else.
 ACTOR: contextvars.ContextVar[str] = contextvars.ContextVar("actor", default="")
 ZONE_LABEL = "topology.kubernetes.io/zone"
-_CAPACITY = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "pods": "110"}
+CAPACITY = {"cpu": "8", "memory": "32Gi", "ephemeral-storage": "100Gi", "pods": "110"}
 #: A /24 for each node: the usual range for as many nodes as it has room for, a bigger one for more.
 _POD_RANGES = (IPv4Network("10.244.0.0/16"), IPv4Network("10.128.0.0/9"))
 _NODE_RANGE = IPv4Network("172.16.0.0/12")
@@ -178,7 +178,7 @@ class SimulatedCluster:
         self.files = MemoryFiles()
         self._recorder = EventRecorder(self.client, self.world, "antei")
         self._endpoint_lag = endpoint_lag
-        self._capacity = dict(capacity or _CAPACITY)
+        self._capacity = dict(capacity or CAPACITY)
         self._volumes = volumes or VolumeMap({})
         self._observer = observer
         self._probe_block = probe_block

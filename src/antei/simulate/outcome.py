@@ -35,6 +35,7 @@ class Outcome(msgspec.Struct, frozen=True, rename="camel"):
     workloads: list[WorkloadOutcome]
     writes: int
     digest: str
+    other_evictions_refused: int = 0  # of pods that no Service here stands for
 
     @property
     def lost(self) -> int:
@@ -46,7 +47,16 @@ class Outcome(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def evictions_refused(self) -> int:
-        return sum(workload.evictions_refused for workload in self.workloads)
+        return sum(one.evictions_refused for one in self._each_once) + self.other_evictions_refused
+
+    @property
+    def restarts(self) -> int:
+        return sum(one.restarts for one in self._each_once)
+
+    @property
+    def _each_once(self) -> list[WorkloadOutcome]:
+        """A workload may have several Services; what happens to its pods happens once."""
+        return list({(one.namespace, one.name): one for one in self.workloads}.values())
 
     @property
     def availability(self) -> float:

@@ -85,6 +85,7 @@ async def _play(
             workloads=[row for row, _ in rows],
             writes=scene.log.writes,
             digest=scene.log.digest,
+            other_evictions_refused=scene.refused_elsewhere,
         )
         return Played(outcome, [result for _, result in rows if result is not None])
 

@@ -24,7 +24,7 @@ from lightkube.resources.core_v1 import Node
 from antei.api.objects import name_of, namespace_of, uid_of
 from antei.api.pods import is_active
 from antei.node.registration import HEARTBEAT_SECONDS
-from antei.rehearse.drain import cordon, empty_node
+from antei.rehearse.drain import cordon, empty_node, must_go
 from antei.rehearse.scenario import Fault, Scenario, ScenarioError, builtin_scenarios, parse_scenario
 from antei.rehearse.steps import Steps
 from antei.rehearse.workload import Owner
@@ -136,6 +136,7 @@ async def _upgrade_nodes(scene: Scene) -> None:
     cluster = scene.cluster
     for number, name in enumerate(cluster.node_names, 1):
         await _drain(scene, name, f"upgrade of node {name} ({number} of {len(cluster.node_names)}): drain")
+        scene.stopped(name)
         await cluster.power_off(name)
         await asyncio.sleep(scene.plan.settings.upgrade_seconds)
         await cluster.start_node(name)
@@ -157,7 +158,7 @@ async def _drain(scene: Scene, name: str, text: str) -> None:
     try:
         await empty_node(scene.cluster.client, name, scene.refused, scene.pods_on(name))
     except asyncio.CancelledError:
-        left = [pod for pod in scene.pods_on(name) if is_active(pod)]
+        left = [pod for pod in scene.pods_on(name) if is_active(pod) and must_go(pod)]
         why = "; ".join(scene.budgets_over(left))
         scene.stuck = f"the drain of node {name} was not finished: {', '.join(map(name_of, left))} left" + (
             f" ({why})" if why else ""

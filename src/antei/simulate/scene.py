@@ -28,7 +28,7 @@ from antei.runtime import ContainerSpec, Sandbox
 from antei.runtime.simulated import ContainerProfile, Happening
 from antei.simulate.arrivals import Arrivals
 from antei.simulate.behaviour import Behaviour, annotated, profile_of_run
-from antei.simulate.cluster import SimulatedCluster
+from antei.simulate.cluster import CAPACITY, SimulatedCluster
 from antei.simulate.dependencies import Dependencies
 from antei.simulate.load import SimulatedLoad
 from antei.simulate.plan import BadPlan, Plan, apply_documents
@@ -107,7 +107,7 @@ class Scene:
             endpoint_lag=lambda: settings.endpoint_lag.draw(lag),
             pull_seconds=lambda: settings.image_pull.draw(pull),
             start_seconds=lambda: settings.kubelet_sync.draw(sync),
-            capacity=settings.capacity or None,
+            capacity={**CAPACITY, **settings.capacity},
             observer=watch,
             probe_block=block,
             heartbeat_seconds=heartbeat_seconds,
@@ -116,9 +116,10 @@ class Scene:
         )
         self.dependencies = Dependencies(self.cluster.runtime)
         self.log = EventLog(self.cluster, tell)
-        self.target = SimulatedTarget(self.cluster, watch, block)
+        self.target = SimulatedTarget(self.cluster, watch, block, self._node_lost)
         self.served: list[Served] = []
         self.stuck = ""  # where the scenario was when its time was up, and why
+        self.refused_elsewhere = 0
         self.ready_after_seconds = 0.0
         self.began = 0.0
         self._starts: dict[str, int] = {}
@@ -277,10 +278,23 @@ class Scene:
         return node is not None and is_true(node.status.conditions if node.status else None, "Ready")
 
     def refused(self, pod: Pod) -> None:
-        """An eviction was: told to who has a budget over that pod."""
+        """An eviction was: told to who has a budget over that pod; of what has no client it is counted."""
+        mine = [served for served in self.served if served.workload.owns(pod)]
+        for served in mine:
+            served.recorder.eviction_refused(pod)
+        if not mine:
+            self.refused_elsewhere += 1
+
+    def _node_lost(self, node: str) -> None:
+        """A rehearsal's fault, that the first Service's timeline has: others lose requests to it, too."""
+        for served in self.served[1:]:
+            served.recorder.fault(f"node {node} lost", node=node)
+
+    def stopped(self, node: str) -> None:
+        """A node is off: told to whose pods it took along, as drains leave those of DaemonSets."""
         for served in self.served:
-            if served.workload.namespace == namespace_of(pod) and served.workload.owns(pod):
-                served.recorder.eviction_refused(pod)
+            if any(served.workload.owns(pod) for pod in self.pods_on(node)):
+                served.recorder.fault(f"node {node} is stopped", node=node)
 
     def budgets_over(self, pods: Sequence[Pod]) -> list[str]:
         """What keeps these pods, a clause each."""

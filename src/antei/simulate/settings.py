@@ -13,6 +13,7 @@ simulate:
   services: {default/web: 50}    # … to this one
   workloads:
     web: {startup: 5s..20s}      # by name, namespace/name, or a glob of either
+  capacity: {cpu: "4"}           # of each node, where it is another than usual
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from antei.api.quantity import to_decimal
 from antei.rehearse.durations import parse_seconds
 from antei.simulate.behaviour import Behaviour, BehaviourError, parse_behaviour
 from antei.simulate.distribution import Distribution, parse_distribution
@@ -143,6 +145,8 @@ def _over(settings: Settings, data: Any, where: str) -> Settings:
             workloads[pattern] = parse_behaviour(given, f"{where}.workloads[{pattern!r}]")
         except BehaviourError as error:
             raise SettingsError(str(error)) from error
+    for name, amount in fields.capacity.items():
+        _parsed(to_decimal, amount, f"{where}.capacity[{name!r}]")
     return replace(
         settings,
         services={**fields.services, **{n: r for n, r in settings.services.items() if n not in fields.services}},

@@ -35,7 +35,7 @@ MEASURES = (
     Measure("availability", "lowest availability", lambda outcome: outcome.availability * 100, "%", False),
     Measure("lost", "requests lost", lambda outcome: outcome.lost),
     Measure("evictionsRefused", "evictions refused", lambda outcome: outcome.evictions_refused),
-    Measure("restarts", "restarts", lambda outcome: sum(workload.restarts for workload in outcome.workloads)),
+    Measure("restarts", "restarts", lambda outcome: outcome.restarts),
 )
 
 

@@ -40,13 +40,21 @@ class SimulatedTarget:
 
     sees_nodes = True
 
-    def __init__(self, cluster: SimulatedCluster, nodes: NodeWatch, block: ReadinessBlock) -> None:
+    def __init__(
+        self,
+        cluster: SimulatedCluster,
+        nodes: NodeWatch,
+        block: ReadinessBlock,
+        on_node_lost: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        """`on_node_lost` is told before it is."""
         self.cluster = cluster
         self.client: Client = cluster.client
         self.informers = cluster.informers
         self.sockets: Sockets = HostSockets()  # never used: the load is simulated
         self._nodes = nodes
         self._block = block
+        self._on_node_lost = on_node_lost
 
     def cannot(self, capability: Capability) -> str:
         return ""
@@ -75,6 +83,7 @@ class SimulatedTarget:
         self._block.pod_uids.discard(uid_of(pod))
 
     async def lose_node(self, name: str) -> str:
+        self._on_node_lost(name)
         await self.cluster.lose_node(name)
         return "its agent is stopped and its pods are cut off the network"
 

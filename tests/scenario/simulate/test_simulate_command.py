@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -149,6 +151,7 @@ def test_a_wrong_command_line_is_exit_code_2(
         ("simulate: {load: .nan}", "simulate.load: must be at least 0 and no more than 100000"),
         ("simulate: {services: {web: -3}}", "simulate.services['web']: must be at least 0"),
         ("simulate: {services: {web: .inf}}", "simulate.services['web']: must be at least 0"),
+        ("simulate: {capacity: {cpu: x4}}", "simulate.capacity['cpu']: quantities must match"),
         ("simulate: {workloads: {web: {crashesPerDay: .nan}}}", "workloads['web'].crashesPerDay: must be more than 0"),
         ("simulate: {workloads: {web: {requestsPerSecond: 0}}}", "workloads['web'].requestsPerSecond: must be more"),
         ("simulate: {endpointLag: soon}", "simulate.endpointLag: 'soon' is not a duration"),
@@ -213,3 +216,93 @@ def test_ctrl_c_ends_a_run_at_once_and_without_a_word_too_many(app: Path) -> Non
     before = signal.getsignal(signal.SIGINT)
     simulate(app, "--scenario", "rollout")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+#: One that a second Service leads to, a StatefulSet that none can be sent requests for, and agents on every node.
+OTHERS = """
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web-too}
+spec: {selector: {app: web}, ports: [{port: 80}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  replicas: 3
+  serviceName: db
+  selector: {matchLabels: {app: db}}
+  template: {metadata: {labels: {app: db}}, spec: {containers: [{name: db, image: db}]}}
+---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: agent}
+spec:
+  selector: {matchLabels: {app: agent}}
+  template: {metadata: {labels: {app: agent}}, spec: {containers: [{name: agent, image: agent}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: agent}
+spec: {selector: {app: agent}, ports: [{port: 9000}]}
+"""
+BUDGET = """
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata: {name: NAME}
+spec: {maxUnavailable: 0, selector: {matchLabels: {app: NAME}}}
+"""
+
+
+def drained(app: Path, *arguments: object) -> tuple[str, Any]:
+    """A drain that may take five minutes: what is said of it, and its outcome."""
+    done = simulate(app, "--scenario", "drain", "--duration", "5m", "--json", "-", *arguments)
+    return done.output, json.loads(done.stdout)
+
+
+def test_an_eviction_is_counted_once_however_many_services_a_workload_has(app: Path) -> None:
+    app.write_text(MANIFEST + OTHERS + BUDGET.replace("NAME", "web"))
+    said, data = drained(app)
+    # Of one pod on each node: refused at once, and every five seconds.
+    rows = {row["service"]: row["evictionsRefused"] for row in data["outcomes"][0]["workloads"]}
+    assert rows == {"agent": 0, "web": 60, "web-too": 60}
+    assert data["distributions"]["evictionsRefused"]["p50"] == 60
+    assert "pods that no Service stands for" not in said
+
+
+def test_evictions_of_pods_that_no_client_asks_for_are_counted_and_those_of_daemons_left_are_not_waited_for(
+    app: Path,
+) -> None:
+    app.write_text(MANIFEST + OTHERS + BUDGET.replace("NAME", "db"))
+    said, data = drained(app)
+    assert data["outcomes"][0]["otherEvictionsRefused"] == data["distributions"]["evictionsRefused"]["most"] == 60
+    assert "evictions refused of pods that no Service stands for: 60" in said
+    reason = data["outcomes"][0]["reason"]
+    assert re.search(r"was not finished: db-\d left \(budget db allows no disruption", reason)
+
+
+def test_what_an_upgrade_costs_whom_a_drain_leaves_is_explained(app: Path) -> None:
+    app.write_text(MANIFEST + OTHERS)
+    done = simulate(app, "--scenario", "upgrade-nodes")
+    assert "after node node-" in done.output
+    assert "unexplained" not in done.output
+
+
+def test_a_lost_node_explains_what_other_services_lose(app: Path) -> None:
+    app.write_text(MANIFEST + OTHERS)
+    done = simulate(app, "--scenario", "node-loss", "--nodes", "2")
+    assert re.search(r"of agent-\w+ was lost", done.output)
+    assert re.search(r"of web-\w+-\w+ was lost", done.output)
+    assert "unexplained" not in done.output
+
+
+def test_a_workload_that_is_scaled_to_nothing_is_told_so(app: Path) -> None:
+    done = simulate(app, "--scenario", "rollout", "--replicas", "web=0")
+    assert "it is scaled to nothing" in done.output
+
+
+def test_capacity_that_is_given_leaves_the_rest_of_a_node_as_it_is(app: Path) -> None:
+    (app.parent / "antei.yaml").write_text('simulate: {capacity: {cpu: "4"}}')
+    assert simulate(app, "--scenario", "drain").exit_code == 0

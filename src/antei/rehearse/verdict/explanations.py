@@ -127,7 +127,9 @@ def _why_empty(evidence: Evidence) -> tuple[str, str]:
     count = facts.replicas
     if facts.recreates and is_rollout:
         return "the strategy is Recreate", "`strategy.type: RollingUpdate` with `maxUnavailable: 0` and `maxSurge: 1`"
-    if count <= 1:
+    if count == 0:
+        return "it is scaled to nothing", "`replicas: 2`"
+    if count == 1:
         more = "" if facts.budgets else ", and a PodDisruptionBudget with `minAvailable: 1`"
         return "there is one replica", f"`replicas: 2`{more}"
     if is_rollout and facts.max_unavailable is not None and facts.max_unavailable >= count:
