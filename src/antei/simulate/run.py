@@ -100,8 +100,7 @@ async def _act(scene: Scene, what: Play) -> tuple[str, float]:
             await what.act(scene)
     except TimeoutError:
         reason = scene.stuck or f"not finished after {limit:g} s"
-        waiting = [f"{s.workload.name}: {s.stage.describe()}" for s in scene.served if not s.stage.is_healthy()]
-        if not scene.stuck and waiting:
+        if not scene.stuck and (waiting := scene.unfinished()):
             reason = f"{reason}; {'; '.join(waiting)}"
     except _FAILURES as error:
         reason = str(error) or type(error).__name__

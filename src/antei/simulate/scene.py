@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
 from lightkube.models.core_v1 import PodTemplateSpec
+from lightkube.resources.apps_v1 import DaemonSet, Deployment
 from lightkube.resources.core_v1 import Event, Node, Pod, Service
 from lightkube.resources.discovery_v1 import EndpointSlice
 from lightkube.resources.networking_v1 import Ingress
 from lightkube.resources.policy_v1 import PodDisruptionBudget
 
 from antei.api.conditions import is_true
-from antei.api.objects import name_of, namespace_of
+from antei.api.objects import controller_of, key_of, name_of, namespace_of, uid_of
 from antei.api.resources import resource_of
+from antei.api.rollout_status import RolloutState, rollout_status
 from antei.api.selectors import selector_of
 from antei.control.nodelifecycle import index_pods_by_node
 from antei.rehearse.observe import Recorder
@@ -120,6 +122,7 @@ class Scene:
         self.served: list[Served] = []
         self.stuck = ""  # where the scenario was when its time was up, and why
         self.refused_elsewhere = 0
+        self._unserved: list[Owner] = []  # nobody asks them, and they are to be as declared at the end all the same
         self.ready_after_seconds = 0.0
         self.began = 0.0
         self._starts: dict[str, int] = {}
@@ -180,7 +183,21 @@ class Scene:
                 f"{served.workload.name} is not ready after {_READY_SECONDS / 3600:g} simulated hours:"
                 f" {served.stage.describe()}"
             ) from error
+        await self._await_unserved(began + _READY_SECONDS)
         self.ready_after_seconds = self.cluster.seconds - began
+
+    async def _await_unserved(self, deadline: float) -> None:
+        """Of those that never get ready nothing is expected later."""
+        mine = {uid_of(served.workload.owner) for served in self.served}
+        found: list[Owner] = [owner for kind in OWNER_KINDS for owner in self.cluster.informers.of(kind).items()]
+        found = [o for o in found if uid_of(o) not in mine and controller_of(o) is None and _is_rolled(o)]
+        with suppress(TimeoutError):
+            await self.until(lambda: all(self._is_done(owner) for owner in found), deadline - self.cluster.seconds)
+        self._unserved = [owner for owner in found if self._is_done(owner)]
+
+    def _is_done(self, owner: Owner) -> bool:
+        now = self.cluster.informers.of(type(owner)).get(*key_of(owner))
+        return now is None or rollout_status(now).state is RolloutState.DONE
 
     def _find_served(self) -> None:
         informers = self.cluster.informers
@@ -266,7 +283,18 @@ class Scene:
                 await asyncio.sleep(_LOOK_SECONDS)
 
     def is_healthy(self) -> bool:
-        return all(served.stage.is_healthy() for served in self.served)
+        return all(served.stage.is_healthy() for served in self.served) and all(
+            self._is_done(owner) for owner in self._unserved
+        )
+
+    def unfinished(self) -> list[str]:
+        """What is not as declared, a clause each."""
+        found = [f"{s.workload.name}: {s.stage.describe()}" for s in self.served if not s.stage.is_healthy()]
+        for owner in self._unserved:
+            now = self.cluster.informers.of(type(owner)).get(*key_of(owner))
+            if now is not None and not self._is_done(now):
+                found.append(f"{type(now).__name__.lower()}/{name_of(now)}: {rollout_status(now).message}")
+        return found
 
     def pods_on(self, node: str) -> list[Pod]:
         return sorted(
@@ -313,6 +341,16 @@ class Scene:
                     f" {budget.status.expectedPods} healthy, {budget.status.currentHealthy} are"
                 )
         return found
+
+
+def _is_rolled(owner: Owner) -> bool:
+    """Whether a new revision gets to all of its pods by itself."""
+    if isinstance(owner, Deployment):
+        return not (owner.spec is not None and owner.spec.paused)
+    if isinstance(owner, DaemonSet):
+        strategy = owner.spec.updateStrategy if owner.spec is not None else None
+        return strategy is None or strategy.type != "OnDelete"
+    return True
 
 
 def _workload_name(pod: Pod) -> str:

@@ -306,3 +306,33 @@ def test_a_workload_that_is_scaled_to_nothing_is_told_so(app: Path) -> None:
 def test_capacity_that_is_given_leaves_the_rest_of_a_node_as_it_is(app: Path) -> None:
     (app.parent / "antei.yaml").write_text('simulate: {capacity: {cpu: "4"}}')
     assert simulate(app, "--scenario", "drain").exit_code == 0
+
+
+WORKER = """
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: worker}
+spec:
+  selector: {matchLabels: {app: worker}}
+  template:
+    metadata: {labels: {app: worker}, annotations: {antei.dev/simulate: "startup: 10m"}}
+    spec: {containers: [{name: worker, image: worker, readinessProbe: {tcpSocket: {port: 80}, periodSeconds: 1}}]}
+"""
+
+
+def test_a_workload_without_a_service_is_as_declared_too_before_a_scenario_ends(app: Path) -> None:
+    app.write_text(MANIFEST + WORKER)
+    done = simulate(app, "--scenario", "rollout", "--image-pull", "0s", "--kubelet-sync", "0s")
+    assert done.exit_code == 0
+    assert "took 10m 0s" in done.output or "took 10m 1s" in done.output
+    done = simulate(app, "--scenario", "rollout", "--duration", "5m")
+    assert done.exit_code == 1
+    assert "deployment/worker: 1 old replicas are pending termination" in done.output
+
+
+def test_what_never_was_as_declared_is_not_waited_for(app: Path) -> None:
+    app.write_text(MANIFEST + WORKER.replace("{containers:", "{nodeSelector: {gpu: many}, containers:"))
+    done = simulate(app, "--scenario", "drain")
+    assert done.exit_code == 0
+    assert re.search(r"took \d+\.\d s", done.output)
