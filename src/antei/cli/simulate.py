@@ -44,6 +44,7 @@ from antei.simulate.scenarios import play_of
 from antei.simulate.settings import MOST_LOAD, MOST_NODES, MOST_ZONES, Settings, SettingsError, read_settings
 from antei.simulate.summary import as_data, worst
 from antei.simulate.sweep import NoDask, sweep
+from antei.simulate.vetting import vet
 
 __all__ = ["simulate"]
 
@@ -194,6 +195,8 @@ def simulate(
         plan = Plan(tuple(read_documents(every)), settings, text, duration, source, service)
         if text != FAULTS:
             play_of(plan)
+            for line in vet(plan):
+                click.echo(f"antei: {line}", err=True)
         return with_replicas(plan, replicas)
 
     chosen = range(seed, seed + (seeds or 1))

@@ -12,7 +12,6 @@ What the report says of each scenario, and what is read from it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,22 +28,50 @@ def learn(path: Path) -> dict[str, Behaviour]:
         report = msgspec.json.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError) as error:
         raise BehaviourError(f"{path}: {error}") from error
-    if not isinstance(report, Mapping) or not isinstance(report.get("scenarios"), list):
-        raise BehaviourError(f"{path}: not a rehearsal's report in JSON")
-    workload = str((report.get("meta") or {}).get("workload") or "*").partition("/")[2] or "*"
-    given: dict[str, Any] = dict(report.get("profile") or {})
-    given.setdefault("latency", _latency(report["scenarios"]))
+    try:
+        read = msgspec.convert(report, _Report)
+    except msgspec.ValidationError as error:
+        raise BehaviourError(f"{path}: not a rehearsal's report in JSON: {error}") from error
+    workload = read.meta.workload.partition("/")[2] or "*"
+    given = dict(read.profile)
+    given.setdefault("latency", _latency(read.scenarios))
     if given["latency"] is None:
         del given["latency"]
     return {workload: parse_behaviour(given, f"{path}: profile")}
 
 
-def _latency(scenarios: list[Any]) -> dict[str, str] | None:
+class _Meta(msgspec.Struct):
+    workload: str = ""
+
+
+class _Latency(msgspec.Struct):
+    p50: float = 0.0
+    p99: float = 0.0
+
+
+class _Requests(msgspec.Struct, rename="camel"):
+    sent: int = 0
+    lost: int = 0
+    latency_seconds: _Latency = msgspec.field(default_factory=_Latency)
+
+
+class _Scenario(msgspec.Struct):
+    requests: _Requests = msgspec.field(default_factory=_Requests)
+
+
+class _Report(msgspec.Struct):
+    """What is read of it."""
+
+    scenarios: list[_Scenario]
+    meta: _Meta = msgspec.field(default_factory=_Meta)
+    profile: dict[str, Any] = {}
+
+
+def _latency(scenarios: list[_Scenario]) -> dict[str, str] | None:
     """Of the scenario that disturbed least: the first that lost nothing (the baseline comes first)."""
     for scenario in scenarios:
-        requests = scenario.get("requests") or {}
-        latency = requests.get("latencySeconds") or {}
-        if requests.get("sent") and not requests.get("lost") and latency.get("p50"):
-            median, p99 = float(latency["p50"]), float(latency["p99"])
+        requests = scenario.requests
+        median, p99 = requests.latency_seconds.p50, requests.latency_seconds.p99
+        if requests.sent and not requests.lost and median > 0:
             return {"median": f"{median * 1000:g}ms", "p99": f"{max(median, p99) * 1000:g}ms"}
     return None

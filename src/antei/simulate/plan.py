@@ -16,9 +16,9 @@ from antei.client.manifests import Document
 from antei.server.registry import Registry
 from antei.simulate.settings import Settings
 
-__all__ = ["BadPlan", "Plan", "apply_documents", "with_replicas"]
+__all__ = ["DEFAULT_NAMESPACE", "BadPlan", "Plan", "apply_documents", "with_replicas"]
 
-_DEFAULT_NAMESPACE = "default"
+DEFAULT_NAMESPACE = "default"
 _SCALED = ("Deployment", "StatefulSet", "ReplicaSet", "ReplicationController")
 
 
@@ -81,7 +81,7 @@ async def apply_documents(registry: Registry, documents: Sequence[Document]) -> 
 
 
 def _namespace_of(data: Mapping[str, Any]) -> str:
-    return str((data.get("metadata") or {}).get("namespace") or _DEFAULT_NAMESPACE)
+    return str((data.get("metadata") or {}).get("namespace") or DEFAULT_NAMESPACE)
 
 
 async def _ensure_namespace(registry: Registry, name: str, documents: Sequence[Document]) -> None:

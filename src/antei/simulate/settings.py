@@ -69,6 +69,13 @@ class Settings:
                 found = found.over(behaviour)
         return found
 
+    @staticmethod
+    def fits(pattern: str, namespace: str, name: str) -> bool:
+        """Whether a pattern is of that workload; of a CronJob's Jobs it is if it is of the CronJob and a star."""
+        return _matches(pattern, namespace, name) or (
+            pattern.endswith("*") and _matches(pattern, namespace, f"{name}-1")
+        )
+
     def load_of(self, namespace: str, name: str) -> float:
         """Requests a second that are offered to that Service."""
         return next((rate for pattern, rate in self.services.items() if _matches(pattern, namespace, name)), self.load)

@@ -166,6 +166,43 @@ def test_settings_that_make_no_sense_are_told_with_their_field(app: Path, settin
     assert said in done.output.replace("\n", " ")
 
 
+@pytest.mark.parametrize(
+    ("report", "said"),
+    [
+        ("3", "not a rehearsal's report in JSON: Expected `object`, got `int`"),
+        ("{}", "not a rehearsal's report in JSON: Object missing required field `scenarios`"),
+        ('{"scenarios": [3]}', "Expected `object`, got `int` - at `$.scenarios[0]`"),
+        ('{"scenarios": [], "profile": 3}', "got `int` - at `$.profile`"),
+        ('{"scenarios": [], "meta": 3}', "got `int` - at `$.meta`"),
+        ('{"scenarios": [{"requests": {"latencySeconds": {"p50": "a"}}}]}', "scenarios[0].requests.latencySeconds.p50"),
+        ('{"scenarios": [], "profile": {"startup": "soon"}}', "profile.startup: 'soon' is not a duration"),
+    ],
+)
+def test_a_report_that_nothing_can_be_learnt_from_is_told(app: Path, report: str, said: str) -> None:
+    (app.parent / "report.json").write_text(report)
+    done = simulate(app, "--scenario", "drain", "--profile-from", app.parent / "report.json")
+    assert done.exit_code == 2
+    assert said in done.output
+
+
+def test_names_that_lead_nowhere_are_told(app: Path) -> None:
+    settings = app.parent / "antei.yaml"
+    settings.write_text("simulate: {workloads: {web: {dependsOn: [statefulset/nobody]}}}")
+    done = simulate(app, "--scenario", "drain")
+    assert done.exit_code == 2
+    assert "deployment/web: dependsOn: there is no workload 'statefulset/nobody' in namespace default" in done.output
+    settings.write_text("simulate: {workloads: {wbe: {startup: 5s}, 'default/w*': {startup: 1s}}}")
+    done = simulate(app, "--scenario", "drain")
+    assert done.exit_code == 0
+    assert "antei: simulate.workloads['wbe'] is of nothing here" in done.stderr
+    assert "w*" not in done.stderr
+    annotated = "{labels: {app: web}, annotations: {antei.dev/simulate-wbe: 'startup: 3s'}}"
+    app.write_text(MANIFEST.replace("{labels: {app: web}}", annotated))
+    done = simulate(app, "--scenario", "drain")
+    assert done.exit_code == 2
+    assert "annotation antei.dev/simulate-wbe: there is no container 'wbe': web" in done.output
+
+
 def test_an_annotation_that_makes_no_sense_is_told(app: Path) -> None:
     app.write_text(
         MANIFEST.replace("{labels: {app: web}}", "{labels: {app: web}, annotations: {antei.dev/simulate: x: 1}}")
