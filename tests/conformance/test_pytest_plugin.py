@@ -100,10 +100,14 @@ async def test_virtually(antei_cluster):
 @pytest.mark.antei(runtime="simulated", manifests=["missing.yaml"])
 def test_never_started(antei_cluster):
     pass
+
+@pytest.mark.antei(manifests=POD, wait_seconds=0.5)
+def test_never_ready(antei_cluster):
+    pass
 """
     )
     result = pytester.runpytest_inprocess(*OPTIONS)
-    result.assert_outcomes(failed=2, errors=1)
+    result.assert_outcomes(failed=2, errors=2)
     result.stdout.re_match_lines(
         [
             r"-+ antei_cluster: pods -+",
@@ -119,6 +123,9 @@ def test_never_started(antei_cluster):
         consecutive=False,
     )
     result.stdout.fnmatch_lines(["*missing.yaml: no such file or directory*"])
+    result.stdout.fnmatch_lines(
+        ["*NotReady: not ready after 0.5 s: pod/box: box is not ready", "*no entry of the image map*"]
+    )
 
 
 def test_the_sessions_cluster_is_shared_and_is_what_the_ini_file_says(pytester: pytest.Pytester) -> None:

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,6 +24,7 @@ import lightkube
 import uvloop
 from lightkube.config.kubeconfig import KubeConfig
 
+from antei.api.errors import ApiError
 from antei.api.resources import resource_for_kind
 from antei.api.rollout_status import RolloutState, rollout_status
 from antei.client.apply import Applier
@@ -65,7 +66,8 @@ class AnteiCluster:
     def start(self) -> None:
         """Returns when the API answers, all nodes are Ready and the manifests too.
 
-        Raises OSError, ImageMapError, ManifestError, ApiError or NotReady; nothing is left running then.
+        Raises OSError, ImageMapError, ManifestError, ApiError, or NotReady with the story of the cluster as its note;
+        nothing is left running then.
         """
         self._thread.start()
         self._started.result(_PATIENCE_SECONDS)
@@ -74,6 +76,12 @@ class AnteiCluster:
             self._config = KubeConfig.from_file(str(self.kubeconfig))
             if self.options.manifests:
                 self.apply(*self.options.manifests)
+        except NotReady as error:
+            # Nobody can ask for it any more, and a pod's events and log say why.
+            with suppress(ApiError, OSError):
+                error.add_note("\n\n".join(f"{title}:\n{text}" for title, text in self.story()))
+            self.stop()
+            raise
         except BaseException:
             self.stop()
             raise

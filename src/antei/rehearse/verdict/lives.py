@@ -39,7 +39,6 @@ class Life:
     ready_at: float | None = None
     in_at: float | None = None
     terminating_at: float | None = None
-    pre_stop_at: float | None = None
     sigterm_at: float | None = None
     sigterm_is_seen: bool = False
     sigkill_at: float | None = None
@@ -159,8 +158,6 @@ def _note(life: Life, mark: Mark) -> None:
             life.in_at = life.in_at if life.in_at is not None else mark.at
         case MarkKind.TERMINATING:
             life.terminating_at = mark.at
-        case MarkKind.PRE_STOP:
-            life.pre_stop_at = mark.at
         case MarkKind.SIGTERM:
             life.sigterm_at, life.sigterm_is_seen = mark.at, True
         case MarkKind.SIGKILL:
