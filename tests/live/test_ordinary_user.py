@@ -50,10 +50,12 @@ class Machine:
     home: Path
     is_ordinary: bool
 
-    def antei(self) -> Antei:
+    def antei(self, *laid_over: str) -> Antei:
+        """`laid_over`: WHERE=WHAT of the machine, besides."""
         launcher = (sys.executable, ordinary_user.__file__, "--netns", self.near)
         user = ("--user", str(self.home)) if self.is_ordinary else ()
-        files = ("--file", f"/etc/resolv.conf={self.home / 'resolv.conf'}")
+        pairs = (f"/etc/resolv.conf={self.home / 'resolv.conf'}", *laid_over)
+        files = tuple(word for pair in pairs for word in ("--file", pair))
         return Antei(
             self.home / "data",
             (self.home / "antei.yaml",),
@@ -199,6 +201,29 @@ def test_pods_reach_what_the_machine_reaches_by_name_and_address(antei: Antei, m
     kubectl.apply(pod("inside", "sh", args=[gateway.format(port)], restartPolicy="Never"))
     kubectl.wait("jsonpath={.status.phase}=Succeeded", "pod/inside")
     assert kubectl("logs", "inside").out == "not reached\n"
+
+
+@pytest.mark.parametrize("machine", ["ordinary"], indirect=True)
+def test_files_are_laid_over_the_root_beside_containers_of_others(machine: Machine) -> None:
+    """What they have mounted is locked in the user's namespaces, and no overlay spans it."""
+    ours = Path(tempfile.mkdtemp(prefix="antei-test-", dir="/dev/shm"))  # root's, as is the directory of the mount
+    theirs = Path(tempfile.mkdtemp(prefix="antei-test-", dir="/tmp"))
+    theirs.chmod(0o755)
+    (theirs / "shm").mkdir()
+    script = "cat /opt/antei-test/greeting && touch /opt/antei-test/written && echo and written"
+    files = {"/opt/antei-test/greeting": {"content": "laid over "}}
+    write_map(machine.home, {"greeter": {"command": ["/bin/sh", "-c", script], "files": files}})
+    cluster = machine.antei(f"{theirs / 'shm'}={ours}")
+    try:
+        cluster.up("--nodes", "1")
+        kubectl = cluster.in_namespace("default")
+        kubectl.apply(pod("greeter", "greeter", restartPolicy="Never"))
+        kubectl.wait("jsonpath={.status.phase}=Succeeded", "pod/greeter")
+        assert kubectl("logs", "greeter").out == "laid over and written\n"
+    finally:
+        cluster.close()
+        shutil.rmtree(ours)
+        shutil.rmtree(theirs)
 
 
 @pytest.mark.skipif(bool(missing()), reason=missing())

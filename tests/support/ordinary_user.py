@@ -12,7 +12,6 @@ import argparse
 import ctypes
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import antei
@@ -54,18 +53,21 @@ def main() -> None:
 
 
 def become(home: Path) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        for path, line in (
-            ("/etc/passwd", f"{_NAME}:x:{UID}:{UID}::{home}:/bin/sh"),
-            ("/etc/group", f"{_NAME}:x:{UID}:"),
-            ("/etc/subuid", f"{_NAME}:{SUBORDINATE}:65536"),
-            ("/etc/subgid", f"{_NAME}:{SUBORDINATE}:65536"),
-        ):
-            Path(path).touch()
-            over = Path(directory) / Path(path).name
+    # They stay: a mount whose file is gone could not be shown to containers.
+    directory = home / ".etc"
+    directory.mkdir(exist_ok=True)
+    for path, line in (
+        ("/etc/passwd", f"{_NAME}:x:{UID}:{UID}::{home}:/bin/sh"),
+        ("/etc/group", f"{_NAME}:x:{UID}:"),
+        ("/etc/subuid", f"{_NAME}:{SUBORDINATE}:65536"),
+        ("/etc/subgid", f"{_NAME}:{SUBORDINATE}:65536"),
+    ):
+        Path(path).touch()
+        over = directory / Path(path).name
+        if not over.exists():
             over.write_text(f"{Path(path).read_text().rstrip()}\n{line}\n")
             over.chmod(0o644)
-            mount(str(over), path, _MS_BIND)
+        mount(str(over), path, _MS_BIND)
     for needed in {Path(sys.base_prefix), Path(sys.prefix), Path(antei.__file__).parent}:
         uncover(needed)
     os.setgroups([])

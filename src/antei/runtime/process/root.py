@@ -18,6 +18,7 @@ Storage: TypeAlias = Literal["disk", "memory"]
 
 #: How blanks and line ends are written in mountinfo.
 _MOUNTINFO = Path("/proc/self/mountinfo")
+_OVERFLOW_UID = Path("/proc/sys/fs/overflowuid")
 _OCTAL = re.compile(r"\\([0-7]{3})")
 #: Replaced in every container by something of its own.
 _OWN = ("/proc", "/dev", "/sys", "/run")
@@ -81,8 +82,9 @@ def host_root() -> HostRoot:
     mounts, hidden = [], []
     is_ours = is_own()
     for point, kind in parse_mountinfo(mountinfo):
-        # In namespaces of the user's own what other containers have is not locked: an overlay may span it.
-        if is_ours and (kind == "nsfs" or _is_of_container(point, kind)):
+        # In namespaces of the user's own what the user's containers have is not locked: an overlay may span it. What
+        # came with the machine is: containers of root's, Docker's or another antei's.
+        if is_ours and (kind == "nsfs" or _is_of_container(point, kind)) and _is_users(os.path.dirname(point)):
             continue
         if os.path.isdir(point) and os.access(point, os.R_OK | os.X_OK):
             mounts.append((point, kind))
@@ -90,6 +92,14 @@ def host_root() -> HostRoot:
             hidden.append(point)
     entries = _entries_above([*(point for point, _ in mounts), *hidden])
     return HostRoot(tuple(directories), tuple(links), tuple(mounts), tuple(entries), tuple(hidden), mountinfo)
+
+
+def _is_users(directory: str) -> bool:
+    """Whether it is somebody's whom this user namespace knows: others look like nobody (user_namespaces(7))."""
+    try:
+        return os.stat(directory).st_uid != int(_OVERFLOW_UID.read_text())
+    except OSError:  # not to be looked into, or gone meanwhile
+        return False
 
 
 def _entries_above(points: Sequence[str]) -> list[tuple[str, str]]:
