@@ -98,7 +98,9 @@ def _is_users(directory: str) -> bool:
     """Whether it is somebody's whom this user namespace knows: others look like nobody (user_namespaces(7))."""
     try:
         return os.stat(directory).st_uid != int(_OVERFLOW_UID.read_text())
-    except OSError:  # not to be looked into, or gone meanwhile
+    except FileNotFoundError:  # gone meanwhile: nothing that could be locked
+        return True
+    except OSError:
         return False
 
 
