@@ -118,13 +118,18 @@ def printed(antei: Antei) -> dict[str, str]:
     return printed_by(antei.in_namespace("default"), ENDING)
 
 
-def test_users_and_groups(printed: dict[str, str]) -> None:
+def test_users_and_groups(printed: dict[str, str], kubectl: Kubectl) -> None:
     assert printed["image-user"] == "uid=1000(app) gid=1000(app) groups=1000(app),2000(extra)\n/home/app\n"
     assert printed["run-as"].startswith("uid=1234 gid=2345")
     assert printed["run-as-own"].startswith("uid=1000(app) gid=1000(app)")
     assert {"41", "42", "43", "2000(extra)"} <= set(re.split(r"[=, \n]", printed["groups"]))
     assert "extra" not in printed["groups-strict"]
     assert "41" in printed["groups-strict"]
+    told = kubectl.get("pod", "groups")["status"]["containerStatuses"][0]
+    assert told["user"] == {"linux": {"uid": 1000, "gid": 1000, "supplementalGroups": [1000, 2000, 41, 42, 43]}}
+    assert told["stopSignal"] == "SIGTERM"
+    assert told["volumeMounts"][-1]["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert told["volumeMounts"][-1]["recursiveReadOnly"] == "Disabled"
 
 
 def test_capabilities(printed: dict[str, str]) -> None:

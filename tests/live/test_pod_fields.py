@@ -29,7 +29,7 @@ from typing import Any
 
 import pytest
 from antei_process import IMAGES, Antei, Kubectl, following, needs_namespaces, until, write_map
-from field_pods import ended_all
+from field_pods import LIMIT, ended_all
 from real_images import busybox_layer, missing, write_layout
 
 pytestmark = [
@@ -107,6 +107,7 @@ ENDING = [
     box("dns-added", RESOLVER, dnsConfig={"nameservers": ["10.1.2.3"], "options": [{"name": "timeout", "value": "4"}]}),
     box("dns-host", RESOLVER, hostNetwork=True),
     box("dns-host-first", RESOLVER, hostNetwork=True, dnsPolicy="ClusterFirstWithHostNet"),
+    box("host-name", "hostname; grep -c host-name /etc/hosts", hostNetwork=True, nodeName="node-2"),
     box("own-namespaces", NAMESPACES),
     box("host-namespaces", NAMESPACES, hostNetwork=True, hostPID=True, hostIPC=True),
     box("links", "env"),
@@ -127,7 +128,7 @@ ENDING = [
     pod(
         "hungry",
         container("hog", HUNGRY),
-        container("small", "sleep 2; echo alive"),
+        container("small", f"sleep 2; {LIMIT}; echo alive"),
         resources={"limits": {"memory": "32Mi", "cpu": "500m"}},
     ),
 ]
@@ -204,6 +205,7 @@ def test_host_names(printed: dict[str, str]) -> None:
     assert name == "given"
     assert any(re.fullmatch(r"[0-9.]+\s+given\.sub\.default\.svc\.cluster\.local\s+given", line) for line in hosts)
     assert printed["qualified"] == "given.sub.default.svc.cluster.local\n"
+    assert printed["host-name"] == "node-2\n0\n"
     assert printed["more-hosts"].split() == ["10.9.8.7", "alias.one", "alias.two"]
 
 
@@ -283,7 +285,7 @@ def test_a_pod_s_resources_hold_its_containers_together(printed: dict[str, str],
         s["name"]: s["state"]["terminated"] for s in kubectl.get("pod", "hungry")["status"]["containerStatuses"]
     }
     assert (statuses["hog"]["reason"], statuses["hog"]["exitCode"]) == ("OOMKilled", 137)
-    assert (statuses["small"]["reason"], printed["hungry"]) == ("Completed", "alive\n")
+    assert (statuses["small"]["reason"], printed["hungry"].split()) == ("Completed", [str(32 * 1024 * 1024), "alive"])
     held = kubectl.get("pod", "held")
     assert held["spec"]["resources"]["requests"] == {"memory": "64Mi", "cpu": "500m"}
     assert held["status"]["qosClass"] == "Guaranteed"

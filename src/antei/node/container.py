@@ -28,18 +28,19 @@ from lightkube.models.core_v1 import (
 from antei.api.errors import ApiError
 from antei.api.objects import name_of, namespace_of, replace, to_time, uid_of
 from antei.node.backoff import Backoff, after_restart, restart_delay
-from antei.node.container_config import container_spec, fetch_environment, limits_of, log_path
+from antei.node.container_config import container_limits, container_spec, fetch_environment, log_path
 from antei.node.container_end import describe_end
 from antei.node.container_home import Adopted, Home
 from antei.node.container_run import ContainerRun, PriorVerdicts, Turn
 from antei.node.context import NodeContext
+from antei.node.durations import go_duration
 from antei.node.environment import ConfigError
 from antei.node.image_pull import ImagePull
 from antei.node.interruption import Interruption
 from antei.node.pull_secrets import pull_credentials
 from antei.node.resizing import needs_restart
 from antei.node.restarts import Role, field_path, restarts_all, should_restart
-from antei.node.status import ContainerFacts, waiting
+from antei.node.status import ContainerFacts, LatestRun, waiting
 from antei.node.termination import pod_grace
 from antei.node.volumes.mounter import VolumeError
 from antei.runtime import ContainerRecord, Exit, Image, RuntimeFailure, StartError
@@ -85,8 +86,7 @@ class ContainerWorker:
         self._attempt = 0
         self._told_attempt = 0  # the run that `_state` tells of; the next may be on its way
         self._record: ContainerRecord | None = None
-        self._container_id = ""
-        self._image_id = ""
+        self._latest = LatestRun()
         self._run: ContainerRun | None = None
         self._backoff = Backoff()
         self._is_replaced = False  # the run ends for one of another image or size
@@ -125,8 +125,7 @@ class ContainerWorker:
             name=self.name,
             state=state,
             image=self._container.image or "",
-            image_id=self._image_id,
-            container_id=self._container_id,
+            latest=self._latest,
             restart_count=attempt,
             last_end=last_end,
             has_started=run is not None and run.has_started,
@@ -169,7 +168,7 @@ class ContainerWorker:
         self._is_replaced = self._last_end is not None  # another run follows, whatever the policy
         if self._record is not None:
             await self._forget(self._record)
-            self._record, self._container_id = None, ""
+            self._record, self._latest = None, replace(self._latest, container_id="")
 
     def redefine(self, container: Container) -> None:
         """A run of another image is replaced, whatever the policy; of other resources `allocate` tells."""
@@ -202,7 +201,8 @@ class ContainerWorker:
             self._restart_run(run, f"Container {self.name} resize requires restart")
             return ""
         try:
-            await self._context.runtime.resize(run.record.id, limits_of(self._container))
+            limits = container_limits(self._home.pod.spec, self._container)
+            await self._context.runtime.resize(run.record.id, limits)
         except (RuntimeFailure, OSError) as error:
             return f"container {self.name}: {error}"
         if self._run is run:
@@ -214,8 +214,7 @@ class ContainerWorker:
         status = adopted.status
         if status is not None:
             self._attempt = self._told_attempt = status.restartCount
-            self._container_id = status.containerID or ""
-            self._image_id = status.imageID
+            self._latest = LatestRun.of_status(status)
             self._last_end = status.lastState.terminated if status.lastState else None
             self._actual = status.resources or self._actual
         if adopted.records:
@@ -358,8 +357,7 @@ class ContainerWorker:
     def _new_run(self, record: ContainerRecord, prior: PriorVerdicts | None) -> ContainerRun:
         self._record = record
         self._is_replaced = False
-        self._image_id = record.image_id
-        self._container_id = self._id_of(record)
+        self._latest = LatestRun.of_record(record, self._id_of(record))
         return ContainerRun(
             self._context,
             lambda: self._home.pod,
@@ -467,9 +465,3 @@ class ContainerWorker:
         spec = self._home.pod.spec
         assert spec is not None
         self._context.event(self._home.pod, event_type, reason, message, field_path(spec, self.name))
-
-
-def go_duration(seconds: float) -> str:
-    """Whole seconds as Go prints them: 10s, 1m20s, 5m0s."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,7 +21,14 @@ from antei.node.security import identity_of, security_of
 from antei.node.termination import stop_signal
 from antei.runtime import ContainerSpec, Device, Image, Limits, Mount
 
-__all__ = ["container_spec", "fetch_environment", "limits_of", "log_path", "termination_log_path"]
+__all__ = [
+    "container_limits",
+    "container_spec",
+    "fetch_environment",
+    "limits_of",
+    "log_path",
+    "termination_log_path",
+]
 
 T = TypeVar("T", ConfigMap, Secret)
 
@@ -67,7 +75,7 @@ def container_spec(
     """Raises ConfigError where the pod's security rules forbid to run it."""
     run_as_user, run_as_group = identity_of(pod, container, image)
     security = container.securityContext
-    limits = limits_of(container)
+    limits = container_limits(pod.spec, container)
     return ContainerSpec(
         sandbox_id=sandbox_id,
         name=container.name,
@@ -96,6 +104,17 @@ def container_spec(
         cpu_request_millis=limits.cpu_request_millis,
         oom_score_adj=oom_score_adj(pod, container, to_bytes(context.allocatable.get("memory"))),
         security=security_of(pod, container),
+    )
+
+
+def container_limits(spec: PodSpec | None, container: Container) -> Limits:
+    """What it has none of itself is its pod's, so that what looks at its own control group finds a limit there
+    (Kubernetes: kuberuntime_container_linux.go, getCPULimit, getMemoryLimit)."""
+    own, of_pod = limits_of(container), limits_of(spec) if spec is not None else Limits()
+    return replace(
+        own,
+        memory_bytes=of_pod.memory_bytes if own.memory_bytes is None else own.memory_bytes,
+        cpu_millis=of_pod.cpu_millis if own.cpu_millis is None else own.cpu_millis,
     )
 
 

@@ -239,7 +239,8 @@ def _inside(root: Path, below: str) -> Path:
     path = os.path.realpath(os.path.join(base, below))
     if path != base and not path.startswith(f"{base}/"):
         raise PermissionError(errno.EPERM, "leads out of the volume", below)
-    mode = os.stat(base).st_mode & 0o777  # of what is made, too, for it may be another user's to write
+    # Of what is made, too, for it may be another user's to write, and an fsGroup's (S_ISGID).
+    mode = stat.S_IMODE(os.stat(base).st_mode)
     missing = [each for each in (Path(path), *Path(path).parents) if not each.exists()]
     for directory in reversed(missing):
         directory.mkdir()

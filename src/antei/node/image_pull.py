@@ -18,6 +18,7 @@ from lightkube.models.core_v1 import Container
 from lightkube.resources.core_v1 import Pod
 
 from antei.node.backoff import Backoff, after_restart
+from antei.node.durations import go_duration
 from antei.node.interruption import Interruption
 from antei.node.volumes.mounter import image_volumes
 from antei.runtime import Credential, Image, ImageError, Runtime
@@ -96,7 +97,7 @@ class ImagePull:
 
     def _note_pulled(self, name: str, image: Image, took_seconds: float, *, is_pulled: bool) -> None:
         if is_pulled:
-            took = f"{round(took_seconds * 1000)}ms"
+            took = go_duration(took_seconds)
             message = f'Successfully pulled image "{name}" in {took} ({took} including waiting).'
             if image.size_bytes is not None:
                 message += f" Image size: {image.size_bytes} bytes."

@@ -55,11 +55,15 @@ async def runtime_handler(context: NodeContext, pod: Pod) -> str:
 def sandbox_spec(
     context: NodeContext, pod: Pod, address: PodAddress, resolv_conf: str, handler: str = ""
 ) -> SandboxSpec:
-    """Raises RuntimeFailure where the pod asks for a host name that cannot be."""
+    """Raises RuntimeFailure where the pod asks for a host name that cannot be.
+
+    A pod on the host's network has the host's name, which is its node's (Kubernetes: kuberuntime_sandbox.go).
+    """
     spec = pod.spec
-    hostname = hostname_of(pod)
+    is_on_host = spec is not None and bool(spec.hostNetwork)
+    hostname = context.node_name if is_on_host else hostname_of(pod)
     names: tuple[str, ...] = (hostname,)
-    if spec is not None and spec.subdomain and not spec.hostnameOverride:
+    if spec is not None and spec.subdomain and not spec.hostnameOverride and not is_on_host:
         qualified = f"{hostname}.{spec.subdomain}.{namespace_of(pod)}.svc.{_CLUSTER_DOMAIN}"
         names = (qualified, hostname)
         if spec.setHostnameAsFQDN:
@@ -73,7 +77,7 @@ def sandbox_spec(
         pod_name=name_of(pod),
         hostname=hostname,
         directory=context.pod_directory(uid_of(pod)) / "sandbox",
-        network_namespace=None if spec is not None and spec.hostNetwork else address.namespace,
+        network_namespace=None if is_on_host else address.namespace,
         resolv_conf=resolv_conf,
         hosts=(HostAlias(address.ip, names), *aliases),
         share_process_namespace=bool(spec and spec.shareProcessNamespace),

@@ -15,12 +15,16 @@ from lightkube.models.core_v1 import (
     ContainerStateTerminated,
     ContainerStateWaiting,
     ContainerStatus,
+    ContainerUser,
     HostIP,
+    LinuxContainerUser,
     PodCondition,
     PodIP,
     PodSpec,
     PodStatus,
     ResourceRequirements,
+    VolumeMount,
+    VolumeMountStatus,
 )
 from lightkube.resources.core_v1 import Pod
 
@@ -28,9 +32,18 @@ from antei.api.conditions import find
 from antei.api.objects import meta, to_time
 from antei.api.pods import qos_class
 from antei.node.resizing import ResizeFacts
-from antei.node.restarts import Role, roles, should_restart
+from antei.node.restarts import Role, ephemeral_containers, roles, should_restart
+from antei.runtime import ContainerRecord
 
-__all__ = ["OWN_CONDITIONS", "ContainerFacts", "PodFacts", "pod_status", "waiting", "waiting_to_be_created"]
+__all__ = [
+    "OWN_CONDITIONS",
+    "ContainerFacts",
+    "LatestRun",
+    "PodFacts",
+    "pod_status",
+    "waiting",
+    "waiting_to_be_created",
+]
 
 #: The conditions that are the node's; all others on a pod belong to somebody else and are left alone.
 OWN_CONDITIONS = (
@@ -43,8 +56,34 @@ OWN_CONDITIONS = (
     "PodResizeInProgress",
     "AllContainersRestarting",
 )
+#: Of all termination messages of a pod together (kubelet: MaxPodTerminationMessageLogLength).
+_MESSAGES_BYTES = 12 * 1024
 #: Why conditions of a pod that is over are False.
 _OVER = {"Succeeded": "PodCompleted", "Failed": "PodFailed"}
+
+
+class LatestRun(msgspec.Struct, frozen=True):
+    """What the latest run of a container was made of, whether or not it has ended; empty before the first."""
+
+    container_id: str = ""  # `process://ab12…`
+    image_id: str = ""
+    stop_signal: str = ""
+    user: ContainerUser | None = None
+
+    @classmethod
+    def of_record(cls, record: ContainerRecord, container_id: str) -> LatestRun:
+        user = record.user
+        linux = LinuxContainerUser(uid=user.uid, gid=user.gid, supplementalGroups=list(user.groups)) if user else None
+        return cls(
+            container_id=container_id,
+            image_id=record.image_id,
+            stop_signal=record.stop_signal,
+            user=ContainerUser(linux=linux) if linux else None,
+        )
+
+    @classmethod
+    def of_status(cls, status: ContainerStatus) -> LatestRun:
+        return cls(status.containerID or "", status.imageID, status.stopSignal or "", status.user)
 
 
 class ContainerFacts(msgspec.Struct, frozen=True):
@@ -60,8 +99,7 @@ class ContainerFacts(msgspec.Struct, frozen=True):
     name: str
     state: ContainerState
     image: str
-    image_id: str = ""
-    container_id: str = ""  # of the latest run, `process://ab12…`
+    latest: LatestRun = LatestRun()
     restart_count: int = 0
     last_end: ContainerStateTerminated | None = None
     has_started: bool = False
@@ -104,7 +142,7 @@ def waiting_to_be_created(role: Role, has_init_containers: bool) -> ContainerSta
 def pod_status(pod: Pod, facts: PodFacts, previous: PodStatus | None, now: datetime) -> PodStatus:
     """The status to publish. `previous` is the last one, whose transition times and terminal phase are kept."""
     spec = _spec(pod)
-    statuses = {name: _container_status(container) for name, container in facts.containers.items()}
+    statuses = _container_statuses(spec, facts)
     phase = _phase(spec, facts)
     if previous is not None and previous.phase in ("Succeeded", "Failed"):
         phase = previous.phase
@@ -137,20 +175,52 @@ def _spec(pod: Pod) -> PodSpec:
     return pod.spec
 
 
-def _container_status(facts: ContainerFacts) -> ContainerStatus:
+def _container_statuses(spec: PodSpec, facts: PodFacts) -> dict[str, ContainerStatus]:
+    """By name. All of a pod's termination messages together come to 12 KiB at most: each has its share."""
+    containers = [*(container for container, _ in roles(spec)), *ephemeral_containers(spec)]
+    mounts = {container.name: container.volumeMounts or () for container in containers}
+    limit_bytes = _MESSAGES_BYTES // max(1, len(containers))
+    return {
+        name: _container_status(container, mounts.get(name, ()), limit_bytes)
+        for name, container in facts.containers.items()
+    }
+
+
+def _container_status(facts: ContainerFacts, mounts: Sequence[VolumeMount], limit_bytes: int) -> ContainerStatus:
+    latest = facts.latest
+    ended, last_end = (_shortened(end, limit_bytes) for end in (facts.state.terminated, facts.last_end))
     return ContainerStatus(
         name=facts.name,
         image=facts.image,
-        imageID=facts.image_id,
-        containerID=facts.container_id or None,
+        imageID=latest.image_id,
+        containerID=latest.container_id or None,
         restartCount=facts.restart_count,
-        state=facts.state,
-        lastState=ContainerState(terminated=facts.last_end) if facts.last_end else ContainerState(),
+        state=ContainerState(terminated=ended) if ended else facts.state,
+        lastState=ContainerState(terminated=last_end) if last_end else ContainerState(),
         started=facts.has_started,
         ready=facts.is_ready,
         allocatedResources=(facts.allocated.requests if facts.allocated else None) or None,
         resources=facts.resources,
+        stopSignal=latest.stop_signal or None,
+        user=latest.user,
+        volumeMounts=[_mount_status(mount) for mount in mounts] or None,
     )
+
+
+def _mount_status(mount: VolumeMount) -> VolumeMountStatus:
+    recursive = None
+    if mount.readOnly:
+        recursive = "Disabled" if (mount.recursiveReadOnly or "Disabled") == "Disabled" else "Enabled"
+    return VolumeMountStatus(
+        name=mount.name, mountPath=mount.mountPath, readOnly=mount.readOnly or None, recursiveReadOnly=recursive
+    )
+
+
+def _shortened(end: ContainerStateTerminated | None, limit_bytes: int) -> ContainerStateTerminated | None:
+    message = (end.message or "").encode() if end is not None else b""
+    if end is None or len(message) <= limit_bytes:
+        return end
+    return msgspec.structs.replace(end, message=message[:limit_bytes].decode(errors="ignore"))
 
 
 def _phase(spec: PodSpec, facts: PodFacts) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "Image",
     "ImageError",
     "Limits",
+    "LinuxUser",
     "Mount",
     "Runtime",
     "RuntimeFailure",
@@ -166,6 +167,15 @@ class Exit:
 
 
 @dataclass(frozen=True, slots=True)
+class LinuxUser:
+    """Who a container's first process was begun as."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()  # the group above among them
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerRecord:
     id: str  # unique for this run
     sandbox_id: str
@@ -178,6 +188,7 @@ class ContainerRecord:
     exit: Exit | None = None  # None while it runs
     stop_signal: str = "SIGTERM"
     runtime: str = ""  # the driver that runs it, where one runtime stands for several; empty: the runtime's own name
+    user: LinuxUser | None = None  # None: the driver does not say
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,30 @@ def test_a_missing_config_map_is_a_create_container_config_error(on_node: Any) -
     on_node(main)
 
 
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("$(NOWHERE)/$(EMPTY)", "missing value for EMPTY, NOWHERE"),
+        ("$(ROOT)", "error SubPath `/abs` must not be an absolute path"),
+        ("a/$(UP)", "unable to provision SubPath `a/../b`: must not contain '..'"),
+    ],
+)
+def test_a_sub_path_that_is_none_is_a_create_container_config_error(
+    on_node: Any, expression: str, message: str
+) -> None:
+    values = {"ROOT": "/abs", "UP": "../b", "EMPTY": ""}
+    mount = {"name": "data", "mountPath": "/data", "subPathExpr": expression}
+
+    async def main(node: Any) -> None:
+        spec = app(env=[{"name": name, "value": value} for name, value in values.items()], volumeMounts=[mount])
+        await node.create({**spec, "volumes": [{"name": "data", "emptyDir": {}}]})
+        await node.at(1)
+        waiting = (await node.status()).state.waiting
+        assert (waiting.reason, waiting.message) == ("CreateContainerConfigError", message)
+
+    on_node(main)
+
+
 def test_a_restarted_node_adopts_what_runs_and_nothing_flips(on_node: Any) -> None:
     async def main(node: Any) -> None:
         probe = {"httpGet": {"path": "/", "port": 80}, "periodSeconds": 10}

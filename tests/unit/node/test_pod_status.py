@@ -15,7 +15,8 @@ from lightkube.models.core_v1 import (
 from lightkube.resources.core_v1 import Pod
 
 from antei.node.admission import rejection
-from antei.node.status import ContainerFacts, PodFacts, pod_status, waiting
+from antei.node.status import ContainerFacts, LatestRun, PodFacts, pod_status, waiting
+from antei.runtime import ContainerRecord, LinuxUser
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -203,3 +204,42 @@ def test_a_node_takes_what_fits(wanted: dict[str, str], others: list[dict[str, s
     allocatable = {"cpu": "2", "memory": "1Gi", "pods": "3"}
     found = rejection(asking(**wanted), [asking(**other) for other in others], allocatable)
     assert (found[0] if found else None) == reason
+
+
+def test_a_container_tells_what_it_mounts_who_runs_it_and_what_ends_it() -> None:
+    mounts = [
+        {"name": "a", "mountPath": "/a"},
+        {"name": "b", "mountPath": "/b", "readOnly": True},
+        {"name": "c", "mountPath": "/c", "readOnly": True, "recursiveReadOnly": "IfPossible"},
+    ]
+    record = ContainerRecord(
+        *("id", "sandbox", "u", "app"), 0, "i", "i@sha256:1", NOW, stop_signal="SIGQUIT", user=LinuxUser(5, 6, (6, 7))
+    )
+    latest = LatestRun.of_record(record, "oci://id")
+    made = pod(containers=[{"name": "app", "volumeMounts": mounts}])
+    (status,) = pod_status(made, PodFacts({"app": facts("0", latest=latest)}), None, NOW).containerStatuses or ()
+    assert LatestRun.of_status(status) == latest
+    assert msgspec.to_builtins(status.volumeMounts) == [
+        {"mountPath": "/a", "name": "a"},
+        {"mountPath": "/b", "name": "b", "readOnly": True, "recursiveReadOnly": "Disabled"},
+        {"mountPath": "/c", "name": "c", "readOnly": True, "recursiveReadOnly": "Enabled"},
+    ]
+    assert (status.containerID, status.imageID, status.stopSignal) == ("oci://id", "i@sha256:1", "SIGQUIT")
+    assert msgspec.to_builtins(status.user) == {"linux": {"uid": 5, "gid": 6, "supplementalGroups": [6, 7]}}
+
+
+def test_termination_messages_of_a_pod_share_twelve_kilobytes() -> None:
+    message = "ä" * 2048
+    end = ContainerStateTerminated(exitCode=1, message=message)
+    names = [f"c{number}" for number in range(5)]
+    made = pod(containers=[{"name": name} for name in names])
+    fact = msgspec.structs.replace(facts("1"), state=ContainerState(terminated=end), last_end=end)
+    of_five = {name: msgspec.structs.replace(fact, name=name) for name in names}
+    # 12288 / 5 = 2457 bytes: of the last character there is but half.
+    assert messages(pod_status(made, PodFacts(of_five), None, NOW)) == ["ä" * 1228] * 10
+    assert messages(pod_status(pod(), PodFacts({"app": fact}), None, NOW)) == [message] * 2
+
+
+def messages(status: PodStatus) -> list[str | None]:
+    states = [state for each in status.containerStatuses or () for state in (each.state, each.lastState)]
+    return [state.terminated.message for state in states if state is not None and state.terminated is not None]

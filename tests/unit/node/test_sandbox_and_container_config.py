@@ -18,6 +18,7 @@ CONTEXT: Any = SimpleNamespace(
     pod_directory=lambda uid: Path("/node/pods") / uid,
     log_directory=lambda pod: Path("/node/logs/p"),
     allocatable={"memory": "1Gi"},
+    node_name="node-1",
 )
 
 
@@ -52,14 +53,18 @@ def test_a_long_name_is_cut_to_a_host_name() -> None:
 
 
 def test_host_aliases_and_the_hosts_network() -> None:
+    """The host's name, too: whatever the pod would be called on a network of its own."""
     made = sandbox_spec(
         CONTEXT,
-        pod(hostNetwork=True, hostAliases=[{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]),
+        pod(
+            hostNetwork=True, hostname="db", subdomain="mysql", hostAliases=[{"ip": "1.2.3.4", "hostnames": ["a", "b"]}]
+        ),
         PodAddress("10.0.0.1", "ns-1"),
         "",
     )
     assert made.network_namespace is None
-    assert made.hosts[1] == HostAlias("1.2.3.4", ("a", "b"))
+    assert made.hostname == "node-1"
+    assert made.hosts == (HostAlias("10.0.0.1", ("node-1",)), HostAlias("1.2.3.4", ("a", "b")))
 
 
 def spec_of(made: Pod, environment: dict[str, str] | None = None) -> Any:
@@ -104,3 +109,17 @@ def test_root_is_refused_where_it_is_forbidden() -> None:
 def test_limits_are_bytes_and_millis() -> None:
     made = spec_of(pod({"resources": {"limits": {"memory": "64Mi", "cpu": "250m"}}}))
     assert (made.memory_limit_bytes, made.cpu_limit_millis) == (64 * 1024 * 1024, 250)
+
+
+@pytest.mark.parametrize(
+    ("own", "memory_bytes", "cpu_millis"),
+    [
+        ({}, 2**26, 500),
+        ({"memory": "8Mi"}, 2**23, 500),
+        ({"cpu": "100m"}, 2**26, 100),
+    ],
+)
+def test_a_container_without_a_limit_has_its_pod_s(own: dict[str, str], memory_bytes: int, cpu_millis: int) -> None:
+    made = spec_of(pod({"resources": {"limits": own}}, resources={"limits": {"memory": "64Mi", "cpu": "500m"}}))
+    assert (made.memory_limit_bytes, made.cpu_limit_millis) == (memory_bytes, cpu_millis)
+    assert made.cpu_request_millis is None

@@ -8,7 +8,7 @@ import pytest
 from lightkube.models.core_v1 import PodSpec, Probe
 
 from antei.node.backoff import Backoff, after_restart, restart_delay
-from antei.node.container import go_duration
+from antei.node.durations import go_duration
 from antei.node.restarts import Role, should_restart
 from antei.node.termination import Deadline, grace_for_deletion, grace_for_probe, predecessors
 from antei.simulate.loop import run_virtual
@@ -118,6 +118,18 @@ def test_who_is_restarted(policy: str, container: dict[str, Any], role: Role, ex
     assert should_restart(made, made.containers[0], role, exit_code) is restarts
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(10, "10s"), (80, "1m20s"), (300, "5m0s")])
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.2954, "295ms"),
+        (5.365, "5.365s"),
+        (5.3, "5.3s"),
+        (10, "10s"),
+        (80, "1m20s"),
+        (300, "5m0s"),
+        (3600.5, "1h0m0.5s"),
+    ],
+)
 def test_durations_are_written_as_go_writes_them(seconds: float, text: str) -> None:
     assert go_duration(seconds) == text

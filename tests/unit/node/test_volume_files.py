@@ -137,6 +137,8 @@ async def test_a_path_in_a_volume_stays_in_it_whatever_a_container_has_linked(tm
     files = DiskFiles()
     assert await files.inside(volume, "here/deep") == volume / "real/deep"
     assert (volume / "real/deep").stat().st_mode & 0o777 == 0o777
+    volume.chmod(0o2775)  # an fsGroup's: what is made in what was made is the group's, too
+    assert (await files.inside(volume, "new/deep")).stat().st_mode & 0o7777 == 0o2775
     for below in ("out", "out/new", "up", "up/outside", "up/volume2"):
         with pytest.raises(PermissionError, match="leads out of the volume"):
             await files.inside(volume, below)

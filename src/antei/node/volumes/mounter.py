@@ -23,7 +23,7 @@ from antei.api.objects import uid_of
 from antei.api.quantity import to_bytes
 from antei.node.context import NodeContext
 from antei.node.downward import NodeFacts
-from antei.node.environment import expand
+from antei.node.environment import ConfigError, expand
 from antei.node.volumes.claims import VolumeError, claimed, host_path, nfs, source_of, stand_in, unmountable
 from antei.node.volumes.memory import memory_size, memory_volume
 from antei.node.volumes.payloads import Payloads, follows_objects
@@ -74,15 +74,18 @@ class VolumeMounter:
                     raise VolumeError(f'MountVolume.SetUp failed for volume "{volume.name}" : {error}') from error
 
     async def mounts(self, pod: Pod, container: Container, environment: Mapping[str, str]) -> tuple[Mount, ...]:
-        """A container's volumeMounts as the runtime takes them, subPaths made where they are missing."""
+        """A container's volumeMounts as the runtime takes them, subPaths made where they are missing.
+
+        Raises VolumeError, ConfigError.
+        """
         result = []
         volumes = {volume.name: volume for volume in (pod.spec.volumes if pod.spec else None) or ()}
         for mount in container.volumeMounts or ():
             source = self._found(mount.name, is_block=False)
-            below = expand(mount.subPathExpr, environment.get) if mount.subPathExpr else mount.subPath or ""
+            below = _expanded(mount.subPathExpr, environment) if mount.subPathExpr else mount.subPath or ""
             volume = volumes[mount.name]
             if volume.image is not None:
-                source = _relative(below, mount.name)
+                source = _relative(below)
             elif below:
                 source = await self._sub_path(source, below, mount.name)
             result.append(
@@ -148,7 +151,7 @@ class VolumeMounter:
         self._mounted.clear()
 
     async def _sub_path(self, source: Path, below: str, name: str) -> Path:
-        path = _relative(below, name)
+        path = _relative(below)
         try:
             return await self._context.files.inside(source, str(path))
         except OSError as error:
@@ -207,9 +210,28 @@ class VolumeMounter:
         return path
 
 
-def _relative(below: str, name: str) -> Path:
-    if below.startswith("/") or ".." in Path(below).parts:
-        raise VolumeError(f'subPath "{below}" of volume "{name}" must be a relative path inside the volume')
+def _expanded(expression: str, environment: Mapping[str, str]) -> str:
+    """Kubernetes: pkg/kubelet/container/helpers.go, ExpandContainerVolumeMounts. Raises ConfigError."""
+    missing: set[str] = set()
+
+    def value_of(name: str) -> str | None:
+        value = environment.get(name)
+        if not value:
+            missing.add(name)
+        return value
+
+    expanded = expand(expression, value_of)
+    if missing:
+        raise ConfigError(f"missing value for {', '.join(sorted(missing))}")
+    return expanded
+
+
+def _relative(below: str) -> Path:
+    """Raises ConfigError for a path that is not one below the volume (Kubernetes: kubelet_pods.go, makeMounts)."""
+    if below.startswith("/"):
+        raise ConfigError(f"error SubPath `{below}` must not be an absolute path")
+    if ".." in below.split("/"):
+        raise ConfigError(f"unable to provision SubPath `{below}`: must not contain '..'")
     return Path(below)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from antei.runtime import ContainerSpec, Device, Mount, StartError
+from antei.runtime import ContainerSpec, Device, LinuxUser, Mount, StartError
 from antei.runtime.capability_set import capabilities_of
 from antei.runtime.images.config import ImageConfig
 from antei.runtime.images.inside import Identity
@@ -63,6 +63,11 @@ def program(spec: ContainerSpec, image: ImageConfig) -> tuple[str, ...]:
     return (*command, *args)
 
 
+def user_of(spec: ContainerSpec, identity: Identity) -> LinuxUser:
+    groups = dict.fromkeys((identity.gid, *identity.groups, *spec.security.supplemental_groups))
+    return LinuxUser(identity.uid, identity.gid, tuple(groups))
+
+
 def environment(spec: ContainerSpec, image: ImageConfig, hostname: str) -> dict[str, str]:
     own = dict(entry.split("=", 1) for entry in image.env)
     terminal = {"TERM": "xterm"} if spec.tty else {}
@@ -89,7 +94,7 @@ def container_config(
     if not argv:
         raise StartError("CreateContainerError", "no command specified: neither the container nor its image has one")
     names = [f"CAP_{name}" for name in capabilities_of(spec, held)]
-    groups = dict.fromkeys((identity.gid, *identity.groups, *spec.security.supplemental_groups))
+    user = user_of(spec, identity)
     mounts = [*_file_systems(spec, joined), *_binds(spec, joined, volumes)]
     linux: dict[str, Any] = {
         **place.config,
@@ -115,7 +120,7 @@ def container_config(
         "mounts": mounts,
         "process": {
             "terminal": spec.tty,
-            "user": {"uid": identity.uid, "gid": identity.gid, "additionalGids": list(groups)},
+            "user": {"uid": user.uid, "gid": user.gid, "additionalGids": list(user.groups)},
             "args": list(argv),
             "env": [f"{name}={value}" for name, value in environment(spec, image, joined.hostname).items()],
             "cwd": spec.working_dir or image.working_dir or "/",

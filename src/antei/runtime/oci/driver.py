@@ -269,7 +269,7 @@ class OciRuntime(KeptContainers[StoredSandbox, _Run]):
             )
             run = self._runs[record.id] = _Run(stored, bundle)
             self._watch(run)
-        return record
+        return stored.record
 
     def _start_on(
         self,

@@ -160,7 +160,7 @@ def start_container(
     """
     identity = _identity(spec, image)
     stored = StoredContainer(
-        record=record,
+        record=dataclasses.replace(record, user=config.user_of(spec, identity)),
         log_path="" if spec.log_path == Path() else str(spec.log_path.absolute()),
         uid=identity.uid,
         gid=identity.gid,

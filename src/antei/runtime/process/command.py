@@ -205,7 +205,7 @@ def unsupported(
     if share_processes:
         messages.append("shareProcessNamespace: each container keeps a PID namespace of its own")
     if pod_limits:
-        messages.append("spec.resources: counted by the scheduler, enforced for real images only")
+        messages.append("spec.resources as a whole: counted by the scheduler, enforced for real images only")
     if host_pid:
         messages.append("hostPID: the container keeps a PID namespace of its own")
     if spec.target:
