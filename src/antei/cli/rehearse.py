@@ -17,6 +17,7 @@ from rich.console import Console
 
 from antei.cli.inputs import maps_beside, read_documents
 from antei.cli.instance import default_directory, fail, runtime_option
+from antei.cli.outputs import Written, check_writable
 from antei.cli.privileges import own_namespaces
 from antei.cli.rehearsing import Rehearsed, Request, Unplayable, rehearse_context, rehearse_paths, undo_interrupted
 from antei.client.manifests import ManifestError
@@ -244,6 +245,11 @@ def rehearse(
         )
     except (ScenarioError, ValueError) as error:
         raise click.UsageError(str(error)) from error
+    outputs = _outputs(report, json_file, junit_file)
+    try:
+        check_writable(*(path for path, _ in outputs))
+    except OSError as error:
+        fail(2, f"{error.filename}: {error.strerror}")
     try:
         documents = read_documents(paths)
         load_maps(request.maps)
@@ -256,11 +262,14 @@ def rehearse(
         fail(error.exit_code, str(error))
     except (KeyboardInterrupt, asyncio.CancelledError):
         fail(130, "interrupted; what had been changed is as it was")
-    _write(rehearsed, report, json_file, junit_file, console)
+    written = Written(console)
+    for path, format_ in outputs:
+        written.data(path, _encoded(rehearsed, format_))
     for sentence in rehearsed.left:
         console.print(f"[red]not undone[/] {sentence}; antei rehearse --undo tries again", soft_wrap=True)
     good = (Verdict.MET, Verdict.SKIPPED)
-    sys.exit(0 if all(result.verdict in good for result in rehearsed.results) and not rehearsed.left else 1)
+    is_good = all(result.verdict in good for result in rehearsed.results) and not rehearsed.left
+    sys.exit(0 if is_good and not written.has_failed else 1)
 
 
 def _list(console: Console) -> None:
@@ -296,40 +305,24 @@ def _run(main: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(cancellable())
 
 
-def _write(
-    rehearsed: Rehearsed, report: Path | None, json_file: str | None, junit_file: Path | None, console: Console
-) -> None:
-    """All that was asked for. A file that cannot be written fails the command, after the others were."""
-    outputs: list[tuple[Path, bytes]] = []
-    encoded = to_json(rehearsed.results, rehearsed.meta)
-    if json_file == "-":
-        sys.stdout.buffer.write(encoded)
-    elif json_file is not None:
-        outputs.append((Path(json_file), encoded))
+def _outputs(report: Path | None, json_file: str | None, junit_file: Path | None) -> list[tuple[Path | str, str]]:
+    """Each file that was asked for, `-` for standard output, and its format."""
+    found: list[tuple[Path | str, str]] = []
+    if json_file is not None:
+        found.append((json_file, "json"))
     if junit_file is not None:
-        outputs.append((junit_file, to_junit(rehearsed.results)))
-    if report is not None:
-        page = _page(rehearsed)
-        if report.suffix in (".html", ".htm"):
-            outputs.append((report, page))
-        else:
-            outputs += [
-                (report / "report.html", page),
-                (report / "report.json", encoded),
-                (report / "report.xml", to_junit(rehearsed.results)),
-            ]
-    failed = False
-    for path, data in outputs:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-        except OSError as error:
-            click.echo(f"antei: {path}: {error}", err=True)
-            failed = True
-        else:
-            console.print(f"wrote {path}", soft_wrap=True, markup=False)
-    if failed:
-        sys.exit(1)
+        found.append((junit_file, "xml"))
+    if report is not None and report.suffix in (".html", ".htm"):
+        found.append((report, "html"))
+    elif report is not None:
+        found += [(report / f"report.{format_}", format_) for format_ in ("html", "json", "xml")]
+    return found
+
+
+def _encoded(rehearsed: Rehearsed, format_: str) -> bytes:
+    if format_ == "json":
+        return to_json(rehearsed.results, rehearsed.meta)
+    return to_junit(rehearsed.results) if format_ == "xml" else _page(rehearsed)
 
 
 def _page(rehearsed: Rehearsed) -> bytes:

@@ -20,9 +20,9 @@ from click.core import ParameterSource
 from antei.cli.durations import DURATION
 from antei.cli.inputs import maps_beside, read_documents
 from antei.cli.instance import fail
+from antei.cli.outputs import Written, check_writable
 from antei.cli.simulating import (
     FAULTS,
-    Written,
     console_for_tables,
     ended_by_ctrl_c,
     page_of,
@@ -174,6 +174,10 @@ def simulate(
     if not paths and compare is None:
         raise click.UsageError("PATH is missing")
     _refuse_what_has_no_effect(click.get_current_context(), scenario, is_replayed=replay is not None)
+    try:
+        check_writable(json_file, picture, *_reports(report, compare is not None))
+    except OSError as error:
+        fail(2, f"{error.filename}: {error.strerror}")
     changes: dict[str, Any] = {
         "nodes": nodes,
         "zones": zones,
@@ -230,14 +234,19 @@ def simulate(
             names = [path.stem for path in compare] if compare is not None else [""]
             title = f"{scenario} on {plans[0].settings.nodes} nodes, {len(chosen)} runs"
             written.data(picture, to_svg(title, list(zip(names, found, strict=True))).encode())
-        if report is not None:
-            for number, (plan, part) in enumerate(zip(plans, found, strict=True)):
-                at = report if len(plans) == 1 else report.with_stem(f"{report.stem}-{'ab'[number]}")
-                look = worst(part).seed
-                page = played or _or_fail(partial(play, plan, look, with_results=True))
-                written.data(at, page_of(plan, page))
+        for at, plan, part in zip(_reports(report, compare is not None), plans, found, strict=False):
+            look = worst(part).seed
+            page = played or _or_fail(partial(play, plan, look, with_results=True))
+            written.data(at, page_of(plan, page))
     is_finished = all(outcome.is_finished for part in found for outcome in part)
     sys.exit(0 if is_finished and not written.has_failed else 1)
+
+
+def _reports(report: Path | None, is_comparison: bool) -> list[Path]:
+    """A page for each set of manifests."""
+    if report is None:
+        return []
+    return [report.with_stem(f"{report.stem}-{letter}") for letter in "ab"] if is_comparison else [report]
 
 
 def _scenario(name: str) -> tuple[str, str]:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing import active_children
-from pathlib import Path
 from types import FrameType
 
 import click
@@ -23,7 +22,6 @@ from antei.simulate.summary import MEASURES, Measure, compared, spreads, worst
 
 __all__ = [
     "FAULTS",
-    "Written",
     "console_for_tables",
     "duration_text",
     "ended_by_ctrl_c",
@@ -158,31 +156,6 @@ def page_of(plan: Plan, played: Played) -> bytes:
     if played.outcome.reason:
         meta["not finished"] = played.outcome.reason
     return to_html(played.results, title=f"Simulation of {plan.source or plan.scenario}", meta=meta).encode()
-
-
-class Written:
-    """The files that were asked for. One that cannot be written is said, and fails the command after the others."""
-
-    def __init__(self, console: Console) -> None:
-        self.has_failed = False
-        self._console = console
-
-    def data(self, path: Path | str, content: bytes) -> None:
-        """To that file, or with "-" to standard output. Raises BrokenPipeError."""
-        try:
-            if path == "-":
-                sys.stdout.buffer.write(content)
-                sys.stdout.buffer.flush()
-                return
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            Path(path).write_bytes(content)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            self.has_failed = True
-            click.echo(f"antei: {'standard output' if path == '-' else path}: {error}", err=True)
-        else:
-            self._console.print(f"wrote {path}", soft_wrap=True, markup=False)
 
 
 @contextmanager
